@@ -1,0 +1,51 @@
+#include "transport/base/log.h"
+
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+
+namespace dsl {
+namespace {
+
+spdlog::level::level_enum level_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug: return spdlog::level::debug;
+    case LogLevel::kInfo: return spdlog::level::info;
+    case LogLevel::kWarning: return spdlog::level::warn;
+    case LogLevel::kError: return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto created = std::make_shared<spdlog::logger>(
+        "dslaunch", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    created->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ [%n] %v");
+    const char* wanted = std::getenv("DSL_LOG");
+    created->set_level(wanted != nullptr ? spdlog::level::from_str(wanted) : spdlog::level::info);
+    return created;
+  }();
+  return *instance;
+}
+
+std::string& identity() {
+  static std::string text;
+  return text;
+}
+
+}  // namespace
+
+void set_log_identity(std::string text) {
+  identity() = std::move(text);
+  logger().set_pattern(fmt::format("%Y-%m-%dT%H:%M:%S.%e %l [{}] %v", identity()));
+}
+
+void set_log_level(LogLevel level) { logger().set_level(level_of(level)); }
+
+void log_line(LogLevel level, std::string_view text) {
+  logger().log(level_of(level), "{}", text);
+}
+
+}  // namespace dsl

@@ -1,0 +1,62 @@
+// Point-to-point messages among the ranks of a world: the interface every transport backend implements.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "transport/base/bytes.h"
+#include "transport/base/deadline.h"
+#include "transport/base/error.h"
+
+namespace dsl::wire {
+
+/// Matches a message together with its sender. make_tag keeps independent streams apart.
+enum class Tag : std::uint64_t {};
+
+/// What a tag is for; the high bits of a Tag.
+enum class Channel : std::uint8_t { kPlan = 1, kActivation = 2, kTokens = 3, kCollective = 4, kTest = 5 };
+
+/// `sequence` distinguishes messages of one channel and wraps at 2^48.
+constexpr Tag make_tag(Channel channel, std::uint8_t lane, std::uint64_t sequence) {
+  return Tag{(std::uint64_t{static_cast<std::uint8_t>(channel)} << 56) |
+             (std::uint64_t{lane} << 48) | (sequence & ((std::uint64_t{1} << 48) - 1))};
+}
+
+/// The transport that a link really uses, as reported by the backend.
+struct LinkReport {
+  int peer = 0;
+  std::string transport;  // "inproc", "shm(posix)", "tcp", "rc_verbs", ...
+  std::string device;     // "memory", "eth0", "rxe0:1", ...; empty when unknown
+};
+
+/// A started operation. Handed back to the Wire that made it, exactly once, through wait().
+struct Request {
+  std::uint64_t id = 0;
+};
+
+/// One rank's connections to all others. Thread-compatible: used by one thread at a time, except abort().
+class Wire {
+ public:
+  virtual ~Wire() = default;
+
+  virtual int rank() const = 0;
+  virtual int world_size() const = 0;
+
+  /// Starts a send; `data` must stay valid and unchanged until wait() returns.
+  virtual Result<Request> send(int peer, Tag tag, ConstBytes data) = 0;
+  /// Starts a receive of exactly data.size() bytes; a message of another size is kProtocol.
+  virtual Result<Request> receive(int peer, Tag tag, MutableBytes data) = 0;
+  /// Ends an operation. A dead peer is kPeerLost, an expired deadline kDeadlineExceeded; both name the peer.
+  virtual Status wait(Request request, Deadline deadline) = 0;
+  /// True when wait() would not block. Also progresses the backend.
+  virtual Result<bool> done(Request request) = 0;
+
+  /// One report per peer, after the links carried their first message.
+  virtual std::vector<LinkReport> links() const = 0;
+
+  /// Fails all pending and later operations with `reason`. Thread-safe: the failure detector calls it.
+  virtual void abort(Error reason) = 0;
+};
+
+}  // namespace dsl::wire
