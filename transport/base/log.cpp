@@ -22,7 +22,7 @@ spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
     auto created = std::make_shared<spdlog::logger>(
         "dslaunch", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-    created->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ [%n] %v");
+    created->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ [dslaunch] %v");
     const char* wanted = std::getenv("DSL_LOG");
     created->set_level(wanted != nullptr ? spdlog::level::from_str(wanted) : spdlog::level::info);
     return created;
@@ -30,16 +30,10 @@ spdlog::logger& logger() {
   return *instance;
 }
 
-std::string& identity() {
-  static std::string text;
-  return text;
-}
-
 }  // namespace
 
-void set_log_identity(std::string text) {
-  identity() = std::move(text);
-  logger().set_pattern(fmt::format("%Y-%m-%dT%H:%M:%S.%e %l [{}] %v", identity()));
+void set_log_identity(std::string identity) {
+  logger().set_pattern(fmt::format("%Y-%m-%dT%H:%M:%S.%e %l [{}] %v", identity));
 }
 
 void set_log_level(LogLevel level) { logger().set_level(level_of(level)); }
