@@ -117,7 +117,7 @@ def config() -> dict:
     return {"add_bos_token": True, "add_eos_token": False, "bos_token": token(bos),
             "clean_up_tokenization_spaces": False, "eos_token": token(eos), "legacy": True, "model_max_length": 512,
             "pad_token": token(eos), "sp_model_kwargs": {}, "unk_token": None,
-            "tokenizer_class": "LlamaTokenizerFast", "chat_template": CHAT_TEMPLATE}
+            "tokenizer_class": "PreTrainedTokenizerFast", "chat_template": CHAT_TEMPLATE}
 
 
 def main() -> None:
