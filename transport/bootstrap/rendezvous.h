@@ -10,6 +10,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,21 +59,29 @@ struct MembershipOptions {
   std::chrono::milliseconds failure_deadline{5000};
 };
 
-/// A rank's membership in the world. Owns the connection and a thread that beats and listens. Thread-safe.
+/// A rank's membership in the world. Owns the connection and a thread that beats and listens. Its destructor says
+/// goodbye: the end of the connection is then no failure. Thread-safe.
 class Membership {
  public:
+  /// kAuthentication: one side does not know the secret; kRendezvous: the rank is taken, another world size is
+  /// expected, the world has failed already, or nothing answers at the address before the deadline.
   static Result<std::unique_ptr<Membership>> join(MembershipOptions options, Deadline deadline);
   virtual ~Membership() = default;
 
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
-  /// All-gather of small blobs by rank; every rank must call it the same number of times.
+  /// The numeric IP address by which this rank reached the server; peers can reach this host under it.
+  virtual std::string local_host() const = 0;
+  /// All-gather of small blobs (at most 64 KiB each) by rank; every rank must call it the same number of times.
+  /// kDeadlineExceeded names the ranks that did not call it.
   virtual Result<std::vector<std::string>> exchange(std::string blob, Deadline deadline) = 0;
   /// Sends a JSON object to the server's owner (progress, readiness, statistics).
   virtual Status report(const std::string& json) = 0;
   /// Called once, from the membership's thread, when a rank failed, the server is gone or shutdown was asked
-  /// (code kCancelled). Set before exchange().
+  /// (code kCancelled); soon after this call if that has happened already. Never called once destruction has begun.
   virtual void on_end(std::function<void(const Error&)> callback) = 0;
+  /// What on_end reports, for code that polls.
+  virtual std::optional<Error> ended() const = 0;
 };
 
 /// A fresh secret: 32 random bytes in hexadecimal.
