@@ -1,0 +1,68 @@
+// What the registry knows of a deployment, and its compact JSON form (a 0600 file, or a Slurm job's
+// comment).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launcher/deployment/spec.h"
+#include "transport/base/error.h"
+
+namespace dsl::launcher {
+
+/// kPending: waits for nodes. kStarting: ranks load. kReady: answers. kStopping: ends in good
+/// order. kFailed: ended by `error`; kept until `down` or the next `up` of the name, so that the
+/// reason can be read.
+enum class DeploymentState : std::uint8_t { kPending, kStarting, kReady, kStopping, kFailed };
+
+std::string_view to_string(DeploymentState state);
+std::string_view to_string(ClusterKind cluster);
+
+/// A process that pid reuse cannot fake: pid and kernel start time on a host.
+struct ProcessIdentity {
+  std::int64_t pid = 0;          // 0: no owner (a job that waits in the queue)
+  std::int64_t start_ticks = 0;  // field 22 of /proc/PID/stat
+  std::string host;
+
+  bool operator==(const ProcessIdentity&) const = default;
+};
+
+/// The transport that a link of the world uses, as the ranks reported it.
+struct LinkRecord {
+  int rank = 0;
+  int peer = 0;
+  std::string transport;
+  std::string device;
+
+  bool operator==(const LinkRecord&) const = default;
+};
+
+struct DeploymentRecord {
+  std::string name;
+  std::string launch_id;  // 16 hexadecimal digits; tells two launches of one name apart
+  ClusterKind cluster = ClusterKind::kLocal;
+  DeploymentState state = DeploymentState::kPending;
+  std::string model;
+  int tp = 1;
+  int pp = 1;
+  std::string version;  // of the dslaunch that started it
+  std::int64_t started_unix_s = 0;
+  std::string endpoint;       // "host:port" of the engine port; empty until ready
+  ProcessIdentity owner;      // the supervisor, or `up` until the supervisor has taken over
+  std::string allocation_id;  // Slurm job id; empty locally
+  std::vector<std::string> nodes;
+  std::vector<LinkRecord> links;
+  std::int64_t bytes_loaded = 0;  // over all ranks
+  std::int64_t bytes_total = 0;
+  Error error;  // valid with kFailed
+};
+
+/// One line of JSON without secrets. Links are left out where `max_bytes` would be exceeded.
+std::string to_json(const DeploymentRecord& record, std::size_t max_bytes = 1 << 20);
+/// Reads what to_json wrote; anything else is kProtocol naming the field. Unknown fields are
+/// ignored, so that an older dslaunch reads the records of a newer one.
+Result<DeploymentRecord> parse_record(std::string_view json);
+
+}  // namespace dsl::launcher
