@@ -1,0 +1,79 @@
+#include "engine/parallel/linear.h"
+
+#include <algorithm>
+
+#include "transport/base/bytes.h"
+
+namespace dsl::parallel {
+namespace {
+
+WeightView row_shard(const WeightView& weight, const TensorParallel& tp) {
+  return weight.rows_from(tp.first(weight.out_features), tp.count(weight.out_features));
+}
+
+Matrix as_matrix(MatrixView<float> view) {
+  return {view.data, DType::kF32, view.rows, view.cols, view.row_stride};
+}
+
+}  // namespace
+
+ColumnParallelLinear::ColumnParallelLinear(const WeightView& weight, const TensorParallel& tp)
+    : weight_(row_shard(weight, tp)) {}
+
+RowParallelLinear::RowParallelLinear(const WeightView& weight, const TensorParallel& tp)
+    : weight_(weight.cols_from(tp.first(weight.in_features), tp.count(weight.in_features))),
+      split_(tp.leaf_split(weight.in_features)) {}
+
+Status RowParallelLinear::forward(Ops& ops, const TensorParallel& tp, const Matrix& x,
+                                  MatrixView<float> out) const {
+  ops.linear_tree(x, weight_, split_, out);
+  return tp.all_reduce(out);
+}
+
+VocabParallelEmbedding::VocabParallelEmbedding(const WeightView& table, const TensorParallel& tp)
+    : table_(row_shard(table, tp)), first_token_(tp.first(table.out_features)) {}
+
+Status VocabParallelEmbedding::forward(Ops& ops, const TensorParallel& tp,
+                                       std::span<const std::int32_t> token_ids,
+                                       MatrixView<float> out) const {
+  ops.embed(token_ids, table_, first_token_, as_matrix(out));
+  return tp.all_reduce(out);
+}
+
+VocabParallelHead::VocabParallelHead(const WeightView& weight, const TensorParallel& tp)
+    : weight_(row_shard(weight, tp)), vocab_size_(weight.out_features) {}
+
+std::int64_t VocabParallelHead::scratch_floats(std::int64_t rows) const {
+  const bool split = weight_.out_features != vocab_size_;
+  return split ? rows * (weight_.out_features + vocab_size_) : 0;
+}
+
+Status VocabParallelHead::forward(Ops& ops, const TensorParallel& tp, const Matrix& x,
+                                  float* scratch, MatrixView<float> logits) const {
+  if (tp.shards() == 1) {
+    ops.linear(x, weight_, as_matrix(logits));
+    return {};
+  }
+  const std::int64_t local = weight_.out_features;
+  const MatrixView<float> mine{scratch, x.rows, local, local};
+  const std::span<float> all(scratch + x.rows * local,
+                             static_cast<std::size_t>(x.rows * vocab_size_));
+  ops.linear(x, weight_, as_matrix(mine));
+  DSL_TRY(tp.all_gather(std::as_bytes(std::span(scratch, static_cast<std::size_t>(x.rows * local))),
+                        std::as_writable_bytes(all)));
+  // The gather is shard-major; a row of logits takes a piece of every shard.
+  for (std::int64_t row = 0; row < x.rows; ++row) {
+    for (int shard = 0; shard < tp.shards(); ++shard) {
+      const float* piece = all.data() + (shard * x.rows + row) * local;
+      std::copy_n(piece, local, logits.row(row) + shard * local);
+    }
+  }
+  return {};
+}
+
+ExpertParallel::ExpertParallel(std::int64_t n_routed_experts, const TensorParallel& tp)
+    : split_(tp.leaf_split(n_routed_experts)),
+      first_expert_(tp.first(n_routed_experts)),
+      num_local_experts_(tp.count(n_routed_experts)) {}
+
+}  // namespace dsl::parallel

@@ -1,0 +1,131 @@
+// Linear layers that own the arithmetic of their split over a tensor-parallel group; model code
+// knows no shards.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/kernels/ops.h"
+#include "engine/parallel/tensor_parallel.h"
+
+namespace dsl::parallel {
+
+/// y = W x on every shard alike. A value over a view: the checkpoint must outlive it.
+class ReplicatedLinear {
+ public:
+  ReplicatedLinear() = default;
+  explicit ReplicatedLinear(const WeightView& weight) : weight_(weight) {}
+
+  const WeightView& weight() const { return weight_; }
+  std::int64_t out_features() const { return weight_.out_features; }
+  /// x [rows, in_features] -> out [rows, out_features]
+  void forward(Ops& ops, const Matrix& x, const Matrix& out) const { ops.linear(x, weight_, out); }
+
+ private:
+  WeightView weight_;
+};
+
+/// Output features are split: this shard computes a contiguous range of them, so there is no sum to
+/// join.
+class ColumnParallelLinear {
+ public:
+  ColumnParallelLinear() = default;
+  /// `weight` is the whole layer's; tp's shards divide its output features.
+  ColumnParallelLinear(const WeightView& weight, const TensorParallel& tp);
+
+  const WeightView& weight() const { return weight_; }
+  std::int64_t local_out_features() const { return weight_.out_features; }
+  /// x [rows, in_features] -> out [rows, local_out_features]
+  void forward(Ops& ops, const Matrix& x, const Matrix& out) const { ops.linear(x, weight_, out); }
+
+ private:
+  WeightView weight_;
+};
+
+/// Input features are split: every shard computes a subtree of each output's sum, and the group
+/// joins the subtrees.
+class RowParallelLinear {
+ public:
+  RowParallelLinear() = default;
+  /// `weight` is the whole layer's; tp's shards divide its input features.
+  RowParallelLinear(const WeightView& weight, const TensorParallel& tp);
+
+  const WeightView& weight() const { return weight_; }
+  std::int64_t local_in_features() const { return weight_.in_features; }
+  /// x [rows, local_in_features] -> out [rows, out_features], complete on every shard.
+  Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, MatrixView<float> out) const;
+  /// Adds this shard's leaves to `sums`, which the caller joins and reduces.
+  void accumulate(Ops& ops, const Matrix& x, const LeafSums& sums) const {
+    ops.linear_leaves(x, weight_, split_, sums);
+  }
+
+ private:
+  WeightView weight_;
+  LeafSplit split_;
+};
+
+/// Rows of the embedding table are split by token id.
+class VocabParallelEmbedding {
+ public:
+  VocabParallelEmbedding() = default;
+  /// `table` is the whole [vocab_size, hidden_size].
+  VocabParallelEmbedding(const WeightView& table, const TensorParallel& tp);
+
+  const WeightView& weight() const { return table_; }
+  /// out [token_ids.size(), hidden_size], complete on every shard. One shard has the row and the
+  /// others add zeros, so the sum is exact.
+  Status forward(Ops& ops, const TensorParallel& tp, std::span<const std::int32_t> token_ids,
+                 MatrixView<float> out) const;
+
+ private:
+  WeightView table_;
+  std::int64_t first_token_ = 0;
+};
+
+/// The language-model head, split by token id; every shard gets all logits.
+class VocabParallelHead {
+ public:
+  VocabParallelHead() = default;
+  /// `weight` is the whole [vocab_size, hidden_size].
+  VocabParallelHead(const WeightView& weight, const TensorParallel& tp);
+
+  const WeightView& weight() const { return weight_; }
+  std::int64_t vocab_size() const { return vocab_size_; }
+  /// Floats that forward() needs as scratch for `rows` rows.
+  std::int64_t scratch_floats(std::int64_t rows) const;
+  /// x [rows, hidden_size] -> logits [rows, vocab_size], contiguous.
+  Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, float* scratch,
+                 MatrixView<float> logits) const;
+
+ private:
+  WeightView weight_;
+  std::int64_t vocab_size_ = 0;
+};
+
+/// Routed experts, spread over the shards in contiguous ranges; leaf i of the sum holds experts
+/// [E*i/8, E*(i+1)/8).
+class ExpertParallel {
+ public:
+  ExpertParallel() = default;
+  /// `n_routed_experts` counts all shards' experts; tp's shards divide it.
+  ExpertParallel(std::int64_t n_routed_experts, const TensorParallel& tp);
+
+  std::int64_t first_expert() const { return first_expert_; }
+  std::int64_t num_local_experts() const { return num_local_experts_; }
+  /// Appends the next expert of this shard, in ascending order.
+  void add_expert(const ExpertWeights& expert) { experts_.push_back(expert); }
+  std::span<const ExpertWeights> experts() const { return experts_; }
+
+  /// Adds the weighted outputs of this shard's experts to its leaves.
+  void accumulate(Ops& ops, const Matrix& x, const Routing& routing, const LeafSums& sums) const {
+    ops.routed_experts(x, routing, experts_, split_, sums);
+  }
+
+ private:
+  std::vector<ExpertWeights> experts_;
+  LeafSplit split_;
+  std::int64_t first_expert_ = 0;
+  std::int64_t num_local_experts_ = 0;
+};
+
+}  // namespace dsl::parallel

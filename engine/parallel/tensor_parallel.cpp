@@ -1,0 +1,41 @@
+#include "engine/parallel/tensor_parallel.h"
+
+#include <utility>
+
+namespace dsl::parallel {
+
+TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience)
+    : group_(group),
+      patience_(patience),
+      shard_(group == nullptr ? 0 : group->rank()),
+      shards_(group == nullptr ? 1 : group->size()) {}
+
+Status TensorParallel::all_reduce(MatrixView<float> values) const {
+  if (shards_ == 1) return {};
+  DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",
+            values.row_stride, values.cols);
+  return blame_peer(
+      group_->all_reduce_tree({values.data, static_cast<std::size_t>(values.rows * values.cols)},
+                              Deadline::after(patience_)));
+}
+
+Status TensorParallel::all_gather(ConstBytes mine, MutableBytes all) const {
+  DSL_CHECK(all.size() == mine.size() * static_cast<std::size_t>(shards_),
+            "{} bytes gathered from {} shards of {}", all.size(), shards_, mine.size());
+  if (shards_ == 1) {
+    std::copy(mine.begin(), mine.end(), all.begin());
+    return {};
+  }
+  return blame_peer(group_->all_gather(mine, all, Deadline::after(patience_)));
+}
+
+Status blame_peer(Status status) {
+  if (status.has_value() || status.error().code != ErrorCode::kDeadlineExceeded) return status;
+  Error error = std::move(status).error();
+  error.code = ErrorCode::kPeerHung;
+  if (error.remedy.empty())
+    error.remedy = "look at the log of the named rank; raise the step deadline if it was only slow";
+  return tl::unexpected<Error>(std::move(error));
+}
+
+}  // namespace dsl::parallel

@@ -1,0 +1,50 @@
+// A rank's place in its tensor-parallel group and the group's exact sums.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/ops.h"
+#include "engine/tensor/views.h"
+#include "transport/base/bytes.h"
+#include "transport/base/deadline.h"
+#include "transport/base/error.h"
+#include "transport/collectives/collectives.h"
+
+namespace dsl::parallel {
+
+/// The shard that this rank computes of every split layer. Non-owning: the collectives must outlive
+/// it. Thread-compatible; every member of the group calls the same operations in the same order.
+class TensorParallel {
+ public:
+  /// A group of one, which needs no communication.
+  TensorParallel() = default;
+  /// `group` may be null for one shard; otherwise its size is the number of shards. `patience`
+  /// bounds the wait for the other members in each operation.
+  TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience);
+
+  int shard() const { return shard_; }
+  int shards() const { return shards_; }
+
+  /// First element of this shard when `size` elements are split evenly; shards() divides size.
+  std::int64_t first(std::int64_t size) const { return size / shards_ * shard_; }
+  std::int64_t count(std::int64_t size) const { return size / shards_; }
+  LeafSplit leaf_split(std::int64_t size) const { return {size, shard_, shards_}; }
+
+  /// Joins the members' subtree sums; `values` is contiguous [rows, cols]. A silent member is
+  /// kPeerHung.
+  Status all_reduce(MatrixView<float> values) const;
+  /// Concatenates the members' equal-sized parts in shard order.
+  Status all_gather(ConstBytes mine, MutableBytes all) const;
+
+ private:
+  collectives::Collectives* group_ = nullptr;
+  Deadline::Clock::duration patience_{};
+  int shard_ = 0;
+  int shards_ = 1;
+};
+
+/// An expired wait for a peer is that peer's failure: kDeadlineExceeded becomes kPeerHung, others
+/// stay as they are.
+Status blame_peer(Status status);
+
+}  // namespace dsl::parallel
