@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,9 @@ struct StartEstimate {
   std::string nodes;  // hostlist
   std::uint32_t cpus = 0;
 };
+
+/// Slurm refuses longer comments.
+inline constexpr std::size_t kMaxCommentBytes = 1024;
 
 /// A connection to one cluster's controller.
 ///

@@ -18,9 +18,8 @@ inline constexpr std::size_t kMaxHosts = 65536;
 /// kInvalidArgument on malformed lists, reversed ranges and more than kMaxHosts hosts.
 Result<std::vector<std::string>> expand_hostlist(std::string_view list);
 
-/// The shortest notation that expands to the same hosts in the same order, folding the last number
-/// of each name:
-/// {"n1","n2","n4"} gives "n[1-2,4]".
+/// A notation that expands to the same hosts in the same order: {"n1","n2","n4"} gives "n[1-2,4]".
+/// Only trailing numbers are folded, because Slurm itself refuses a suffix after a bracket.
 std::string format_hostlist(const std::vector<std::string>& hosts);
 
 }  // namespace dsl::slurm

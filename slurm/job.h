@@ -23,7 +23,6 @@ enum class JobState {
   kConfiguring,  // nodes are allocated and still booting
   kRunning,
   kSuspended,
-  kCompleting,  // over, the epilog is still running
   kCompleted,
   kCancelled,
   kFailed,
@@ -37,7 +36,7 @@ enum class JobState {
 
 /// Slurm's own word, e.g. "RUNNING".
 std::string_view job_state_name(JobState state);
-/// True when the job holds no nodes and will not start (again).
+/// True when the job has run its course: it will not start (again).
 bool is_over(JobState state);
 
 using WallTime = std::chrono::system_clock::time_point;
@@ -48,6 +47,7 @@ struct Job {
   std::string name;
   std::uint32_t user_id = 0;
   JobState state = JobState::kPending;
+  bool completing = false;  // its processes or epilogs are still ending on some node
   std::string reason;  // Slurm's word for why it waits or failed, e.g. "Resources"; "None" when
                        // there is none
   std::string partition;
