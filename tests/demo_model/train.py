@@ -13,7 +13,7 @@ import time
 import tokenizers
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import chat
 import demo_config
@@ -67,6 +67,8 @@ def train(arguments: argparse.Namespace) -> models.DeepseekV3:
     config = demo_config.model_config(tokenizer.get_vocab_size())
     (arguments.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     model = models.DeepseekV3(config)
+    if arguments.resume:
+        model.load_state_dict(load_file(arguments.resume))
     print(f"{sum(p.numel() for p in model.parameters())} parameters", flush=True)
     matrices = [p for p in model.parameters() if p.ndim == 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -77,7 +79,7 @@ def train(arguments: argparse.Namespace) -> models.DeepseekV3:
     begin = time.monotonic()
     for step in range(arguments.steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, arguments.steps, arguments.peak_lr, warmup=60)
+            group["lr"] = learning_rate(step, arguments.steps, arguments.peak_lr, arguments.warmup)
         main, mtp = losses(model, *tensors(next(stream)))
         optimizer.zero_grad(set_to_none=True)
         (main + MTP_WEIGHT * mtp).backward()
@@ -102,6 +104,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--peak-lr", type=float, default=3e-3)
+    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--resume", type=pathlib.Path, help="weights to start from, with a fresh optimiser")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
