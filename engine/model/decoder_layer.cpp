@@ -1,0 +1,50 @@
+#include "engine/model/decoder_layer.h"
+
+#include <fmt/format.h>
+
+namespace dsl::model {
+
+Result<DecoderLayer> DecoderLayer::load(const LayerSource& source, std::int64_t layer) {
+  const auto& config = source.config;
+  const auto prefix = fmt::format("model.layers.{}.", layer);
+  DecoderLayer result;
+  result.rms_norm_eps_ = static_cast<float>(config.rms_norm_eps);
+  DSL_ASSIGN(result.input_layernorm_,
+             source.checkpoint.vector(prefix + "input_layernorm.weight", config.hidden_size));
+  DSL_ASSIGN(
+      result.post_attention_layernorm_,
+      source.checkpoint.vector(prefix + "post_attention_layernorm.weight", config.hidden_size));
+  DSL_ASSIGN(result.self_attn_, Attention::load(source, prefix + "self_attn."));
+  if (config.is_moe_layer(layer)) {
+    DSL_ASSIGN(result.mlp_, Moe::load(source, prefix + "mlp."));
+  } else {
+    DSL_ASSIGN(result.mlp_, Mlp::load(source, prefix + "mlp.", config.intermediate_size));
+  }
+  return result;
+}
+
+Status DecoderLayer::forward(const LayerContext& context, const StepBatch& batch,
+                             const LatentCache& cache, const Matrix& hidden_states) const {
+  Ops& ops = context.ops;
+  const Matrix normed = context.workspace.normed(hidden_states.rows);
+  const auto add = [&](MatrixView<float> update) {
+    ops.add(hidden_states, {update.data, update.rows, update.cols, update.row_stride});
+  };
+
+  ops.rms_norm(hidden_states, input_layernorm_, rms_norm_eps_, normed);
+  DSL_ASSIGN(const MatrixView<float> attention, self_attn_.forward(context, batch, cache, normed));
+  add(attention);
+
+  ops.rms_norm(hidden_states, post_attention_layernorm_, rms_norm_eps_, normed);
+  DSL_ASSIGN(const MatrixView<float> feed_forward,
+             std::visit([&](const auto& mlp) { return mlp.forward(context, normed); }, mlp_));
+  add(feed_forward);
+  return {};
+}
+
+void DecoderLayer::append_weights(std::vector<WeightView>& weights) const {
+  self_attn_.append_weights(weights);
+  std::visit([&](const auto& mlp) { mlp.append_weights(weights); }, mlp_);
+}
+
+}  // namespace dsl::model

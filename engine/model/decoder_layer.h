@@ -1,0 +1,34 @@
+// One decoder layer: attention and feed-forward, each behind a norm and added to the residual
+// stream.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "engine/model/attention.h"
+#include "engine/model/mlp.h"
+#include "engine/model/moe.h"
+
+namespace dsl::model {
+
+/// "model.layers.N". A value over the checkpoint's views.
+class DecoderLayer {
+ public:
+  static Result<DecoderLayer> load(const LayerSource& source, std::int64_t layer);
+
+  /// Updates hidden_states [rows, hidden_size] in place.
+  Status forward(const LayerContext& context, const StepBatch& batch, const LatentCache& cache,
+                 const Matrix& hidden_states) const;
+
+  void append_weights(std::vector<WeightView>& weights) const;
+
+ private:
+  float rms_norm_eps_ = 0;
+  VectorView input_layernorm_;           // [hidden_size]
+  VectorView post_attention_layernorm_;  // [hidden_size]
+  Attention self_attn_;
+  std::variant<Mlp, Moe> mlp_;
+};
+
+}  // namespace dsl::model

@@ -1,0 +1,30 @@
+#include "engine/model/memory.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace dsl::model {
+
+Result<void*> HostMemory::allocate(std::size_t bytes, std::string_view what) {
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) {
+    return fail(ErrorCode::kOutOfMemory, "ask for fewer cached tokens or use more ranks",
+                "allocating {} bytes for the {}: {}", bytes, what, std::strerror(errno));
+  }
+  return data;
+}
+
+void HostMemory::release(void* data, std::size_t bytes) { ::munmap(data, bytes); }
+
+void HostMemory::zero(void* data, std::size_t bytes) { std::memset(data, 0, bytes); }
+
+Result<Buffer> Buffer::allocate(Memory& memory, std::size_t bytes, std::string_view what) {
+  if (bytes == 0) return Buffer();
+  DSL_ASSIGN(void* data, memory.allocate(bytes, what));
+  return Buffer(memory, data, bytes);
+}
+
+}  // namespace dsl::model

@@ -1,0 +1,52 @@
+#include "engine/model/mlp.h"
+
+namespace dsl::model {
+
+using parallel::ColumnParallelLinear;
+using parallel::RowParallelLinear;
+
+Result<Mlp> Mlp::load(const LayerSource& source, const std::string& prefix,
+                      std::int64_t intermediate_size) {
+  const std::int64_t hidden = source.config.hidden_size;
+  const auto& weights = source.checkpoint;
+  DSL_ASSIGN(const WeightView gate,
+             weights.weight(prefix + "gate_proj.weight", intermediate_size, hidden));
+  DSL_ASSIGN(const WeightView up,
+             weights.weight(prefix + "up_proj.weight", intermediate_size, hidden));
+  DSL_ASSIGN(const WeightView down,
+             weights.weight(prefix + "down_proj.weight", hidden, intermediate_size));
+  Mlp result;
+  result.gate_proj_ = ColumnParallelLinear(gate, source.tp);
+  result.up_proj_ = ColumnParallelLinear(up, source.tp);
+  result.down_proj_ = RowParallelLinear(down, source.tp);
+  return result;
+}
+
+Matrix Mlp::activate(const LayerContext& context, const Matrix& x) const {
+  const std::int64_t width = gate_proj_.local_out_features();
+  const Matrix gate = context.workspace.gate(x.rows, width);
+  const Matrix up = context.workspace.up(x.rows, width);
+  const Matrix activated = context.workspace.activated(x.rows, width);
+  gate_proj_.forward(context.ops, x, gate);
+  up_proj_.forward(context.ops, x, up);
+  context.ops.silu_mul(gate, up, activated);
+  return activated;
+}
+
+Result<MatrixView<float>> Mlp::forward(const LayerContext& context, const Matrix& x) const {
+  const MatrixView<float> update = context.workspace.update(x.rows);
+  DSL_TRY(down_proj_.forward(context.ops, context.tp, activate(context, x), update));
+  return update;
+}
+
+void Mlp::accumulate(const LayerContext& context, const Matrix& x, const LeafSums& sums) const {
+  down_proj_.accumulate(context.ops, activate(context, x), sums);
+}
+
+void Mlp::append_weights(std::vector<WeightView>& weights) const {
+  weights.push_back(gate_proj_.weight());
+  weights.push_back(up_proj_.weight());
+  weights.push_back(down_proj_.weight());
+}
+
+}  // namespace dsl::model

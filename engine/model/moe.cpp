@@ -1,0 +1,67 @@
+#include "engine/model/moe.h"
+
+#include <fmt/format.h>
+
+namespace dsl::model {
+
+Result<Moe> Moe::load(const LayerSource& source, const std::string& prefix) {
+  const auto& config = source.config;
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t width = config.moe_intermediate_size;
+  Moe result;
+  result.routing_ = config.routing;
+  DSL_ASSIGN(result.gate_, source.checkpoint.weight(prefix + "gate.weight",
+                                                    config.routing.n_routed_experts, hidden));
+  if (config.routing.topk_method == TopkMethod::kNoauxTc) {
+    DSL_ASSIGN(result.e_score_correction_bias_,
+               source.checkpoint.vector(prefix + "gate.e_score_correction_bias",
+                                        config.routing.n_routed_experts));
+  }
+
+  result.experts_ = parallel::ExpertParallel(config.routing.n_routed_experts, source.tp);
+  for (std::int64_t i = 0; i < result.experts_.num_local_experts(); ++i) {
+    const auto expert_prefix =
+        fmt::format("{}experts.{}.", prefix, result.experts_.first_expert() + i);
+    DSL_ASSIGN(const WeightView gate,
+               source.checkpoint.weight(expert_prefix + "gate_proj.weight", width, hidden));
+    DSL_ASSIGN(const WeightView up,
+               source.checkpoint.weight(expert_prefix + "up_proj.weight", width, hidden));
+    DSL_ASSIGN(const WeightView down,
+               source.checkpoint.weight(expert_prefix + "down_proj.weight", hidden, width));
+    result.experts_.add_expert({gate, up, down});
+  }
+  if (config.n_shared_experts > 0) {
+    DSL_ASSIGN(result.shared_experts_,
+               Mlp::load(source, prefix + "shared_experts.", config.n_shared_experts * width));
+  }
+  return result;
+}
+
+Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix& x) const {
+  const Workspace& workspace = context.workspace;
+  const Routing routing = workspace.routing(x.rows);
+  context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
+
+  const LeafSums sums = workspace.leaf_sums(x.rows);
+  workspace.memory().zero(
+      sums.data, static_cast<std::size_t>(sums.num_leaves * sums.rows * sums.cols) * sizeof(float));
+  experts_.accumulate(context.ops, x, routing, sums);
+  if (shared_experts_) shared_experts_->accumulate(context, x, sums);
+
+  const MatrixView<float> update = workspace.update(x.rows);
+  context.ops.join_leaves(sums, update);
+  DSL_TRY(context.tp.all_reduce(update));
+  return update;
+}
+
+void Moe::append_weights(std::vector<WeightView>& weights) const {
+  weights.push_back(gate_);
+  for (const ExpertWeights& expert : experts_.experts()) {
+    weights.push_back(expert.gate_proj);
+    weights.push_back(expert.up_proj);
+    weights.push_back(expert.down_proj);
+  }
+  if (shared_experts_) shared_experts_->append_weights(weights);
+}
+
+}  // namespace dsl::model

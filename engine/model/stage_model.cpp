@@ -1,0 +1,97 @@
+#include "engine/model/stage_model.h"
+
+#include <algorithm>
+
+namespace dsl::model {
+
+Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
+                                    const checkpoint::ModelConfig& config,
+                                    const parallel::ParallelPlan& plan,
+                                    const parallel::TensorParallel& tp, Ops& ops, Memory& memory,
+                                    const StageModelOptions& options) {
+  const auto [first_layer, num_layers] = plan.stage(options.stage);
+  DSL_ASSIGN(Workspace workspace,
+             Workspace::make(memory, config, tp, {options.max_rows, options.compute_dtype}));
+  const std::int64_t cached_tokens = options.num_blocks * kBlockTokens;
+  DSL_ASSIGN(
+      RopeTables rope,
+      RopeTables::make(memory, config, std::min(config.max_position_embeddings, cached_tokens)));
+  DSL_ASSIGN(LatentCaches caches,
+             LatentCaches::make(memory, {num_layers, options.num_blocks, config.kv_lora_rank,
+                                         config.qk_rope_head_dim, options.compute_dtype}));
+  StageModel result(ops, tp, std::move(workspace), std::move(rope), std::move(caches));
+  result.vocab_size_ = config.vocab_size;
+  result.max_logits_rows_ = options.max_logits_rows;
+  result.rms_norm_eps_ = static_cast<float>(config.rms_norm_eps);
+
+  const LayerSource source{checkpoint, config, tp};
+  for (std::int64_t layer = first_layer; layer < first_layer + num_layers; ++layer) {
+    DSL_ASSIGN(DecoderLayer loaded, DecoderLayer::load(source, layer));
+    result.layers_.push_back(std::move(loaded));
+  }
+  if (options.stage == 0) {
+    DSL_ASSIGN(const WeightView table, checkpoint.weight("model.embed_tokens.weight",
+                                                         config.vocab_size, config.hidden_size));
+    result.embed_tokens_.emplace(table, tp);
+  }
+  if (options.stage == plan.pp() - 1) {
+    DSL_ASSIGN(result.norm_, checkpoint.vector("model.norm.weight", config.hidden_size));
+    const auto* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+    DSL_ASSIGN(const WeightView weight,
+               checkpoint.weight(head, config.vocab_size, config.hidden_size));
+    result.lm_head_.emplace(weight, tp);
+    const auto floats = [](std::int64_t count) {
+      return static_cast<std::size_t>(count) * sizeof(float);
+    };
+    DSL_ASSIGN(
+        result.logits_,
+        Buffer::allocate(memory, floats(options.max_logits_rows * config.vocab_size), "logits"));
+    DSL_ASSIGN(
+        result.head_scratch_,
+        Buffer::allocate(memory, floats(result.lm_head_->scratch_floats(options.max_logits_rows)),
+                         "gathered logits"));
+  }
+  return result;
+}
+
+std::vector<WeightView> StageModel::weights() const {
+  std::vector<WeightView> result;
+  if (embed_tokens_) result.push_back(embed_tokens_->weight());
+  for (const DecoderLayer& layer : layers_) layer.append_weights(result);
+  if (lm_head_) result.push_back(lm_head_->weight());
+  return result;
+}
+
+Status StageModel::embed(std::span<const std::int32_t> token_ids) {
+  const auto rows = static_cast<std::int64_t>(token_ids.size());
+  const Matrix hidden_states = workspace_.hidden_states(rows);
+  const MatrixView<float> update = workspace_.update(rows);
+  DSL_TRY(embed_tokens_->forward(*ops_, tp_, token_ids, update));
+  workspace_.memory().zero(
+      hidden_states.data,
+      static_cast<std::size_t>(rows * hidden_states.row_stride) * size_of(hidden_states.dtype));
+  ops_->add(hidden_states, {update.data, update.rows, update.cols, update.row_stride});
+  return {};
+}
+
+Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
+  const LayerContext context{*ops_, tp_, workspace_, rope_.view()};
+  return layers_[static_cast<std::size_t>(layer)].forward(context, batch, caches_.layer(layer),
+                                                          workspace_.hidden_states(batch.rows()));
+}
+
+Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  DSL_CHECK(count <= max_logits_rows_, "{} of at most {} rows", count, max_logits_rows_);
+  const Matrix hidden_states = workspace_.hidden_states(workspace_.max_rows());
+  const Matrix normed = workspace_.normed(count);
+  for (std::int64_t i = 0; i < count; ++i) {
+    ops_->rms_norm(hidden_states.rows_from(rows[static_cast<std::size_t>(i)], 1), norm_,
+                   rms_norm_eps_, normed.rows_from(i, 1));
+  }
+  const MatrixView<float> result{logits_.as<float>(), count, vocab_size_, vocab_size_};
+  DSL_TRY(lm_head_->forward(*ops_, tp_, normed, head_scratch_.as<float>(), result));
+  return result;
+}
+
+}  // namespace dsl::model

@@ -1,0 +1,88 @@
+// The part of the model that one rank computes: its stage's layers, and the embedding or the head
+// at the ends.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/kernels/ops.h"
+#include "engine/model/decoder_layer.h"
+#include "engine/model/latent_caches.h"
+#include "engine/model/memory.h"
+#include "engine/model/rope_table.h"
+#include "engine/model/workspace.h"
+#include "engine/parallel/linear.h"
+#include "engine/parallel/parallel_plan.h"
+
+namespace dsl::model {
+
+struct StageModelOptions {
+  int stage = 0;
+  DType compute_dtype = DType::kBF16;
+  std::int64_t max_rows = 0;         // of one step
+  std::int64_t max_logits_rows = 1;  // of one logits() call
+  std::int64_t num_blocks = 0;       // of the latent cache, kBlockTokens each
+};
+
+/// Owns buffers and caches; the weights stay in the checkpoint, which must outlive it, as must ops
+/// and memory. Thread-compatible. Every shard of a stage calls the same functions in the same
+/// order.
+class StageModel {
+ public:
+  static Result<StageModel> load(const checkpoint::Checkpoint& checkpoint,
+                                 const checkpoint::ModelConfig& config,
+                                 const parallel::ParallelPlan& plan,
+                                 const parallel::TensorParallel& tp, Ops& ops, Memory& memory,
+                                 const StageModelOptions& options);
+
+  bool is_first() const { return embed_tokens_.has_value(); }
+  bool is_last() const { return lm_head_.has_value(); }
+  std::int64_t num_layers() const { return static_cast<std::int64_t>(layers_.size()); }
+  std::int64_t max_rows() const { return workspace_.max_rows(); }
+  std::int64_t max_logits_rows() const { return max_logits_rows_; }
+  std::int64_t vocab_size() const { return vocab_size_; }
+  /// This shard's weights, in the order of the layers.
+  std::vector<WeightView> weights() const;
+
+  /// The residual stream of the current step [rows, hidden_size], contiguous: what hops from stage
+  /// to stage.
+  Matrix hidden_states(std::int64_t rows) const { return workspace_.hidden_states(rows); }
+
+  /// First stage: hidden_states = rows of the embedding.
+  Status embed(std::span<const std::int32_t> token_ids);
+  /// Runs layer `layer` of the stage (0 is its first) on hidden_states.
+  Status run_layer(std::int64_t layer, const StepBatch& batch);
+  /// Last stage: logits of the given rows of hidden_states, at most max_logits_rows. The view
+  /// [rows, vocab_size] is valid until the next call.
+  Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
+
+ private:
+  StageModel(Ops& ops, const parallel::TensorParallel& tp, Workspace workspace, RopeTables rope,
+             LatentCaches caches)
+      : ops_(&ops),
+        tp_(tp),
+        workspace_(std::move(workspace)),
+        rope_(std::move(rope)),
+        caches_(std::move(caches)) {}
+
+  Ops* ops_;
+  parallel::TensorParallel tp_;
+  Workspace workspace_;
+  RopeTables rope_;
+  LatentCaches caches_;
+  std::int64_t vocab_size_ = 0;
+  std::int64_t max_logits_rows_ = 0;
+  float rms_norm_eps_ = 0;
+  std::vector<DecoderLayer> layers_;
+  std::optional<parallel::VocabParallelEmbedding> embed_tokens_;  // on the first stage
+  VectorView norm_;                                     // [hidden_size], on the last stage
+  std::optional<parallel::VocabParallelHead> lm_head_;  // on the last stage
+  Buffer logits_;                                       // float32 [max_logits_rows, vocab_size]
+  Buffer head_scratch_;                                 // float32
+};
+
+}  // namespace dsl::model
