@@ -1,4 +1,5 @@
-// Collective operations of a tensor-parallel group; NCCL and the wire-based implementation both stand behind it.
+// Collective operations of a tensor-parallel group; NCCL and the wire-based implementation both
+// stand behind it.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +16,14 @@ class Collectives {
  public:
   virtual ~Collectives() = default;
 
-  /// Index of this process in the group and the number of members (a power of two for all_reduce_tree).
+  /// Index of this process in the group and the number of members (a power of two for
+  /// all_reduce_tree).
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
   /// Sums element-wise over members as a balanced binary tree in rank order: ((0+1)+(2+3))+...
-  /// The result has the same bits on every member and equals the tree that one process would compute.
+  /// The result has the same bits on every member and equals the tree that one process would
+  /// compute.
   virtual Status all_reduce_tree(std::span<float> values, Deadline deadline) = 0;
 
   /// Concatenates equal-sized parts in rank order: all.size() == size() * mine.size().

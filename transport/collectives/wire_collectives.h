@@ -12,16 +12,19 @@
 namespace dsl::collectives {
 
 struct WireCollectivesOptions {
-  /// Payloads of all_reduce_tree up to this size are gathered whole by every member (one message time); larger ones
-  /// are reduced by element ranges and gathered (two message times, 2(n-1)/n instead of n-1 payloads on the wire).
-  /// Both give the same bits. The default was measured (docs/transport.md).
+  /// Payloads of all_reduce_tree up to this size are gathered whole by every member (one message
+  /// time); larger ones are reduced by element ranges and gathered (two message times, 2(n-1)/n
+  /// instead of n-1 payloads on the wire). Both give the same bits. The default was measured
+  /// (docs/transport.md).
   std::size_t one_shot_max_bytes = 256 * 1024;
 };
 
-/// Non-owning: the wire must outlive it and be used by this thread only while an operation runs. All members call the
-/// same operations in the same order; `lane` keeps groups apart that share two ranks. Thread-compatible.
+/// Non-owning: the wire must outlive it and be used by this thread only while an operation runs.
+/// All members call the same operations in the same order; `lane` keeps groups apart that share two
+/// ranks. Thread-compatible.
 ///
-/// After an error the members may disagree on what was done: the group, like the world, is to be rebuilt.
+/// After an error the members may disagree on what was done: the group, like the world, is to be
+/// rebuilt.
 class WireCollectives final : public Collectives {
  public:
   /// `members`: world ranks in group order, distinct, this wire's rank among them.

@@ -8,9 +8,10 @@
 
 namespace dsl::inproc {
 
-/// Makes the wires of `size` ranks. A send completes when the receiver has taken the message (no buffering), so a
-/// program that would deadlock with large messages over a network deadlocks here too, and runs into its deadline.
-/// Owns nothing after the wires are made: they share the state and may outlive the World. Thread-safe.
+/// Makes the wires of `size` ranks. A send completes when the receiver has taken the message (no
+/// buffering), so a program that would deadlock with large messages over a network deadlocks here
+/// too, and runs into its deadline. Owns nothing after the wires are made: they share the state and
+/// may outlive the World. Thread-safe.
 class World {
  public:
   explicit World(int size);
@@ -20,8 +21,8 @@ class World {
 
   int size() const;
 
-  /// The wire of a rank, once per rank. Destroying it is this rank's end: operations of others that need it are
-  /// kPeerLost from then on.
+  /// The wire of a rank, once per rank. Destroying it is this rank's end: operations of others that
+  /// need it are kPeerLost from then on.
   std::unique_ptr<wire::Wire> make_wire(int rank);
 
   /// Fails pending and later operations of every rank with `reason`, as a failure detector would.

@@ -12,10 +12,11 @@
 
 namespace dsl::ucx {
 
-/// UCX's own variables (UCX_TLS, UCX_NET_DEVICES, ...) are honoured; what the user set is never overridden.
+/// UCX's own variables (UCX_TLS, UCX_NET_DEVICES, ...) are honoured; what the user set is never
+/// overridden.
 struct UcxOptions {
-  /// What every link between two hosts must use: "rc_verbs", "tcp", ... or "rdma" for any RDMA transport.
-  /// Another outcome is kTransportUnavailable. Empty: whatever UCX selects.
+  /// What every link between two hosts must use: "rc_verbs", "tcp", ... or "rdma" for any RDMA
+  /// transport. Another outcome is kTransportUnavailable. Empty: whatever UCX selects.
   std::string required_transport;
   /// Accept a link over TCP although both its ends have an active RDMA port.
   bool allow_fallback = false;
@@ -23,8 +24,9 @@ struct UcxOptions {
   std::chrono::microseconds spin{50};
 };
 
-/// Connects all ranks of the membership's world with each other; every rank calls it at the same point. Uses
-/// membership.exchange(); the membership must outlive the call only. The caller connects failure detection:
+/// Connects all ranks of the membership's world with each other; every rank calls it at the same
+/// point. Uses membership.exchange(); the membership must outlive the call only. The caller
+/// connects failure detection:
 ///   membership->on_end([wire](const Error& error) { wire->abort(error); });
 /// kPeerLost or kDeadlineExceeded names the rank that could not be reached.
 Result<std::unique_ptr<wire::Wire>> connect(bootstrap::Membership& membership, UcxOptions options,
