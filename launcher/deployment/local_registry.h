@@ -1,0 +1,34 @@
+// The registry of one machine: one 0600 JSON file per deployment, guarded by a lock file.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "launcher/deployment/registry.h"
+
+namespace dsl::launcher {
+
+/// Changes are made under the lock and by rename, so that two `up` of one name cannot both win and
+/// a reader never sees half a record.
+class LocalRegistry : public Registry {
+ public:
+  /// In runtime_folder().
+  static Result<std::unique_ptr<LocalRegistry>> open();
+  /// In `folder`, which is made if it does not exist.
+  static Result<std::unique_ptr<LocalRegistry>> open(const std::filesystem::path& folder);
+
+  Status create(const DeploymentRecord& record) override;
+  Status update(const DeploymentRecord& record) override;
+  Result<DeploymentRecord> find(const std::string& name) override;
+  Result<std::vector<DeploymentRecord>> list() override;
+  Status remove(const DeploymentRecord& record) override;
+
+ private:
+  explicit LocalRegistry(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  std::filesystem::path path_of(const std::string& name) const;
+  Result<DeploymentRecord> read(const std::filesystem::path& path) const;
+
+  std::filesystem::path folder_;
+};
+
+}  // namespace dsl::launcher

@@ -1,0 +1,200 @@
+#include "launcher/deployment/record.h"
+
+#include <nlohmann/json.hpp>
+
+#include "transport/base/strict_json.h"
+
+namespace dsl::launcher {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kRemedy = "take the deployment down and bring it up again";
+constexpr DeploymentState kStates[] = {DeploymentState::kPending, DeploymentState::kStarting,
+                                       DeploymentState::kReady, DeploymentState::kStopping,
+                                       DeploymentState::kFailed};
+
+json links_to_json(const std::vector<LinkRecord>& links) {
+  json list = json::array();
+  for (const LinkRecord& link : links) {
+    list.push_back(json::array({link.rank, link.peer, link.transport, link.device}));
+  }
+  return list;
+}
+
+/// Typed reading of a record's fields; the first problem wins.
+class Reader {
+ public:
+  explicit Reader(const json& object) : object_(object) {}
+
+  template <typename T>
+  void read(const char* key, T& value) {
+    const auto found = object_.find(key);
+    if (found == object_.end()) return problem(key, "missing");
+    if (!holds<T>(*found)) return problem(key, "of another type");
+    value = found->template get<T>();
+  }
+  void read_optional_object(const char* key, const std::function<void(Reader&)>& read_fields) {
+    const auto found = object_.find(key);
+    if (found == object_.end()) return;
+    if (!found->is_object()) return problem(key, "of another type");
+    Reader inner(*found);
+    read_fields(inner);
+    if (!inner.problem_.empty()) problem(key, inner.problem_);
+  }
+  void problem(std::string_view key, std::string_view what) {
+    if (problem_.empty()) problem_ = fmt::format("field \"{}\" is {}", key, what);
+  }
+  const std::string& problem() const { return problem_; }
+  const json& object() const { return object_; }
+
+ private:
+  template <typename T>
+  static bool holds(const json& value) {
+    if constexpr (std::is_same_v<T, std::string>) {
+      return value.is_string();
+    } else {
+      return value.is_number_integer();
+    }
+  }
+
+  const json& object_;
+  std::string problem_;
+};
+
+bool read_link(const json& entry, LinkRecord& link) {
+  if (!entry.is_array() || entry.size() != 4 || !entry[0].is_number_integer() ||
+      !entry[1].is_number_integer() || !entry[2].is_string() || !entry[3].is_string()) {
+    return false;
+  }
+  link = {entry[0].get<int>(), entry[1].get<int>(), entry[2].get<std::string>(),
+          entry[3].get<std::string>()};
+  return true;
+}
+
+void read_lists(Reader& reader, DeploymentRecord& record) {
+  const json& object = reader.object();
+  if (const auto nodes = object.find("nodes"); nodes != object.end() && nodes->is_array()) {
+    for (const json& node : *nodes) {
+      if (!node.is_string()) return reader.problem("nodes", "of another type");
+      record.nodes.push_back(node.get<std::string>());
+    }
+  }
+  if (const auto links = object.find("links"); links != object.end() && links->is_array()) {
+    for (const json& entry : *links) {
+      LinkRecord link;
+      if (!read_link(entry, link)) return reader.problem("links", "of another type");
+      record.links.push_back(std::move(link));
+    }
+  }
+}
+
+}  // namespace
+
+std::string_view to_string(DeploymentState state) {
+  switch (state) {
+    case DeploymentState::kPending:
+      return "pending";
+    case DeploymentState::kStarting:
+      return "starting";
+    case DeploymentState::kReady:
+      return "ready";
+    case DeploymentState::kStopping:
+      return "stopping";
+    case DeploymentState::kFailed:
+      return "failed";
+  }
+  return "failed";
+}
+
+std::string_view to_string(ClusterKind cluster) {
+  return cluster == ClusterKind::kSlurm ? "slurm" : "local";
+}
+
+std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
+  json object = {
+      {"dslaunch", record.version},
+      {"name", record.name},
+      {"launch", record.launch_id},
+      {"cluster", to_string(record.cluster)},
+      {"state", to_string(record.state)},
+      {"model", record.model},
+      {"tp", record.tp},
+      {"pp", record.pp},
+      {"started", record.started_unix_s},
+      {"endpoint", record.endpoint},
+      {"owner",
+       {{"pid", record.owner.pid},
+        {"ticks", record.owner.start_ticks},
+        {"host", record.owner.host}}},
+      {"allocation", record.allocation_id},
+      {"nodes", record.nodes},
+      {"loaded", record.bytes_loaded},
+      {"bytes", record.bytes_total},
+  };
+  if (record.state == DeploymentState::kFailed) {
+    object["error"] = {{"code", static_cast<int>(record.error.code)},
+                       {"message", record.error.message},
+                       {"remedy", record.error.remedy}};
+  }
+  const auto dump = [&] { return object.dump(-1, ' ', false, json::error_handler_t::replace); };
+  std::string without_links = dump();
+  if (record.links.empty()) return without_links;
+  object["links"] = links_to_json(record.links);
+  std::string whole = dump();
+  return whole.size() <= max_bytes ? whole : without_links;
+}
+
+Result<DeploymentRecord> parse_record(std::string_view text) {
+  DSL_ASSIGN(const json object, parse_json(text, "deployment record", ErrorCode::kProtocol));
+  if (!object.is_object()) {
+    return fail(ErrorCode::kProtocol, kRemedy, "deployment record: not an object");
+  }
+  DeploymentRecord record;
+  std::string cluster;
+  std::string state;
+  Reader reader(object);
+  reader.read("dslaunch", record.version);
+  reader.read("name", record.name);
+  reader.read("launch", record.launch_id);
+  reader.read("cluster", cluster);
+  reader.read("state", state);
+  reader.read("model", record.model);
+  reader.read("tp", record.tp);
+  reader.read("pp", record.pp);
+  reader.read("started", record.started_unix_s);
+  reader.read("endpoint", record.endpoint);
+  reader.read("allocation", record.allocation_id);
+  reader.read("loaded", record.bytes_loaded);
+  reader.read("bytes", record.bytes_total);
+  reader.read_optional_object("owner", [&](Reader& owner) {
+    owner.read("pid", record.owner.pid);
+    owner.read("ticks", record.owner.start_ticks);
+    owner.read("host", record.owner.host);
+  });
+  reader.read_optional_object("error", [&](Reader& error) {
+    int code = 0;
+    error.read("code", code);
+    error.read("message", record.error.message);
+    error.read("remedy", record.error.remedy);
+    record.error.code = static_cast<ErrorCode>(code);
+  });
+  read_lists(reader, record);
+
+  record.cluster = cluster == "slurm" ? ClusterKind::kSlurm : ClusterKind::kLocal;
+  if (cluster != "slurm" && cluster != "local")
+    reader.problem("cluster", "neither slurm nor local");
+  bool known_state = false;
+  for (const DeploymentState candidate : kStates) {
+    if (to_string(candidate) != state) continue;
+    record.state = candidate;
+    known_state = true;
+  }
+  if (!known_state) reader.problem("state", "unknown");
+  if (!reader.problem().empty()) {
+    return fail(ErrorCode::kProtocol, kRemedy, "deployment record: {}", reader.problem());
+  }
+  return record;
+}
+
+}  // namespace dsl::launcher

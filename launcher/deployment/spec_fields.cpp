@@ -1,0 +1,319 @@
+#include "launcher/deployment/spec_fields.h"
+
+#include <cctype>
+#include <charconv>
+#include <filesystem>
+#include <string_view>
+
+namespace dsl::launcher {
+namespace {
+
+constexpr std::size_t kMaxNameLength = 40;
+
+template <typename T>
+SpecMember member(T DeploymentSpec::*pointer) {
+  return pointer;
+}
+template <typename T>
+SpecMember member(T SlurmOptions::*pointer) {
+  return pointer;
+}
+
+bool is_name(std::string_view name) {
+  if (name.empty() || name.size() > kMaxNameLength) return false;
+  for (const char c : name) {
+    const bool alphanumeric = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (!alphanumeric && c != '-') return false;
+  }
+  return name.front() != '-' && name.back() != '-';
+}
+
+/// The value of a member as flag text; none when it equals the default.
+struct ToText {
+  const DeploymentSpec& spec;
+  const DeploymentSpec& defaults;
+
+  std::optional<std::string> operator()(std::string DeploymentSpec::*m) const {
+    return spec.*m == defaults.*m ? std::nullopt : std::optional(spec.*m);
+  }
+  std::optional<std::string> operator()(int DeploymentSpec::*m) const {
+    return spec.*m == defaults.*m ? std::nullopt : std::optional(std::to_string(spec.*m));
+  }
+  std::optional<std::string> operator()(std::int64_t DeploymentSpec::*m) const {
+    return spec.*m == defaults.*m ? std::nullopt : std::optional(std::to_string(spec.*m));
+  }
+  std::optional<std::string> operator()(ClusterKind DeploymentSpec::*m) const {
+    return spec.*m == ClusterKind::kSlurm ? "slurm" : "local";
+  }
+  std::optional<std::string> operator()(std::optional<std::string> SlurmOptions::*m) const {
+    return spec.slurm.*m;
+  }
+  std::optional<std::string> operator()(std::optional<int> SlurmOptions::*m) const {
+    const std::optional<int>& value = spec.slurm.*m;
+    return value ? std::optional(std::to_string(*value)) : std::nullopt;
+  }
+  std::optional<std::string> operator()(bool SlurmOptions::*m) const {
+    return spec.slurm.*m ? std::optional<std::string>("") : std::nullopt;
+  }
+};
+
+constexpr std::string_view kRemedy = "correct the value";
+
+Result<std::int64_t> parse_number(const SpecField& field, const std::string& text, ErrorCode code) {
+  std::int64_t value = 0;
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc() || end != text.data() + text.size()) {
+    return fail(code, kRemedy, "{}: expected an integer, found \"{}\"", field.key, text);
+  }
+  const double upper = field.max == 0 ? 2147483647.0 : field.max;
+  if (static_cast<double>(value) < field.min || static_cast<double>(value) > upper) {
+    return fail(code, kRemedy, "{}: expected {:.0f} to {:.0f}, found {}", field.key, field.min,
+                upper, value);
+  }
+  return value;
+}
+
+Status check_choice(const SpecField& field, const std::string& text, ErrorCode code) {
+  if (field.choices.empty()) return {};
+  std::string known;
+  for (const char* choice : field.choices) {
+    if (text == choice) return {};
+    known += known.empty() ? choice : std::string(", ") + choice;
+  }
+  return fail(code, kRemedy, "{}: expected one of {}, found \"{}\"", field.key, known, text);
+}
+
+/// Sets a member from text that check_choice() has passed.
+struct FromText {
+  DeploymentSpec& spec;
+  const SpecField& field;
+  const std::string& text;
+  ErrorCode code;
+
+  Status operator()(std::string DeploymentSpec::*m) const {
+    spec.*m = text;
+    return {};
+  }
+  Status operator()(int DeploymentSpec::*m) const {
+    DSL_ASSIGN(const std::int64_t value, parse_number(field, text, code));
+    spec.*m = static_cast<int>(value);
+    return {};
+  }
+  Status operator()(std::int64_t DeploymentSpec::*m) const {
+    DSL_ASSIGN(spec.*m, parse_number(field, text, code));
+    return {};
+  }
+  Status operator()(ClusterKind DeploymentSpec::*m) const {
+    spec.*m = text == "slurm" ? ClusterKind::kSlurm : ClusterKind::kLocal;
+    return {};
+  }
+  Status operator()(std::optional<std::string> SlurmOptions::*m) const {
+    if (text.empty()) return fail(code, kRemedy, "{}: the value is empty", field.key);
+    spec.slurm.*m = text;
+    return {};
+  }
+  Status operator()(std::optional<int> SlurmOptions::*m) const {
+    DSL_ASSIGN(const std::int64_t value, parse_number(field, text, code));
+    spec.slurm.*m = static_cast<int>(value);
+    return {};
+  }
+  Status operator()(bool SlurmOptions::*m) const {
+    if (text != "true" && text != "false") {
+      return fail(code, kRemedy, "{}: expected true or false, found \"{}\"", field.key, text);
+    }
+    spec.slurm.*m = text == "true";
+    return {};
+  }
+};
+
+}  // namespace
+
+bool SpecField::is_number() const {
+  return std::holds_alternative<int DeploymentSpec::*>(member) ||
+         std::holds_alternative<std::int64_t DeploymentSpec::*>(member) ||
+         std::holds_alternative<std::optional<int> SlurmOptions::*>(member);
+}
+
+Status assign(DeploymentSpec& spec, const SpecField& field, const std::string& text,
+              ErrorCode code) {
+  if (text.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
+    return fail(code, kRemedy, "{}: the value has a line break or a NUL", field.key);
+  }
+  DSL_TRY(check_choice(field, text, code));
+  return std::visit(FromText{spec, field, text, code}, field.member);
+}
+
+std::string SpecField::long_flag() const {
+  const std::string_view all = flags;
+  const std::size_t start = all.find("--");
+  return start == std::string_view::npos ? "" : std::string(all.substr(start));
+}
+
+std::span<const SpecField> deployment_fields() {
+  using S = DeploymentSpec;
+  static const std::vector<SpecField> fields = {
+      {"model", "", member(&S::model), "model directory in Hugging Face layout", 0, 0, {}},
+      {"name",
+       "--name",
+       member(&S::name),
+       "name of the deployment; from the model if not given",
+       0,
+       0,
+       {}},
+      {"cluster",
+       "--cluster",
+       member(&S::cluster),
+       "where the ranks run",
+       0,
+       0,
+       {"local", "slurm"}},
+      {"tp", "--tp", member(&S::tp), "tensor-parallel shards of each stage", 1, 8, {}},
+      {"pp", "--pp", member(&S::pp), "pipeline stages", 1, 1024, {}},
+      {"threads",
+       "--threads",
+       member(&S::threads),
+       "threads of a rank; 0: its share of the cores",
+       0,
+       4096,
+       {}},
+      {"dtype", "--dtype", member(&S::dtype), "compute dtype", 0, 0, {"bf16", "f32"}},
+      {"kv_tokens",
+       "--kv-tokens",
+       member(&S::kv_tokens),
+       "tokens the cache holds; 0: the engine decides",
+       0,
+       1e12,
+       {}},
+      {"transport",
+       "--transport",
+       member(&S::transport),
+       "how ranks talk to each other",
+       0,
+       0,
+       {"ucx"}},
+      {"listen", "--listen", member(&S::listen), "host of the engine port", 0, 0, {}},
+      {"start_timeout_s",
+       "--start-timeout",
+       member(&S::start_timeout_s),
+       "seconds that the ranks may take to load",
+       1,
+       86400,
+       {}},
+  };
+  return fields;
+}
+
+std::span<const SpecField> slurm_fields() {
+  using S = SlurmOptions;
+  static const std::vector<SpecField> fields = {
+      {"nodes", "-N,--nodes", member(&S::nodes), "number of nodes", 0, 0, {}},
+      {"ntasks", "-n,--ntasks", member(&S::ntasks), "number of tasks (ranks)", 1, 0, {}},
+      {"cpus_per_task",
+       "-c,--cpus-per-task",
+       member(&S::cpus_per_task),
+       "cores of a rank",
+       1,
+       0,
+       {}},
+      {"partition", "-p,--partition", member(&S::partition), "partition", 0, 0, {}},
+      {"account", "-A,--account", member(&S::account), "account to charge", 0, 0, {}},
+      {"time", "-t,--time", member(&S::time), "time limit", 0, 0, {}},
+      {"qos", "-q,--qos", member(&S::qos), "quality of service", 0, 0, {}},
+      {"nodelist",
+       "-w,--nodelist",
+       member(&S::nodelist),
+       "nodes that must be in the job",
+       0,
+       0,
+       {}},
+      {"exclude",
+       "-x,--exclude",
+       member(&S::exclude),
+       "nodes that must not be in the job",
+       0,
+       0,
+       {}},
+      {"constraint",
+       "-C,--constraint",
+       member(&S::constraint),
+       "features the nodes must have",
+       0,
+       0,
+       {}},
+      {"job_name", "-J,--job-name", member(&S::job_name), "name of the job", 0, 0, {}},
+      {"mem", "--mem", member(&S::mem), "memory per node", 0, 0, {}},
+      {"gpus_per_node", "--gpus-per-node", member(&S::gpus_per_node), "GPUs per node", 0, 0, {}},
+      {"gres", "--gres", member(&S::gres), "generic resources per node", 0, 0, {}},
+      {"reservation", "--reservation", member(&S::reservation), "reservation to use", 0, 0, {}},
+      {"dependency", "-d,--dependency", member(&S::dependency), "jobs to wait for", 0, 0, {}},
+      {"begin", "-b,--begin", member(&S::begin), "earliest start", 0, 0, {}},
+      {"comment", "--comment", member(&S::comment), "free text kept with the deployment", 0, 0, {}},
+      {"output", "-o,--output", member(&S::output), "file of the job's standard output", 0, 0, {}},
+      {"error", "-e,--error", member(&S::error), "file of the job's standard error", 0, 0, {}},
+      {"exclusive",
+       "--exclusive",
+       member(&S::exclusive),
+       "share no node with other jobs",
+       0,
+       0,
+       {}},
+      {"requeue", "--requeue", member(&S::requeue), "start again after a node failure", 0, 0, {}},
+  };
+  return fields;
+}
+
+Status validate(const DeploymentSpec& spec, ErrorCode code) {
+  if (spec.model.empty()) {
+    return fail(code, "name a directory in Hugging Face layout", "the model is not given");
+  }
+  if (!is_name(spec.name)) {
+    return fail(code, "use --name with a name such as \"demo-1\"",
+                "the deployment name \"{}\" is not 1 to {} of a-z, 0-9 and -, with - inside only",
+                spec.name, kMaxNameLength);
+  }
+  if (spec.tp != 1 && spec.tp != 2 && spec.tp != 4 && spec.tp != 8) {
+    return fail(code, "use 1, 2, 4 or 8 and more pipeline stages",
+                "tp is {}, but a split sum has 8 leaves, which 1, 2, 4 or 8 shards can share",
+                spec.tp);
+  }
+  if (spec.cluster == ClusterKind::kLocal && !(spec.slurm == SlurmOptions{})) {
+    return fail(code, "add --cluster slurm, or leave the Slurm options out",
+                "Slurm options are given, but the deployment \"{}\" is local", spec.name);
+  }
+  return {};
+}
+
+std::string default_name(const std::string& model) {
+  std::filesystem::path path(model);
+  if (!path.has_filename()) path = path.parent_path();
+  std::string name;
+  for (const char c : path.filename().string()) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 && byte < 128) {
+      name += static_cast<char>(std::tolower(byte));
+    } else if (!name.empty() && name.back() != '-') {
+      name += '-';
+    }
+    if (name.size() == kMaxNameLength) break;
+  }
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  return name.empty() ? "model" : name;
+}
+
+std::vector<std::string> to_arguments(const DeploymentSpec& spec) {
+  const DeploymentSpec defaults;
+  std::vector<std::string> arguments = {spec.model};
+  const auto append = [&](std::span<const SpecField> fields) {
+    for (const SpecField& field : fields) {
+      if (field.flags[0] == '\0') continue;
+      const std::optional<std::string> text = std::visit(ToText{spec, defaults}, field.member);
+      if (!text) continue;
+      arguments.push_back(field.is_switch() ? field.long_flag() : field.long_flag() + "=" + *text);
+    }
+  };
+  append(deployment_fields());
+  append(slurm_fields());
+  return arguments;
+}
+
+}  // namespace dsl::launcher

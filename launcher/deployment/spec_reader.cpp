@@ -1,0 +1,158 @@
+#include "launcher/deployment/spec_reader.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+
+#include "launcher/deployment/spec_fields.h"
+
+namespace dsl::launcher {
+namespace {
+
+constexpr std::string_view kRemedy = "compare with docs/deployment.schema.json";
+
+/// "demo.yaml:3:7", 1-based; yaml-cpp counts from 0.
+std::string place(std::string_view origin, const YAML::Mark& mark) {
+  return fmt::format("{}:{}:{}", origin, mark.line + 1, mark.column + 1);
+}
+
+std::string_view kind_of(const YAML::Node& node) {
+  if (node.IsMap()) return "a mapping";
+  if (node.IsSequence()) return "a sequence";
+  if (node.IsNull()) return "nothing";
+  return "a scalar";
+}
+
+const SpecField* find_field(std::span<const SpecField> fields, const std::string& key) {
+  for (const SpecField& field : fields) {
+    if (key == field.key) return &field;
+  }
+  return nullptr;
+}
+
+Status read_field(const YAML::Node& value, const SpecField& field, std::string_view origin,
+                  DeploymentSpec& spec) {
+  const std::string where = place(origin, value.Mark());
+  if (!value.IsScalar()) {
+    return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected a scalar, found {}", where,
+                field.key, kind_of(value));
+  }
+  // yaml-cpp tags plain scalars "?" and quoted ones "!": "4" in quotes is text, not a number.
+  if ((field.is_number() || field.is_switch()) && value.Tag() != "?") {
+    return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected {}, found the text \"{}\"", where,
+                field.key, field.is_number() ? "an integer" : "true or false", value.Scalar());
+  }
+  Status assigned = assign(spec, field, value.Scalar(), ErrorCode::kConfig);
+  if (!assigned) return tl::unexpected<Error>(std::move(assigned).error().within(where));
+  return {};
+}
+
+/// Reads a mapping. `section` is the key of an embedded mapping that `read_section` reads.
+template <typename ReadSection>
+Status read_mapping(const YAML::Node& map, std::span<const SpecField> fields, std::string_view path,
+                    std::string_view origin, DeploymentSpec& spec, ReadSection read_section) {
+  std::set<std::string> seen;
+  for (const auto& entry : map) {
+    const std::string where = place(origin, entry.first.Mark());
+    if (!entry.first.IsScalar()) {
+      return fail(ErrorCode::kConfig, kRemedy, "{}: expected a key, found {}", where,
+                  kind_of(entry.first));
+    }
+    const std::string& key = entry.first.Scalar();
+    if (!seen.insert(key).second) {
+      return fail(ErrorCode::kConfig, kRemedy, "{}: the key \"{}{}\" occurs twice", where, path,
+                  key);
+    }
+    DSL_ASSIGN(const bool is_section, read_section(key, entry.second));
+    if (is_section) continue;
+    const SpecField* field = find_field(fields, key);
+    if (field == nullptr) {
+      return fail(ErrorCode::kConfig, kRemedy, "{}: unknown key \"{}{}\"", where, path, key);
+    }
+    DSL_TRY(read_field(entry.second, *field, origin, spec));
+  }
+  return {};
+}
+
+Result<DeploymentSpec> read_document(const YAML::Node& document, std::string_view origin) {
+  if (!document.IsMap()) {
+    return fail(ErrorCode::kConfig, kRemedy, "{}: expected a mapping, found {}",
+                place(origin, document.Mark()), kind_of(document));
+  }
+  DeploymentSpec spec;
+  const auto no_section = [](const std::string&, const YAML::Node&) -> Result<bool> {
+    return false;
+  };
+  const auto slurm_section = [&](const std::string& key, const YAML::Node& value) -> Result<bool> {
+    if (key != "slurm") return false;
+    if (!value.IsMap()) {
+      return fail(ErrorCode::kConfig, kRemedy, "{}: slurm: expected a mapping, found {}",
+                  place(origin, value.Mark()), kind_of(value));
+    }
+    DSL_TRY(read_mapping(value, slurm_fields(), "slurm.", origin, spec, no_section));
+    return true;
+  };
+  DSL_TRY(read_mapping(document, deployment_fields(), "", origin, spec, slurm_section));
+  return spec;
+}
+
+/// Nesting of the text, before the recursive parser of the library sees it.
+bool is_too_deep(std::string_view yaml) {
+  constexpr int kMaxDepth = 32;
+  int flow_depth = 0;
+  int line_markers = 0;  // "- - - -" nests one sequence per dash
+  std::size_t indent = 0;
+  bool in_indent = true;
+  for (const char c : yaml) {
+    if (c == '\n') {
+      line_markers = 0;
+      indent = 0;
+      in_indent = true;
+      continue;
+    }
+    if (in_indent && c == ' ') {
+      if (++indent > 256) return true;
+      continue;
+    }
+    in_indent = false;
+    if (c == '[' || c == '{') ++flow_depth;
+    if ((c == ']' || c == '}') && flow_depth > 0) --flow_depth;
+    if (c == '-' || c == '?' || c == ':') ++line_markers;
+    if (flow_depth > kMaxDepth || line_markers > 64) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<DeploymentSpec> parse_spec(std::string_view yaml, std::string_view origin) {
+  if (yaml.size() > kMaxSpecBytes || is_too_deep(yaml)) {
+    return fail(ErrorCode::kConfig, kRemedy, "{}: larger or deeper than any specification", origin);
+  }
+  try {
+    return read_document(YAML::Load(std::string(yaml)), origin);
+  } catch (const YAML::Exception& error) {
+    return fail(ErrorCode::kConfig, kRemedy, "{}: {}", place(origin, error.mark), error.msg);
+  }
+}
+
+Result<DeploymentSpec> read_spec(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    return fail(ErrorCode::kNotFound, "check the path", "cannot read {}: {}", path.string(),
+                std::strerror(errno));
+  }
+  std::string text(kMaxSpecBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  DSL_ASSIGN(DeploymentSpec spec, parse_spec(text, path.string()));
+  if (!spec.model.empty() && std::filesystem::path(spec.model).is_relative()) {
+    spec.model = (path.parent_path() / spec.model).lexically_normal().string();
+  }
+  return spec;
+}
+
+}  // namespace dsl::launcher
