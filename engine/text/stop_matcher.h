@@ -18,7 +18,8 @@ namespace dsl::text {
 /// pushes. Thread-compatible.
 class StopMatcher {
  public:
-  /// Errors: kRequestInvalid when a stop string is empty or all together exceed 64 KiB.
+  /// Errors: kRequestInvalid when a stop string is empty or invalid UTF-8, or all together exceed
+  /// 64 KiB.
   static Result<StopMatcher> create(std::vector<std::string> stop_strings);
 
   /// Text that can no longer become part of a stop string. After a match: the text before the
