@@ -14,7 +14,8 @@ namespace dsl::slurm {
 
 struct LoadOptions {
   /// The module; none: $DSLAUNCH_SLURM_MODULE, then libdsl_slurm.so beside the executable, in
-  /// ../lib/dslaunch and in ../slurm (build tree).
+  /// ../lib/dslaunch and in
+  /// ../lib. Its probe program dsl_slurm_probe lies beside it.
   std::optional<std::filesystem::path> module;
   /// slurm.conf; none: $SLURM_CONF, then the place Slurm was built with.
   std::optional<std::filesystem::path> config;
