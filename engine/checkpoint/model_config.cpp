@@ -14,8 +14,13 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxConfigBytes = 16u << 20;
-constexpr std::int64_t kMaxDimension = std::int64_t{1} << 24;
-constexpr std::int64_t kMaxLayers = 4096;
+// Far above any model, and small enough that byte counts of a whole model stay within 63 bits.
+constexpr std::int64_t kMaxDimension = 1 << 20;
+constexpr std::int64_t kMaxVocabulary = 1 << 22;
+constexpr std::int64_t kMaxHeads = 1 << 12;
+constexpr std::int64_t kMaxHeadDimension = 1 << 13;
+constexpr std::int64_t kMaxLayers = 1 << 12;
+constexpr std::int64_t kMaxExpertsOfAllLayers = 1 << 18;
 
 Result<ModelType> parse_model_type(const Fields& fields) {
   DSL_ASSIGN(const std::string name, fields.text("model_type"));
@@ -48,20 +53,20 @@ Status check_fixed_fields(const Fields& fields, std::int64_t num_heads) {
 }
 
 Status read_shape(const Fields& fields, ModelConfig& config) {
-  DSL_ASSIGN(config.vocab_size, fields.integer("vocab_size", 1, kMaxDimension));
+  DSL_ASSIGN(config.vocab_size, fields.integer("vocab_size", 1, kMaxVocabulary));
   DSL_ASSIGN(config.hidden_size, fields.integer("hidden_size", 1, kMaxDimension));
   DSL_ASSIGN(config.intermediate_size, fields.integer("intermediate_size", 1, kMaxDimension));
   DSL_ASSIGN(config.num_hidden_layers, fields.integer("num_hidden_layers", 1, kMaxLayers));
   DSL_ASSIGN(config.num_nextn_predict_layers,
              fields.integer_or("num_nextn_predict_layers", 0, 0, 64));
-  DSL_ASSIGN(config.num_attention_heads, fields.integer("num_attention_heads", 1, 1 << 16));
+  DSL_ASSIGN(config.num_attention_heads, fields.integer("num_attention_heads", 1, kMaxHeads));
   if (fields.has("q_lora_rank")) {
     DSL_ASSIGN(config.q_lora_rank, fields.integer("q_lora_rank", 1, kMaxDimension));
   }
   DSL_ASSIGN(config.kv_lora_rank, fields.integer("kv_lora_rank", 1, kMaxDimension));
-  DSL_ASSIGN(config.qk_nope_head_dim, fields.integer("qk_nope_head_dim", 1, 1 << 16));
-  DSL_ASSIGN(config.qk_rope_head_dim, fields.integer("qk_rope_head_dim", 2, 1 << 16));
-  DSL_ASSIGN(config.v_head_dim, fields.integer("v_head_dim", 1, 1 << 16));
+  DSL_ASSIGN(config.qk_nope_head_dim, fields.integer("qk_nope_head_dim", 1, kMaxHeadDimension));
+  DSL_ASSIGN(config.qk_rope_head_dim, fields.integer("qk_rope_head_dim", 2, kMaxHeadDimension));
+  DSL_ASSIGN(config.v_head_dim, fields.integer("v_head_dim", 1, kMaxHeadDimension));
   if (config.qk_rope_head_dim % 2 != 0) {
     return fields.wrong("qk_rope_head_dim", "an even number: rotations act on pairs");
   }
@@ -104,8 +109,10 @@ Status read_routing_method(const Fields& fields, ModelConfig& config) {
 
 Status read_experts(const Fields& fields, ModelConfig& config) {
   RoutingConfig& routing = config.routing;
-  DSL_ASSIGN(routing.n_routed_experts, fields.integer_or("n_routed_experts", 0, 0, 1 << 16));
-  DSL_ASSIGN(config.n_shared_experts, fields.integer_or("n_shared_experts", 0, 0, 1 << 10));
+  DSL_ASSIGN(routing.n_routed_experts,
+             fields.integer_or("n_routed_experts", 0, 0,
+                               kMaxExpertsOfAllLayers / config.num_hidden_layers));
+  DSL_ASSIGN(config.n_shared_experts, fields.integer_or("n_shared_experts", 0, 0, 64));
   DSL_ASSIGN(config.first_k_dense_replace,
              fields.integer_or("first_k_dense_replace", 0, 0, kMaxLayers));
   DSL_ASSIGN(config.moe_layer_freq, fields.integer_or("moe_layer_freq", 1, 1, kMaxLayers));
@@ -127,14 +134,14 @@ Status read_experts(const Fields& fields, ModelConfig& config) {
   if (routing.n_routed_experts % routing.n_group != 0)
     return fields.wrong("n_group", "a divisor of n_routed_experts");
   const std::int64_t group_size = routing.n_routed_experts / routing.n_group;
+  if (routing.topk_method == TopkMethod::kNoauxTc && routing.n_group > 1 && group_size < 2) {
+    return fields.wrong("n_group",
+                        "groups of two experts or more: noaux_tc sums the two best of a group");
+  }
   if (routing.num_experts_per_tok > group_size * routing.topk_group) {
     return fields.wrong("num_experts_per_tok",
                         fmt::format("at most the {} experts of topk_group = {} groups",
                                     group_size * routing.topk_group, routing.topk_group));
-  }
-  if (routing.topk_method == TopkMethod::kNoauxTc && routing.n_group > 1 && group_size < 2) {
-    return fields.wrong("n_group",
-                        "groups of two experts or more: noaux_tc sums the two best of a group");
   }
   return {};
 }
