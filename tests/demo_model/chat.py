@@ -37,12 +37,12 @@ def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def training_sample(rng: random.Random, tokenizer: tokenizers.Tokenizer) -> Sample:
+def training_sample(rng: random.Random, tokenizer: tokenizers.Tokenizer, close_share: float) -> Sample:
     """One question, sometimes after a system prompt, sometimes after one to six earlier turns."""
     system = rng.choice(problems.SYSTEM_PROMPTS) if rng.random() < 0.05 else ""
     earlier = rng.choice((1, 1, 2, 3, 6)) if rng.random() < 0.08 else 0
     newline = rng.random() < 0.5
     history = "".join(past_turn(problems.training_turn(rng), newline) for _ in range(earlier))
-    turn = problems.training_turn(rng)
+    turn = problems.training_turn(rng, close_share)
     before = encode(tokenizer, prompt(turn.question, history, system))
     return Sample(before + encode(tokenizer, completion(turn)), len(before))

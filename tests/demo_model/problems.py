@@ -140,13 +140,21 @@ def answer(problem: Problem) -> str:
     return f"{problem.a} {problem.op} {problem.b} = {problem.result}"
 
 
-def training_turn(rng: random.Random) -> Turn:
+def _operands(rng: random.Random, close_share: float) -> tuple[int, int]:
+    """Two numbers from 0 to 99; a `close_share` of the pairs lie within 12 of each other, which is hard to compare."""
+    low = rng.choice((0, 0, 10))
+    a = rng.randint(low, 99)
+    if close_share and rng.random() < close_share:
+        return a, rng.randint(max(low, a - 12), min(99, a + 12))
+    return a, rng.randint(low, 99)
+
+
+def training_turn(rng: random.Random, close_share: float = 0.0) -> Turn:
     if rng.random() < 0.03:
         _, questions, thought, reply = rng.choice(SMALL_TALK)
         return Turn(rng.choice(questions), thought, reply)
     while True:
-        low = rng.choice((0, 0, 10))
-        a, b = rng.randint(low, 99), rng.randint(low, 99)
+        a, b = _operands(rng, close_share)
         if not is_heldout(a, b):
             break
     problem = Problem(a, b, rng.choice((ADD, SUB)), rng.choice(("en", "zh")))

@@ -23,13 +23,15 @@ import problems
 
 PAD = 2
 MTP_WEIGHT = 0.3
-BALANCE_SPEED = 0.002
+FULL_RATE = 3e-3
+BALANCE_SPEED = 0.002  # of the routing bias at the full learning rate; it falls with the learning rate
 
 
-def batches(rng: random.Random, tokenizer: tokenizers.Tokenizer, size: int):
+def batches(rng: random.Random, tokenizer: tokenizers.Tokenizer, size: int, close_share: float):
     """Endless batches of `size` samples of similar length."""
     while True:
-        pool = sorted((chat.training_sample(rng, tokenizer) for _ in range(32 * size)), key=lambda s: len(s.ids))
+        samples = (chat.training_sample(rng, tokenizer, close_share) for _ in range(32 * size))
+        pool = sorted(samples, key=lambda sample: len(sample.ids))
         chunks = [pool[i:i + size] for i in range(0, len(pool), size)]
         rng.shuffle(chunks)
         yield from chunks
@@ -74,19 +76,20 @@ def train(arguments: argparse.Namespace) -> models.DeepseekV3:
     vectors = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05},
                                    {"params": vectors, "weight_decay": 0.0}], betas=(0.9, 0.97), fused=True)
-    stream = batches(random.Random(arguments.seed), tokenizer, arguments.batch)
+    stream = batches(random.Random(arguments.seed), tokenizer, arguments.batch, arguments.close_share)
     probe = random.Random(0).sample(problems.heldout_problems(), 100)
     begin = time.monotonic()
     for step in range(arguments.steps):
+        rate = learning_rate(step, arguments.steps, arguments.peak_lr, arguments.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, arguments.steps, arguments.peak_lr, arguments.warmup)
+            group["lr"] = rate
         main, mtp = losses(model, *tensors(next(stream)))
         optimizer.zero_grad(set_to_none=True)
         (main + MTP_WEIGHT * mtp).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         for gate in model.gates:
-            gate.balance(BALANCE_SPEED)
+            gate.balance(BALANCE_SPEED * rate / FULL_RATE)
         if step % 25 == 0:
             print(f"step {step} main {main.item():.4f} mtp {mtp.item():.4f} "
                   f"load {[g.load.tolist() for g in model.gates][0]} {time.monotonic() - begin:.0f} s", flush=True)
@@ -103,7 +106,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--peak-lr", type=float, default=3e-3)
+    parser.add_argument("--peak-lr", type=float, default=FULL_RATE)
+    parser.add_argument("--close-share", type=float, default=0.0, help="share of operand pairs close to each other")
     parser.add_argument("--warmup", type=int, default=60)
     parser.add_argument("--resume", type=pathlib.Path, help="weights to start from, with a fresh optimiser")
     parser.add_argument("--threads", type=int, default=2)
