@@ -5,12 +5,44 @@
 #include <vector>
 
 #include "engine/kernels/ref/ref_ops.h"
+#ifdef DSL_X86_KERNELS
+#include "engine/kernels/cpu/cpu_ops.h"
+#endif
 
 namespace dsl {
 namespace {
 
+constexpr std::string_view kScalar = "scalar";
+
+#ifdef DSL_X86_KERNELS
+/// Tables that this CPU can run, from the slowest to the fastest.
+std::vector<const cpu::KernelTable*> detect_tables() {
+  __builtin_cpu_init();
+  std::vector<const cpu::KernelTable*> tables;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  const bool avx512_bf16 =
+      avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+  if (avx2) tables.push_back(&cpu::avx2_kernels());
+  if (avx512) tables.push_back(&cpu::avx512_kernels());
+  if (avx512_bf16) tables.push_back(&cpu::avx512_bf16_kernels());
+  return tables;
+}
+
+const std::vector<const cpu::KernelTable*>& tables() {
+  static const std::vector<const cpu::KernelTable*> detected = detect_tables();
+  return detected;
+}
+#endif
+
 std::vector<std::string_view> detect_variants() {
-  std::vector<std::string_view> variants = {"scalar"};
+  std::vector<std::string_view> variants = {kScalar};
+#ifdef DSL_X86_KERNELS
+  for (const cpu::KernelTable* table : tables()) variants.push_back(table->name);
+#endif
   return variants;
 }
 
@@ -36,6 +68,11 @@ Result<std::unique_ptr<Ops>> make_ops(const OpsOptions& options, ThreadPool& poo
                 "kernel variant: expected one of {}, found '{}'", fmt::join(variants, ", "),
                 wanted);
   }
+#ifdef DSL_X86_KERNELS
+  for (const cpu::KernelTable* table : tables()) {
+    if (table->name == wanted) return std::make_unique<cpu::CpuOps>(pool, *table);
+  }
+#endif
   return std::make_unique<RefOps>(pool);
 }
 

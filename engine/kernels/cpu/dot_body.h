@@ -1,0 +1,159 @@
+// Register-tiled dot products of rows, generic over the instruction set. Included only by kernel
+// files.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/cpu/kernel_table.h"
+
+namespace dsl::cpu {
+namespace {
+
+/// Columns of a register tile.
+constexpr int kTileB = 4;
+
+/// float32 x float32 with one fused multiply-add per vector.
+template <typename S>
+struct DotF32 {
+  using Simd = S;
+  using Element = float;
+  using Vector = typename S::F;
+  static constexpr int kStep = S::kLanes;
+
+  static Vector load(const Element* p) { return S::load(p); }
+  static Vector load_n(const Element* p, std::int64_t n) { return S::load_n(p, n); }
+  static typename S::F madd(typename S::F sum, Vector a, Vector b) { return S::fma(a, b, sum); }
+};
+
+/// Computes outputs [kA x kTileB]. Every output has one accumulator, whose lane l takes elements
+/// begin + l + i * kStep of a segment in ascending order; so its bits do not depend on the tile it
+/// is in. Loads per multiply-add of a full 4 x 4 tile: (4 + 4) / 16, half of what the load ports
+/// give. `next_b` rows are prefetched.
+template <typename D, int kA, ScaledSide kSide>
+void dot_tile(const DotArgs& args, std::int64_t first_a, std::int64_t first_b,
+              const typename D::Element* const* b, const typename D::Element* const* next_b) {
+  using S = typename D::Simd;
+  using F = typename S::F;
+  using Element = typename D::Element;
+  const Element* a[kA];
+  for (int i = 0; i < kA; ++i) a[i] = static_cast<const Element*>(args.a_rows[first_a + i]);
+  const std::int64_t last_b = args.num_b - 1;
+
+  for (std::int32_t leaf = 0; leaf < args.num_leaves; ++leaf) {
+    F totals[S::kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < S::kLanes; ++i) totals[i] = S::set1(0.0f);
+    for (std::int32_t s = args.leaf_segments[leaf]; s < args.leaf_segments[leaf + 1]; ++s) {
+      const Segment segment = args.segments[s];
+      F sums[kA * kTileB];
+#pragma GCC unroll 16
+      for (int i = 0; i < kA * kTileB; ++i) sums[i] = S::set1(0.0f);
+      std::int64_t k = segment.begin;
+      for (; k + D::kStep <= segment.end; k += D::kStep) {
+        typename D::Vector va[kA];
+#pragma GCC unroll 4
+        for (int i = 0; i < kA; ++i) va[i] = D::load(a[i] + k);
+#pragma GCC unroll 4
+        for (int j = 0; j < kTileB; ++j) {
+          const typename D::Vector vb = D::load(b[j] + k);
+#pragma GCC unroll 4
+          for (int i = 0; i < kA; ++i) {
+            sums[i * kTileB + j] = D::madd(sums[i * kTileB + j], va[i], vb);
+          }
+        }
+        if (next_b != nullptr) {
+#pragma GCC unroll 4
+          for (int j = 0; j < kTileB; ++j) __builtin_prefetch(next_b[j] + k, 0, 2);
+        }
+      }
+      if (k < segment.end) {
+        const std::int64_t n = segment.end - k;
+        typename D::Vector va[kA];
+#pragma GCC unroll 4
+        for (int i = 0; i < kA; ++i) va[i] = D::load_n(a[i] + k, n);
+#pragma GCC unroll 4
+        for (int j = 0; j < kTileB; ++j) {
+          const typename D::Vector vb = D::load_n(b[j] + k, n);
+#pragma GCC unroll 4
+          for (int i = 0; i < kA; ++i) {
+            sums[i * kTileB + j] = D::madd(sums[i * kTileB + j], va[i], vb);
+          }
+        }
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kA; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kTileB; ++j) {
+          const int t = i * kTileB + j;
+          if constexpr (kSide == ScaledSide::kNone) {
+            totals[t] = sums[t];
+          } else {
+            const std::int64_t b_row = first_b + j < last_b ? first_b + j : last_b;
+            const std::int64_t row = kSide == ScaledSide::kA ? first_a + i : b_row;
+            const float scale = args.scales[row * args.scale_stride + segment.block];
+            totals[t] = S::fma(sums[t], S::set1(scale), totals[t]);
+          }
+        }
+      }
+    }
+    alignas(64) float results[S::kLanes];
+    S::store(results, S::transpose_sum(totals));
+    float* c = args.c + leaf * args.c_leaf_stride + first_a * args.c_row_stride + first_b;
+    const std::int64_t num_cols = args.num_b - first_b < kTileB ? args.num_b - first_b : kTileB;
+    for (int i = 0; i < kA; ++i) {
+      for (std::int64_t j = 0; j < num_cols; ++j) {
+        c[i * args.c_row_stride + j] = results[i * kTileB + j];
+      }
+    }
+  }
+}
+
+template <typename D, ScaledSide kSide>
+void dot_all(const DotArgs& args) {
+  using Element = typename D::Element;
+  constexpr int kTileA = D::Simd::kTileA;
+  for (std::int64_t first_b = 0; first_b < args.num_b; first_b += kTileB) {
+    // A short last tile repeats its last row and drops the copies.
+    const Element* b[kTileB];
+    const Element* next_b[kTileB];
+    const bool has_next = first_b + 2 * kTileB <= args.num_b;
+    for (int j = 0; j < kTileB; ++j) {
+      const std::int64_t row = first_b + j < args.num_b ? first_b + j : args.num_b - 1;
+      b[j] = static_cast<const Element*>(args.b_rows[row]);
+      if (has_next) next_b[j] = static_cast<const Element*>(args.b_rows[row + kTileB]);
+    }
+    std::int64_t i = 0;
+    for (; i + kTileA <= args.num_a; i += kTileA) {
+      dot_tile<D, kTileA, kSide>(args, i, first_b, b, has_next && i == 0 ? next_b : nullptr);
+    }
+    const Element* const* ahead = has_next && i == 0 ? next_b : nullptr;
+    switch (args.num_a - i) {
+      case 1:
+        dot_tile<D, 1, kSide>(args, i, first_b, b, ahead);
+        break;
+      case 2:
+        if constexpr (kTileA > 2) dot_tile<D, 2, kSide>(args, i, first_b, b, ahead);
+        break;
+      case 3:
+        if constexpr (kTileA > 3) dot_tile<D, 3, kSide>(args, i, first_b, b, ahead);
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+template <typename D>
+void dot(const DotArgs& args) {
+  switch (args.scaled_side) {
+    case ScaledSide::kNone:
+      return dot_all<D, ScaledSide::kNone>(args);
+    case ScaledSide::kA:
+      return dot_all<D, ScaledSide::kA>(args);
+    case ScaledSide::kB:
+      return dot_all<D, ScaledSide::kB>(args);
+  }
+}
+
+}  // namespace
+}  // namespace dsl::cpu
