@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "launcher/deployment/private_files.h"
-#include "launcher/deployment/process_identity.h"
+#include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
 
 namespace dsl::launcher {

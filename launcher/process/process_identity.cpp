@@ -1,4 +1,4 @@
-#include "launcher/deployment/process_identity.h"
+#include "launcher/process/process_identity.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>

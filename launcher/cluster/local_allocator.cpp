@@ -1,0 +1,117 @@
+#include "launcher/cluster/local_allocator.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstring>
+
+#include "launcher/deployment/log_folder.h"
+#include "launcher/plan/cpu_binding.h"
+#include "launcher/process/child_process.h"
+#include "launcher/process/process_identity.h"
+#include "slurm/batch_script.h"
+
+namespace dsl::launcher {
+namespace {
+
+/// What a supervisor needs to end its ranks by force after it was asked in good order.
+constexpr std::chrono::milliseconds kForceReserve{1000};
+
+std::string to_id(const ProcessIdentity& process) {
+  return fmt::format("{}:{}", process.pid, process.start_ticks);
+}
+
+Result<ProcessIdentity> parse_id(const std::string& id) {
+  ProcessIdentity process;
+  process.host = host_name();
+  const char* end = id.data() + id.size();
+  const auto [colon, bad_pid] = std::from_chars(id.data(), end, process.pid);
+  if (bad_pid == std::errc() && colon != end && *colon == ':') {
+    const auto [rest, bad_ticks] = std::from_chars(colon + 1, end, process.start_ticks);
+    if (bad_ticks == std::errc() && rest == end && process.pid > 1) return process;
+  }
+  return fail(ErrorCode::kInvalidArgument, "", "\"{}\" is not an id of a local allocation", id);
+}
+
+std::string shell_line(const std::vector<std::string>& argv) {
+  std::string line;
+  for (const std::string& argument : argv) {
+    line += (line.empty() ? "" : " ") + slurm::shell_quote(argument);
+  }
+  return line;
+}
+
+bool wait_for_end(const UniqueFd& pidfd, Deadline deadline) {
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  return ::poll(&ended, 1, static_cast<int>(deadline.remaining().count())) > 0;
+}
+
+}  // namespace
+
+Result<std::vector<RenderedScript>> LocalAllocator::render(const LaunchRequest& request) const {
+  return std::vector<RenderedScript>{
+      {request.spec.name + ".sh",
+       "#!/bin/sh\n# DSLAUNCH_SECRET, 64 hexadecimal digits, is in the environment.\nexec setsid " +
+           shell_line(request.supervisor) + "\n"}};
+}
+
+Result<std::string> LocalAllocator::start(const LaunchRequest& request) {
+  DSL_ASSIGN(const std::filesystem::path logs, make_log_folder(request.spec.name));
+  const std::filesystem::path log_path = logs / kSupervisorLog;
+  const UniqueFd log(
+      ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+  if (!log.valid()) {
+    return fail(ErrorCode::kIo, "check the folder's permissions", "cannot write {}: {}",
+                log_path.string(), std::strerror(errno));
+  }
+  ChildOptions options;
+  options.argv = request.supervisor;
+  options.environment = {"DSLAUNCH_SECRET=" + request.secret};
+  options.standard_output = log.get();
+  options.standard_error = log.get();
+  options.parent_death = ParentDeath::kDetached;
+  DSL_ASSIGN(const ChildProcess supervisor, ChildProcess::start(options));
+  DSL_ASSIGN(const ProcessIdentity identity, identify_process(supervisor.pid()));
+  return to_id(identity);
+}
+
+Result<AllocationStatus> LocalAllocator::status(const std::string& allocation_id) {
+  DSL_ASSIGN(const ProcessIdentity process, parse_id(allocation_id));
+  AllocationStatus status;
+  status.nodes = {host_name()};
+  status.state = is_alive(process) ? AllocationState::kRunning : AllocationState::kEnded;
+  if (status.state == AllocationState::kEnded) status.reason = "the supervisor has ended";
+  return status;
+}
+
+Status LocalAllocator::stop(const std::string& allocation_id, Deadline deadline) {
+  DSL_ASSIGN(const ProcessIdentity process, parse_id(allocation_id));
+  const Result<UniqueFd> pidfd = open_process(process);
+  if (!pidfd) return {};
+  ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGTERM, nullptr, 0);
+  const auto patience = deadline.remaining() - kForceReserve;
+  if (wait_for_end(*pidfd, Deadline::after(std::max(patience, kForceReserve)))) return {};
+  // The ranks die with their supervisor: the kernel sees to it (PR_SET_PDEATHSIG).
+  ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGKILL, nullptr, 0);
+  if (wait_for_end(*pidfd, Deadline::after(kForceReserve))) return {};
+  return fail(ErrorCode::kDeadlineExceeded, "look at it with ps", "process {} does not end",
+              process.pid);
+}
+
+Result<std::vector<Node>> LocalAllocator::nodes() {
+  return std::vector<Node>{{host_name(), static_cast<int>(usable_cpus().size()), 0}};
+}
+
+Result<std::vector<std::string>> LocalAllocator::step_command(const std::vector<Node>&,
+                                                              const std::vector<std::string>&) {
+  return std::vector<std::string>{};
+}
+
+Result<std::string> LocalAllocator::reachable_host() { return std::string("127.0.0.1"); }
+
+}  // namespace dsl::launcher

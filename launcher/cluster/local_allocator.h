@@ -1,0 +1,21 @@
+// The cluster that is this one machine: supervisors are detached processes, ranks their children.
+#pragma once
+
+#include "launcher/cluster/allocator.h"
+
+namespace dsl::launcher {
+
+/// An allocation id is "PID:START_TICKS" of the supervisor.
+class LocalAllocator : public Allocator {
+ public:
+  Result<std::vector<RenderedScript>> render(const LaunchRequest& request) const override;
+  Result<std::string> start(const LaunchRequest& request) override;
+  Result<AllocationStatus> status(const std::string& allocation_id) override;
+  Status stop(const std::string& allocation_id, Deadline deadline) override;
+  Result<std::vector<Node>> nodes() override;
+  Result<std::vector<std::string>> step_command(const std::vector<Node>& nodes,
+                                                const std::vector<std::string>& agent) override;
+  Result<std::string> reachable_host() override;
+};
+
+}  // namespace dsl::launcher

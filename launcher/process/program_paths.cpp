@@ -1,0 +1,36 @@
+#include "launcher/process/program_paths.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace dsl::launcher {
+
+Result<std::string> own_path() {
+  std::error_code problem;
+  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", problem);
+  if (problem) {
+    return fail(ErrorCode::kIo, "mount /proc", "cannot read /proc/self/exe: {}", problem.message());
+  }
+  return path.string();
+}
+
+Result<std::string> find_engine() {
+  const char* set = std::getenv("DSLAUNCH_ENGINE");
+  std::string path;
+  if (set != nullptr && set[0] != '\0') {
+    path = std::filesystem::absolute(set).string();
+  } else {
+    DSL_ASSIGN(const std::string self, own_path());
+    path = (std::filesystem::path(self).parent_path() / "dsengine").string();
+  }
+  if (::access(path.c_str(), X_OK) != 0) {
+    return fail(ErrorCode::kNotFound,
+                "install dsengine beside dslaunch, or set DSLAUNCH_ENGINE to its path",
+                "there is no program {}", path);
+  }
+  return path;
+}
+
+}  // namespace dsl::launcher

@@ -1,0 +1,15 @@
+// Where the programs of this installation lie.
+#pragma once
+
+#include <string>
+
+#include "transport/base/error.h"
+
+namespace dsl::launcher {
+
+/// Absolute path of this executable.
+Result<std::string> own_path();
+/// The engine: $DSLAUNCH_ENGINE, or dsengine beside this executable. kNotFound names both places.
+Result<std::string> find_engine();
+
+}  // namespace dsl::launcher
