@@ -1,0 +1,333 @@
+// The exactness contract of ops.h, bit for bit: batches, shards, leaf trees, threads and chunks
+// change nothing.
+#include <algorithm>
+#include <numeric>
+
+#include "tests/unit/kernels/op_fixtures.h"
+
+namespace dsl::test {
+namespace {
+
+constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
+constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
+
+/// ((v0 + v1) + (v2 + v3)) + ... element by element, as collectives join the shards.
+TestMatrix join(std::vector<TestMatrix> parts) {
+  while (parts.size() > 1) {
+    std::vector<TestMatrix> joined;
+    for (std::size_t i = 0; i < parts.size(); i += 2) {
+      TestMatrix sum = parts[i].clone();
+      for (std::int64_t row = 0; row < sum.view().rows; ++row) {
+        for (std::int64_t col = 0; col < sum.view().cols; ++col) {
+          sum.set(row, col, parts[i].at(row, col) + parts[i + 1].at(row, col));
+        }
+      }
+      joined.push_back(std::move(sum));
+    }
+    parts = std::move(joined);
+  }
+  return std::move(parts.front());
+}
+
+class ExactnessTest : public VariantTest {};
+
+TEST_P(ExactnessTest, ARowDoesNotDependOnItsBatch) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      const std::int64_t rows = 70;
+      const auto w = TestWeight::random(random_, weight_type,
+                                        {.out_features = 75, .in_features = 333, .first_col = 13});
+      const auto x = TestMatrix::random(random_, type, rows, 333);
+      const TestMatrix whole(type, rows, 75);
+      ops_->linear(x.view(), w.view(), whole.view());
+      for (const std::int64_t count : {1, 2, 3, 5, 23}) {
+        const std::int64_t first = pick(random_, 0, rows - count);
+        const TestMatrix part(type, count, 75);
+        ops_->linear(x.view().rows_from(first, count), w.view(), part.view());
+        for (std::int64_t r = 0; r < count; ++r) {
+          ASSERT_EQ(part.row_bits(r), whole.row_bits(first + r))
+              << name_of(weight_type) << " x " << name_of(type) << ", " << count << " rows";
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ExactnessTest, AFeatureDoesNotDependOnItsShard) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      const auto w = TestWeight::random(
+          random_, weight_type, {.out_features = 200, .in_features = 150, .first_row = 100});
+      const auto x = TestMatrix::random(random_, type, 9, 150);
+      const TestMatrix whole(DType::kF32, 9, 200, 0);
+      ops_->linear(x.view(), w.view(), whole.view());
+      for (int round = 0; round < 8; ++round) {
+        const std::int64_t count = pick(random_, 1, 60);
+        const std::int64_t first = pick(random_, 0, 200 - count);
+        const TestMatrix part(DType::kF32, 9, count);
+        ops_->linear(x.view(), w.view().rows_from(first, count), part.view());
+        for (std::int64_t r = 0; r < 9; ++r) {
+          for (std::int64_t c = 0; c < count; ++c) {
+            ASSERT_EQ(part.at(r, c), whole.at(r, first + c));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      const std::int64_t size = 8 * 37;  // leaves begin inside scale blocks and vectors
+      const std::int64_t rows = 6;
+      const auto w =
+          TestWeight::random(random_, weight_type, {.out_features = 21, .in_features = size});
+      const auto x = TestMatrix::random(random_, type, rows, size);
+      std::string expected_tree;
+      std::string expected_leaves;
+      for (const int shards : {1, 2, 4, 8}) {
+        std::vector<TestMatrix> trees;
+        std::vector<TestMatrix> joined;
+        for (int shard = 0; shard < shards; ++shard) {
+          const LeafSplit split{size, shard, shards};
+          const std::int64_t first = split.local_size() * shard;
+          const Matrix part = x.view().cols_from(first, split.local_size());
+          const WeightView weight = w.view().cols_from(first, split.local_size());
+          trees.emplace_back(DType::kF32, rows, 21);
+          ops_->linear_tree(part, weight, split, trees.back().floats());
+          TestMatrix sums(DType::kF32, split.num_leaves() * rows, 21, 0);
+          for (std::int64_t r = 0; r < sums.view().rows; ++r) {
+            for (std::int64_t c = 0; c < 21; ++c) sums.set(r, c, 0);
+          }
+          const LeafSums view{sums.floats().data, split.num_leaves(), rows, 21};
+          ops_->linear_leaves(part, weight, split, view);
+          joined.emplace_back(DType::kF32, rows, 21);
+          ops_->join_leaves(view, joined.back().floats());
+        }
+        const std::string tree = join(std::move(trees)).bits();
+        const std::string leaves = join(std::move(joined)).bits();
+        if (shards == 1) {
+          expected_tree = tree;
+          expected_leaves = leaves;
+        }
+        EXPECT_EQ(tree, expected_tree) << shards << " shards, " << name_of(weight_type);
+        EXPECT_EQ(leaves, expected_leaves) << shards << " shards, " << name_of(weight_type);
+      }
+    }
+  }
+}
+
+/// Experts [first, first + count) of a layer of 16 with 3 per token, on rows [first_row, ...) of x;
+/// sums joined.
+class ExpertLayer {
+ public:
+  ExpertLayer(Random& random, DType weight_type, DType type)
+      : x_(TestMatrix::random(random, type, kRows, kHidden)) {
+    for (std::int64_t e = 0; e < kExperts; ++e) {
+      for (int i = 0; i < 2; ++i) {
+        weights_.push_back(TestWeight::random(random, weight_type,
+                                              {.out_features = kInner, .in_features = kHidden}));
+      }
+      weights_.push_back(TestWeight::random(random, weight_type,
+                                            {.out_features = kHidden, .in_features = kInner}));
+    }
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      std::vector<std::int32_t> all(kExperts);
+      std::iota(all.begin(), all.end(), 0);
+      std::shuffle(all.begin(), all.end(), random);
+      std::sort(all.begin(), all.begin() + kTopK);
+      ids_.insert(ids_.end(), all.begin(), all.begin() + kTopK);
+      for (std::int64_t k = 0; k < kTopK; ++k) {
+        shares_.push_back(std::uniform_real_distribution<float>(0.1f, 1.0f)(random));
+      }
+    }
+  }
+
+  TestMatrix run(Ops& ops, std::int64_t first_row, std::int64_t rows, int shards) {
+    std::vector<TestMatrix> parts;
+    for (int shard = 0; shard < shards; ++shard) {
+      const LeafSplit split{kExperts, shard, shards};
+      std::vector<ExpertWeights> experts;
+      for (std::int64_t e = 0; e < split.local_size(); ++e) {
+        const auto i = static_cast<std::size_t>(3 * (split.local_size() * shard + e));
+        experts.push_back({weights_[i].view(), weights_[i + 1].view(), weights_[i + 2].view()});
+      }
+      std::vector<float> sums(static_cast<std::size_t>(split.num_leaves() * rows * kHidden), 0.0f);
+      const LeafSums view{sums.data(), split.num_leaves(), rows, kHidden};
+      ops.routed_experts(
+          x_.view().rows_from(first_row, rows),
+          {ids_.data() + first_row * kTopK, shares_.data() + first_row * kTopK, rows, kTopK},
+          experts, split, view);
+      parts.emplace_back(DType::kF32, rows, kHidden);
+      ops.join_leaves(view, parts.back().floats());
+    }
+    return join(std::move(parts));
+  }
+
+  static constexpr std::int64_t kExperts = 16;
+  static constexpr std::int64_t kTopK = 3;
+  static constexpr std::int64_t kRows = 33;
+  static constexpr std::int64_t kHidden = 140;
+  static constexpr std::int64_t kInner = 70;
+
+ private:
+  TestMatrix x_;
+  std::vector<TestWeight> weights_;
+  std::vector<std::int32_t> ids_;
+  std::vector<float> shares_;
+};
+
+TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      ExpertLayer layer(random_, weight_type, type);
+      const TestMatrix whole = layer.run(*ops_, 0, ExpertLayer::kRows, 1);
+      for (const int shards : {2, 4, 8}) {
+        EXPECT_EQ(layer.run(*ops_, 0, ExpertLayer::kRows, shards).bits(), whole.bits()) << shards;
+      }
+      for (const std::int64_t row : {0, 7, 32}) {
+        EXPECT_EQ(layer.run(*ops_, row, 1, 1).bits(), whole.row_bits(row));
+      }
+      for (const int threads : {1, 3, 4}) {
+        const auto pool = make_pool(threads);
+        EXPECT_EQ(layer.run(*make_variant(GetParam(), *pool), 0, ExpertLayer::kRows, 1).bits(),
+                  whole.bits());
+      }
+    }
+  }
+}
+
+/// A sequence of 300 positions whose last 290 rows are computed by some op, in some cut.
+class AttentionLayer {
+ public:
+  AttentionLayer(Random& random, DType weight_type, DType type)
+      : type_(type),
+        cache_(TestCache::random(random, type, kPositions, 32, 40, 8)),
+        kv_b_(TestWeight::random(random, weight_type,
+                                 {.out_features = kHeads * 28, .in_features = 40})),
+        q_(TestMatrix::random(random, type, kPositions, kHeads * 24)) {}
+
+  /// Rows of positions [first, last) with cuts in between, heads [first_head, first_head + heads).
+  TestMatrix run(Ops& ops, MlaForm form, const std::vector<std::int64_t>& cuts,
+                 std::int64_t first_head = 0, std::int64_t heads = kHeads) {
+    MlaShape shape{heads, 16, 8, 12, 40, 0.2f};
+    TestMatrix out(type_, kPositions, heads * 12);
+    const Matrix q = q_.view().cols_from(first_head * 24, heads * 24);
+    const WeightView kv_b = kv_b_.view().rows_from(first_head * 28, heads * 28);
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+      const std::int64_t count = cuts[i + 1] - cuts[i];
+      const AttentionSegment segments[] = {{0, count, cuts[i], form, cache_.block_table}};
+      ops.mla_attention(q.rows_from(cuts[i], count), kv_b, cache_.view, segments, shape,
+                        out.view().rows_from(cuts[i], count));
+    }
+    return out;
+  }
+
+  static constexpr std::int64_t kPositions = 300;
+  static constexpr std::int64_t kHeads = 4;
+
+ private:
+  DType type_;
+  TestCache cache_;
+  TestWeight kv_b_;
+  TestMatrix q_;
+};
+
+TEST_P(ExactnessTest, AttentionDoesNotDependOnChunksHeadsOrThreads) {
+  for (const DType weight_type : {DType::kBF16, DType::kF8E4M3}) {
+    for (const DType type : kActivationTypes) {
+      AttentionLayer layer(random_, weight_type, type);
+      for (const MlaForm form : {MlaForm::kExpanded, MlaForm::kAbsorbed}) {
+        const TestMatrix whole = layer.run(*ops_, form, {0, 300});
+        for (const std::vector<std::int64_t>& cuts : {std::vector<std::int64_t>{0, 1, 300},
+                                                      {0, 127, 128, 129, 300},
+                                                      {0, 64, 200, 299, 300}}) {
+          EXPECT_EQ(layer.run(*ops_, form, cuts).bits(), whole.bits());
+        }
+        for (std::int64_t head = 0; head < AttentionLayer::kHeads; ++head) {
+          const TestMatrix part = layer.run(*ops_, form, {0, 300}, head, 1);
+          for (std::int64_t row = 0; row < 300; ++row) {
+            for (std::int64_t v = 0; v < 12; ++v) {
+              ASSERT_EQ(part.at(row, v), whole.at(row, head * 12 + v));
+            }
+          }
+        }
+        for (const int threads : {1, 3, 4}) {
+          const auto pool = make_pool(threads);
+          EXPECT_EQ(layer.run(*make_variant(GetParam(), *pool), form, {0, 300}).bits(),
+                    whole.bits());
+        }
+      }
+    }
+  }
+}
+
+TEST_P(ExactnessTest, SequencesOfABatchDoNotSeeEachOther) {
+  for (const DType type : kActivationTypes) {
+    const MlaShape shape{2, 16, 8, 12, 40, 0.2f};
+    const auto kv_b =
+        TestWeight::random(random_, DType::kBF16, {.out_features = 56, .in_features = 40});
+    auto cache = TestCache::random(random_, type, 400, 16, 40, 8);
+    const std::span<const std::int32_t> table(cache.block_table);
+    const auto q = TestMatrix::random(random_, type, 12, 48);
+    // Rows 0-4 continue a prompt, row 5 and rows 6-7 are generated, 8-11 begin a prompt.
+    const AttentionSegment segments[] = {{0, 5, 131, MlaForm::kExpanded, table.subspan(0, 10)},
+                                         {5, 1, 40, MlaForm::kAbsorbed, table.subspan(10, 5)},
+                                         {6, 2, 100, MlaForm::kAbsorbed, table.subspan(15, 8)},
+                                         {8, 4, 0, MlaForm::kExpanded, table.subspan(23, 1)}};
+    const TestMatrix together(type, 12, 24);
+    const TestMatrix alone(type, 12, 24);
+    ops_->mla_attention(q.view(), kv_b.view(), cache.view, segments, shape, together.view());
+    for (const AttentionSegment& segment : segments) {
+      ops_->mla_attention(q.view(), kv_b.view(), cache.view, {&segment, 1}, shape, alone.view());
+    }
+    EXPECT_EQ(together.bits(), alone.bits());
+  }
+}
+
+TEST_P(ExactnessTest, ThreadsDoNotChangeLinears) {
+  for (const DType weight_type : kWeightTypes) {
+    const auto w =
+        TestWeight::random(random_, weight_type, {.out_features = 130, .in_features = 96});
+    const auto x = TestMatrix::random(random_, DType::kBF16, 19, 96);
+    const TestMatrix expected(DType::kBF16, 19, 130);
+    ops_->linear(x.view(), w.view(), expected.view());
+    for (const int threads : {1, 3, 4}) {
+      const auto pool = make_pool(threads);
+      const TestMatrix actual(DType::kBF16, 19, 130);
+      make_variant(GetParam(), *pool)->linear(x.view(), w.view(), actual.view());
+      EXPECT_EQ(actual.bits(), expected.bits());
+    }
+  }
+}
+
+TEST_P(ExactnessTest, NormsAndActivationsDoNotDependOnTheBatch) {
+  for (const DType type : kActivationTypes) {
+    const auto x = TestMatrix::random(random_, type, 50, 1000);
+    const auto y = TestMatrix::random(random_, type, 50, 1000);
+    const auto weight = TestVector::random(random_, DType::kBF16, 1000);
+    const TestMatrix norms(type, 50, 1000);
+    const TestMatrix products(type, 50, 1000);
+    ops_->rms_norm(x.view(), weight.view(), 1e-6f, norms.view());
+    ops_->silu_mul(x.view(), y.view(), products.view());
+    for (const std::int64_t row : {0, 1, 49}) {
+      const TestMatrix norm(type, 1, 1000);
+      const TestMatrix product(type, 1, 1000);
+      ops_->rms_norm(x.view().rows_from(row, 1), weight.view(), 1e-6f, norm.view());
+      EXPECT_EQ(norm.row_bits(0), norms.row_bits(row));
+      // Columns too: a shard of the intermediate features begins anywhere.
+      const Matrix gate = x.view().rows_from(row, 1).cols_from(333, 500);
+      const Matrix up = y.view().rows_from(row, 1).cols_from(333, 500);
+      ops_->silu_mul(gate, up, product.view().cols_from(333, 500));
+      for (std::int64_t col = 333; col < 833; ++col) {
+        ASSERT_EQ(product.at(0, col), products.at(row, col));
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, ExactnessTest, testing::ValuesIn(all_variants()), variant_name);
+
+}  // namespace
+}  // namespace dsl::test

@@ -1,0 +1,116 @@
+// Linear ops of every variant against the scalar reference, over dtypes, odd sizes, strides and FP8
+// block offsets.
+#include <cmath>
+
+#include "tests/unit/kernels/op_fixtures.h"
+
+namespace dsl::test {
+namespace {
+
+constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
+constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
+
+TestWeight::Shape random_shape(Random& random, std::int64_t out, std::int64_t in) {
+  return {.out_features = out,
+          .in_features = in,
+          .padding = pick(random, 0, 5),
+          .scale_kind = pick(random, 0, 1) == 0 ? ScaleKind::kF32 : ScaleKind::kE8M0,
+          .block = pick(random, 0, 1) == 0 ? 128 : 32,
+          .first_row = static_cast<std::int32_t>(pick(random, 0, 31)),
+          .first_col = static_cast<std::int32_t>(pick(random, 0, 31))};
+}
+
+using LinearTest = VariantTest;
+
+TEST_P(LinearTest, LinearEqualsReference) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      for (int round = 0; round < 12; ++round) {
+        const std::int64_t rows = round == 0 ? 1 : pick(random_, 1, 70);
+        const std::int64_t in = pick(random_, 1, 400);
+        const std::int64_t out = pick(random_, 1, 90);
+        const DType out_type = pick(random_, 0, 1) == 0 ? DType::kF32 : type;
+        const auto w = TestWeight::random(random_, weight_type, random_shape(random_, out, in));
+        const auto x = TestMatrix::random(random_, type, rows, in);
+        const TestMatrix actual(out_type, rows, out);
+        const TestMatrix expected(out_type, rows, out);
+        ops_->linear(x.view(), w.view(), actual.view());
+        reference_->linear(x.view(), w.view(), expected.view());
+        ASSERT_TRUE(is_close(actual, expected,
+                             [&](std::int64_t row, std::int64_t col) {
+                               return dot_tolerance(in, row_norm(x, row), w.row_norm(col), out_type,
+                                                    expected.at(row, col));
+                             }))
+            << name_of(weight_type) << " x " << name_of(type) << ", " << rows << " rows, [" << out
+            << ", " << in << "]";
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, TreesAndLeavesEqualReference) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      for (int round = 0; round < 6; ++round) {
+        const int shards = 1 << pick(random_, 0, 3);
+        const LeafSplit split{pick(random_, 1, 80) * shards,
+                              static_cast<int>(pick(random_, 0, shards - 1)), shards};
+        const std::int64_t rows = pick(random_, 1, 20);
+        const std::int64_t out = pick(random_, 1, 50);
+        const std::int64_t in = split.local_size();
+        const auto w = TestWeight::random(random_, weight_type, random_shape(random_, out, in));
+        const auto x = TestMatrix::random(random_, type, rows, in);
+        const auto tolerance = [&](std::int64_t row, std::int64_t col) {
+          return dot_tolerance(in, row_norm(x, row % rows), w.row_norm(col), DType::kF32, 0);
+        };
+        const TestMatrix actual(DType::kF32, rows, out);
+        const TestMatrix expected(DType::kF32, rows, out);
+        ops_->linear_tree(x.view(), w.view(), split, actual.floats());
+        reference_->linear_tree(x.view(), w.view(), split, expected.floats());
+        ASSERT_TRUE(is_close(actual, expected, tolerance));
+
+        const int leaves = split.num_leaves();
+        const auto start = TestMatrix::random(random_, DType::kF32, leaves * rows, out, 1.0f, 0);
+        const TestMatrix actual_sums = start.clone();
+        const TestMatrix expected_sums = start.clone();
+        const LeafSums sums{actual_sums.floats().data, leaves, rows, out};
+        ops_->linear_leaves(x.view(), w.view(), split, sums);
+        reference_->linear_leaves(x.view(), w.view(), split,
+                                  {expected_sums.floats().data, leaves, rows, out});
+        ASSERT_TRUE(is_close(actual_sums, expected_sums, [&](std::int64_t row, std::int64_t col) {
+          return tolerance(row, col) + 1e-6;
+        }));
+        const TestMatrix joined(DType::kF32, rows, out);
+        const TestMatrix expected_joined(DType::kF32, rows, out);
+        ops_->join_leaves(sums, joined.floats());
+        reference_->join_leaves(sums, expected_joined.floats());
+        EXPECT_EQ(joined.bits(), expected_joined.bits());
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, Float8NaNAndSubnormalsKeepTheirMeaning) {
+  for (const DType type : kActivationTypes) {
+    // Every code once; one row of x selects one of them.
+    std::vector<Float8E4M3> codes(256);
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = {static_cast<std::uint8_t>(i)};
+    const std::vector<float> scales = {0.5f};
+    WeightView w{codes.data(), DType::kF8E4M3, 256, 1, 1, {}};
+    w.scales = {scales.data(), DType::kF32, 1, 256, 128, 0, 0};
+    TestMatrix x(type, 1, 1);
+    x.set(0, 0, 1.0f);
+    const TestMatrix out(DType::kF32, 1, 256);
+    ops_->linear(x.view(), w, out.view());
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      const float expected = to_float(codes[i]) * 0.5f;
+      const float actual = out.at(0, static_cast<std::int64_t>(i));
+      EXPECT_TRUE(actual == expected || (std::isnan(actual) && std::isnan(expected))) << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Variants, LinearTest, testing::ValuesIn(fast_variants()), variant_name);
+
+}  // namespace
+}  // namespace dsl::test
