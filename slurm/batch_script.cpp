@@ -53,7 +53,11 @@ class Directives {
 std::string directives_of(const JobSpec& spec) {
   Directives lines;
   lines.option("job-name", std::string_view(spec.name));
-  lines.option("nodes", spec.nodes);
+  if (spec.nodes) {
+    std::string count = std::to_string(spec.nodes->min);
+    if (spec.nodes->max != spec.nodes->min) count += fmt::format("-{}", spec.nodes->max);
+    lines.option("nodes", std::string_view(count));
+  }
   lines.option("ntasks", spec.ntasks);
   lines.option("ntasks-per-node", spec.ntasks_per_node);
   lines.option("cpus-per-task", spec.cpus_per_task);

@@ -149,6 +149,10 @@ class BoundedClient : public Client {
     return bounded<Status>(fmt::format("cancel job {}", id.value), deadline,
                            [=](Client& c) { return c.cancel(id, deadline); });
   }
+  Status signal_batch(JobId id, int signal, Deadline deadline) override {
+    return bounded<Status>(fmt::format("signal job {}", id.value), deadline,
+                           [=](Client& c) { return c.signal_batch(id, signal, deadline); });
+  }
   Status update_comment(JobId id, const std::string& comment, Deadline deadline) override {
     return bounded<Status>(fmt::format("update the comment of job {}", id.value), deadline,
                            [=](Client& c) { return c.update_comment(id, comment, deadline); });

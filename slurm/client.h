@@ -53,6 +53,9 @@ class Client {
   /// Ends a job in good order (SIGTERM, then SIGKILL after the cluster's KillWait). A job that is
   /// over already is a success.
   virtual Status cancel(JobId id, Deadline deadline) = 0;
+  /// Sends a signal to the batch script of a running job, not to its steps: asks it to end in good
+  /// order. Slurm refuses for a job that does not run.
+  virtual Status signal_batch(JobId id, int signal, Deadline deadline) = 0;
   virtual Status update_comment(JobId id, const std::string& comment, Deadline deadline) = 0;
 };
 

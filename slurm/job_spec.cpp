@@ -112,6 +112,17 @@ std::optional<std::string_view> field_with_control_characters(const JobSpec& spe
 
 }  // namespace
 
+Result<NodeCount> parse_node_count(std::string_view text) {
+  const std::size_t dash = text.find('-');
+  const auto min = parse_unsigned(text.substr(0, dash));
+  const auto max = dash == std::string_view::npos ? min : parse_unsigned(text.substr(dash + 1));
+  if (!min || !max || *min == 0 || *min > *max || *max > kMaxHosts) {
+    return fail(ErrorCode::kInvalidArgument, "write a number or MIN-MAX, e.g. 2 or 2-4",
+                "number of nodes \"{:.40}\" is malformed", text);
+  }
+  return NodeCount{static_cast<std::uint32_t>(*min), static_cast<std::uint32_t>(*max)};
+}
+
 Result<std::uint64_t> parse_memory_mb(std::string_view text) {
   std::string_view number = text;
   if (number.size() > 1 && (number.back() == 'B' || number.back() == 'b')) number.remove_suffix(1);

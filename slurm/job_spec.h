@@ -13,6 +13,12 @@
 
 namespace dsl::slurm {
 
+/// `--nodes=MIN[-MAX]`
+struct NodeCount {
+  std::uint32_t min = 1;
+  std::uint32_t max = 1;
+};
+
 /// `--signal=[B:]SIGNAL[@seconds]`: a warning before the time limit.
 struct WarnSignal {
   int number = 0;
@@ -23,7 +29,7 @@ struct WarnSignal {
 /// A job to submit. Unset fields are left to the cluster's defaults. A value.
 struct JobSpec {
   std::string name;                                            // -J
-  std::optional<std::uint32_t> nodes;                          // -N
+  std::optional<NodeCount> nodes;                              // -N
   std::optional<std::uint32_t> ntasks;                         // -n
   std::optional<std::uint16_t> ntasks_per_node;                // --ntasks-per-node
   std::optional<std::uint16_t> cpus_per_task;                  // -c
@@ -54,6 +60,8 @@ struct JobSpec {
   std::string script;  // text, begins with "#!"; mandatory, readable by administrators
 };
 
+/// "2" or "2-4": `--nodes`.
+Result<NodeCount> parse_node_count(std::string_view text);
 /// "K", "M", "G" or "T" may follow the number, megabytes are meant without: `--mem`. Rounds up to a
 /// megabyte.
 Result<std::uint64_t> parse_memory_mb(std::string_view text);

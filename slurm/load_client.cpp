@@ -71,12 +71,6 @@ Result<const ModuleTable*> open_module(const fs::path& path) {
                 "install the dslaunch and libdsl_slurm.so of one build together",
                 "Slurm: {} belongs to another build of dslaunch", path.string());
   }
-  const std::uint32_t library = table->library_version();
-  if (library >> 8 != table->header_version >> 8) {
-    return fail(ErrorCode::kSlurmUnavailable, "rebuild the module for this Slurm (docs/slurm.md)",
-                "Slurm: {} was built for {}, the library is {}", path.string(),
-                version_text(table->header_version), version_text(library));
-  }
   return table;
 }
 
@@ -122,8 +116,7 @@ Result<std::unique_ptr<Client>> load_client(const LoadOptions& options, Deadline
 Result<ModuleInfo> inspect_module(const LoadOptions& options) {
   DSL_ASSIGN(fs::path module, find_module(options));
   DSL_ASSIGN(const ModuleTable* const table, open_module(module));
-  return ModuleInfo{std::move(module), version_text(table->header_version),
-                    version_text(table->library_version())};
+  return ModuleInfo{std::move(module), version_text(table->header_version), table->library_abi()};
 }
 
 }  // namespace dsl::slurm

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -32,8 +33,8 @@ Result<std::unique_ptr<Client>> load_client(const LoadOptions& options, Deadline
 /// What `dslaunch version --verbose` says of Slurm: found module and versions. Asks no controller.
 struct ModuleInfo {
   std::filesystem::path module;
-  std::string built_for;  // Slurm version of the headers, e.g. "22.05.8"
-  std::string library;    // version of the libslurm that was loaded
+  std::string built_for;          // Slurm version of the headers, e.g. "22.05.8"
+  std::uint32_t library_abi = 0;  // soname number of the libslurm it loaded, e.g. 38
 };
 Result<ModuleInfo> inspect_module(const LoadOptions& options);
 

@@ -1,6 +1,7 @@
 #include "slurm/module/entry.h"
 
 #include <slurm/slurm.h>
+#include <slurm/slurm_version.h>
 
 #include "slurm/module/libslurm_client.h"
 
@@ -10,7 +11,7 @@ const dsl::slurm::ModuleTable kTable = {
     dsl::slurm::kModuleMagic,
     dsl::slurm::module_fingerprint(),
     SLURM_VERSION_NUMBER,
-    [] { return static_cast<std::uint32_t>(slurm_api_version()); },
+    [] { return SLURM_VERSION_MAJOR(static_cast<std::uint32_t>(slurm_api_version())); },
     [](const char* config) { slurm_init(config); },
     []() -> dsl::slurm::Client* { return new dsl::slurm::LibslurmClient(); },
 };

@@ -36,9 +36,9 @@ constexpr std::uint64_t module_fingerprint() {
 struct ModuleTable {
   std::uint32_t magic;
   std::uint64_t fingerprint;
-  std::uint32_t header_version;        // SLURM_VERSION_NUMBER the module was compiled with
-  std::uint32_t (*library_version)();  // of the libslurm that was loaded
-  /// Initialises libslurm; it ends the process on a broken configuration and may block. `config`
+  std::uint32_t header_version;  // SLURM_VERSION_NUMBER the module was compiled with
+  std::uint32_t (
+      *library_abi)();  // soname number of the libslurm that was loaded, e.g. 38 for 22.05
   /// may be null.
   void (*initialize)(const char* config);
   /// After initialize(). The caller deletes the client.

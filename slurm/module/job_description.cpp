@@ -60,10 +60,13 @@ JobDescription::JobDescription(const JobSpec& spec) {
   message_.argc = 1;
   message_.argv = arguments_.data();
 
-  const std::uint32_t nodes = spec.nodes.value_or(1);
-  if (spec.nodes) message_.min_nodes = message_.max_nodes = nodes;
+  const NodeCount nodes = spec.nodes.value_or(NodeCount{});
+  if (spec.nodes) {
+    message_.min_nodes = nodes.min;
+    message_.max_nodes = nodes.max;
+  }
   if (spec.ntasks_per_node) message_.ntasks_per_node = *spec.ntasks_per_node;
-  const std::uint32_t tasks = spec.ntasks.value_or(nodes * spec.ntasks_per_node.value_or(1));
+  const std::uint32_t tasks = spec.ntasks.value_or(nodes.min * spec.ntasks_per_node.value_or(1));
   message_.num_tasks = tasks;
   message_.min_cpus = tasks * spec.cpus_per_task.value_or(1);
   if (spec.cpus_per_task) message_.cpus_per_task = *spec.cpus_per_task;

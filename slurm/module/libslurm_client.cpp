@@ -142,6 +142,14 @@ Status LibslurmClient::cancel(JobId id, Deadline) {
   return slurm_failure(number, fmt::format("cancel job {}", id.value));
 }
 
+Status LibslurmClient::signal_batch(JobId id, int signal, Deadline) {
+  if (slurm_kill_job(id.value, static_cast<std::uint16_t>(signal), KILL_JOB_BATCH) ==
+      SLURM_SUCCESS) {
+    return {};
+  }
+  return slurm_failure(last_error_number(), fmt::format("signal job {}", id.value));
+}
+
 Status LibslurmClient::update_comment(JobId id, const std::string& comment, Deadline) {
   if (comment.size() > kMaxCommentBytes) {
     return fail(ErrorCode::kInvalidArgument, "shorten it",

@@ -17,6 +17,7 @@ class LibslurmClient : public Client {
   Result<JobId> submit(const JobSpec& spec, Deadline deadline) override;
   Result<StartEstimate> estimate_start(const JobSpec& spec, Deadline deadline) override;
   Status cancel(JobId id, Deadline deadline) override;
+  Status signal_batch(JobId id, int signal, Deadline deadline) override;
   Status update_comment(JobId id, const std::string& comment, Deadline deadline) override;
 
  private:

@@ -15,7 +15,7 @@ using ::testing::Not;
 JobSpec demo_job() {
   JobSpec spec;
   spec.name = "demo";
-  spec.nodes = 2;
+  spec.nodes = NodeCount{2, 2};
   spec.ntasks_per_node = 1;
   spec.work_dir = "/home/a user";
   spec.environment = {"DSLAUNCH_SECRET=0123"};

@@ -52,6 +52,7 @@ class FakeClient : public Client {
     script_->cancelled.set_value(id);
     return {};
   }
+  Status signal_batch(JobId, int, Deadline) override { return {}; }
   Status update_comment(JobId, const std::string&, Deadline) override { return {}; }
 
  private:

@@ -22,6 +22,15 @@ JobSpec minimal_job() {
   return spec;
 }
 
+TEST(ParseNodeCount, ReadsANumberOrARange) {
+  EXPECT_EQ(parse_node_count("2")->min, 2u);
+  EXPECT_EQ(parse_node_count("2")->max, 2u);
+  EXPECT_EQ(parse_node_count("2-4")->max, 4u);
+  for (const char* text : {"", "0", "4-2", "2-", "-2", "a", "1-99999999", "2,3"}) {
+    EXPECT_FALSE(parse_node_count(text).has_value()) << text;
+  }
+}
+
 TEST(ParseMemory, ReadsUnitsAndRoundsUp) {
   EXPECT_EQ(parse_memory_mb("4000").value(), 4000u);
   EXPECT_EQ(parse_memory_mb("0").value(), 0u);
