@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 question=${*:-What is 47 + 85?}
 .ci/install-packages build
-[[ -f build/release/build.ninja ]] || cmake --preset release -DDSL_TESTS=OFF >build-configure.log 2>&1 || {
+[[ -f build/release/build.ninja ]] || cmake --preset release -DDSL_TESTS=OFF -DDSL_BENCHMARKS=OFF >build-configure.log 2>&1 || {
   cat build-configure.log >&2
   exit 1
 }

@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 .ci/install-packages build test slurm
-cmake --preset release -DDSL_TESTS=ON >/dev/null
+cmake --preset release -DDSL_TESTS=ON -DDSL_BENCHMARKS=ON >/dev/null
 cmake --build --preset release -- --quiet
 exec ctest --test-dir build/release --output-on-failure --no-tests=error -j "$(nproc)" -LE 'long|rdma' "$@"
