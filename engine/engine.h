@@ -1,4 +1,5 @@
-// The engine of one rank: loads its shard of the model and, on rank 0, serves requests through the whole world.
+// The engine of one rank: loads its shard of the model and, on rank 0, serves requests through the
+// whole world.
 #pragma once
 
 #include <chrono>
@@ -25,9 +26,11 @@ struct EngineOptions {
   DType compute_dtype = DType::kBF16;  // kBF16 or kF32
   int num_threads = 0;                 // 0: the cores of this process's cpuset
   std::string kernels = "auto";        // auto, scalar, avx2, avx512, avx512_bf16
-  std::int64_t kv_tokens = 0;          // capacity of the latent cache; 0: max_position_embeddings, bounded by memory
+  std::int64_t kv_tokens =
+      0;  // capacity of the latent cache; 0: max_position_embeddings, bounded by memory
   std::int64_t max_batch_tokens = 256;  // tokens of one step (prefill chunk)
-  std::chrono::milliseconds step_deadline{5000};  // a peer that is silent for longer inside a step is an error
+  std::chrono::milliseconds step_deadline{
+      5000};  // a peer that is silent for longer inside a step is an error
 };
 
 /// Why a request ended.
@@ -35,7 +38,8 @@ enum class FinishReason : std::uint8_t { kStop, kLength, kCancelled, kError };
 
 struct GenerateRequest {
   std::vector<std::int32_t> prompt_token_ids;
-  std::vector<std::int32_t> emitted_token_ids;  // already generated elsewhere: continued, not repeated
+  std::vector<std::int32_t>
+      emitted_token_ids;  // already generated elsewhere: continued, not repeated
   sampling::SamplingParams sampling;
   std::vector<std::int32_t> stop_token_ids;  // beside the model's eos
   bool ignore_eos = false;
@@ -74,21 +78,24 @@ struct EngineInfo {
   std::int64_t kv_bytes_per_token = 0;      // whole world
 };
 
-/// One rank. All ranks create an Engine over the same world; ranks other than 0 then follow(). Rank 0 submits from any
-/// thread; its engine thread forms steps. Thread-safe where said.
+/// One rank. All ranks create an Engine over the same world; ranks other than 0 then follow(). Rank
+/// 0 submits from any thread; its engine thread forms steps. Thread-safe where said.
 class Engine {
  public:
   using RequestId = std::uint64_t;
-  using EventSink = std::function<void(GenerateEvent)>;  // called from the engine thread, must not block
+  using EventSink =
+      std::function<void(GenerateEvent)>;  // called from the engine thread, must not block
 
-  /// Loads this rank's shard. `wire` may be null for a world of one. The wire must outlive the engine.
+  /// Loads this rank's shard. `wire` may be null for a world of one. The wire must outlive the
+  /// engine.
   static Result<std::unique_ptr<Engine>> create(EngineOptions options, wire::Wire* wire,
                                                 std::function<void(LoadProgress)> progress);
   virtual ~Engine() = default;
 
   virtual const EngineInfo& info() const = 0;
 
-  /// Ranks other than 0: executes step plans until rank 0 shuts down (ok) or the world fails (error).
+  /// Ranks other than 0: executes step plans until rank 0 shuts down (ok) or the world fails
+  /// (error).
   virtual Status follow() = 0;
 
   /// Rank 0: starts the engine thread; `on_failure` is called once if the world fails.
@@ -97,8 +104,8 @@ class Engine {
   virtual Result<RequestId> submit(GenerateRequest request, EventSink sink) = 0;
   /// Rank 0, thread-safe: ends a request within one step.
   virtual void cancel(RequestId id) = 0;
-  /// Rank 0, thread-safe, blocking: float32 logits of every position through `rows` in order, a chunk of rows
-  /// [num_rows, vocab_size] at a time.
+  /// Rank 0, thread-safe, blocking: float32 logits of every position through `rows` in order, a
+  /// chunk of rows [num_rows, vocab_size] at a time.
   virtual Status score(std::span<const std::int32_t> token_ids,
                        std::function<void(std::span<const float> rows)> rows) = 0;
   /// Rank 0: lets running requests end with kCancelled, tells all ranks to return from follow().

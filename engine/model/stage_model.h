@@ -52,6 +52,9 @@ class StageModel {
   /// to stage.
   Matrix hidden_states(std::int64_t rows) const { return workspace_.hidden_states(rows); }
 
+  /// Bounds the wait for the other shards in each sum of the calls that follow.
+  void set_patience(Deadline::Clock::duration patience) { tp_.set_patience(patience); }
+
   /// First stage: hidden_states = rows of the embedding.
   Status embed(std::span<const std::int32_t> token_ids);
   /// Runs layer `layer` of the stage (0 is its first) on hidden_states.

@@ -25,6 +25,9 @@ class TensorParallel {
   int shard() const { return shard_; }
   int shards() const { return shards_; }
 
+  /// Bounds later waits for the other members.
+  void set_patience(Deadline::Clock::duration patience) { patience_ = patience; }
+
   /// First element of this shard when `size` elements are split evenly; shards() divides size.
   std::int64_t first(std::int64_t size) const { return size / shards_ * shard_; }
   std::int64_t count(std::int64_t size) const { return size / shards_; }

@@ -1,0 +1,215 @@
+#include "engine/engine.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/engine_agreement.h"
+#include "engine/engine_follower.h"
+#include "engine/engine_leader.h"
+#include "engine/engine_rank.h"
+#include "engine/kernels/dispatch.h"
+#include "engine/model/latent_caches.h"
+#include "engine/model/memory.h"
+#include "engine/model/model_costs.h"
+#include "engine/parallel/parallel_plan.h"
+#include "engine/runtime/thread_pool.h"
+#include "transport/collectives/wire_collectives.h"
+
+namespace dsl {
+namespace {
+
+using checkpoint::Checkpoint;
+using checkpoint::ModelConfig;
+using engine::RankWorker;
+using parallel::ParallelPlan;
+
+/// Ranks start within this time of each other.
+constexpr auto kAgreementPatience = std::chrono::minutes(2);
+/// Without a wish, the cache takes at most this part of the memory that is free at start.
+constexpr std::int64_t kCacheShareOfMemory = 4;
+/// The lane of tensor groups: two groups never share two ranks.
+constexpr std::uint8_t kTensorGroupLane = 0;
+
+std::int64_t available_memory() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  std::int64_t kib = 0;
+  std::string unit;
+  while (meminfo >> key >> kib >> unit) {
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  return 0;
+}
+
+std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
+                                         std::int64_t num_layers) {
+  return num_layers * model::latent_bytes(config.kv_lora_rank, config.qk_rope_head_dim, dtype);
+}
+
+/// Tokens that this rank can cache: as asked, or the whole context as far as memory goes.
+Result<std::int64_t> cacheable_tokens(const EngineOptions& options, const ModelConfig& config,
+                                      std::int64_t num_layers) {
+  const std::int64_t available = available_memory();
+  const std::int64_t per_token =
+      stage_cache_bytes_per_token(config, options.compute_dtype, num_layers);
+  if (options.kv_tokens > 0) {
+    if (options.kv_tokens > available / per_token) {
+      return fail(ErrorCode::kOutOfMemory, "ask for fewer kv tokens or use more pipeline stages",
+                  "a latent cache of {} tokens: {} bytes per token and rank make {} bytes, {} are "
+                  "available",
+                  options.kv_tokens, per_token, options.kv_tokens * per_token, available);
+    }
+    return options.kv_tokens;
+  }
+  const std::int64_t bounded = available / kCacheShareOfMemory / per_token;
+  return std::clamp<std::int64_t>(bounded,
+                                  std::min(model::kBlockTokens, config.max_position_embeddings),
+                                  config.max_position_embeddings);
+}
+
+Status validate(const EngineOptions& options, const wire::Wire* wire) {
+  if (options.compute_dtype != DType::kBF16 && options.compute_dtype != DType::kF32) {
+    return fail(ErrorCode::kInvalidArgument, "use bf16 or f32", "compute dtype: found {}",
+                name_of(options.compute_dtype));
+  }
+  if (options.max_batch_tokens < 1 || options.kv_tokens < 0) {
+    return fail(ErrorCode::kInvalidArgument, "use positive numbers",
+                "engine options: expected max_batch_tokens of 1 or more and kv_tokens of 0 or "
+                "more, found {} and {}",
+                options.max_batch_tokens, options.kv_tokens);
+  }
+  const int world_size = wire == nullptr ? 1 : wire->world_size();
+  if (options.tp < 1 || options.pp < 1 || options.tp * options.pp != world_size) {
+    return fail(ErrorCode::kParallelism, "start tp * pp ranks",
+                "a world of {} ranks: expected tp {} * pp {}", world_size, options.tp, options.pp);
+  }
+  return {};
+}
+
+/// Equal on all ranks that opened the same model.
+std::uint64_t digest_of(const Checkpoint& checkpoint) {
+  std::string all;
+  for (const auto& tensor : checkpoint.tensors()) {
+    all +=
+        fmt::format("{} {} {};", tensor.name, name_of(tensor.dtype), fmt::join(tensor.shape, ","));
+  }
+  return std::hash<std::string>{}(all);
+}
+
+class RankEngine final : public Engine {
+ public:
+  RankEngine(std::unique_ptr<RankWorker> worker, EngineInfo info, std::int64_t max_context)
+      : worker_(std::move(worker)), info_(std::move(info)) {
+    if (worker_->rank() == 0) leader_ = std::make_unique<engine::Leader>(*worker_, max_context);
+  }
+
+  const EngineInfo& info() const override { return info_; }
+
+  Status follow() override {
+    DSL_CHECK(!leader_, "rank 0 leads");
+    Status status = engine::Follower(*worker_).run();
+    if (!status.has_value()) worker_->parts().wire->abort(status.error());
+    return status;
+  }
+  Status start(std::function<void(const Error&)> on_failure) override {
+    return leader().start(std::move(on_failure));
+  }
+  Result<RequestId> submit(GenerateRequest request, EventSink sink) override {
+    return leader().submit(std::move(request), std::move(sink));
+  }
+  void cancel(RequestId id) override { leader().cancel(id); }
+  Status score(std::span<const std::int32_t> token_ids,
+               std::function<void(std::span<const float>)> rows) override {
+    return leader().score(token_ids, std::move(rows));
+  }
+  void shutdown() override { leader().shutdown(); }
+
+ private:
+  engine::Leader& leader() {
+    DSL_CHECK(leader_, "rank {} follows", worker_->rank());
+    return *leader_;
+  }
+
+  std::unique_ptr<RankWorker> worker_;
+  EngineInfo info_;
+  std::unique_ptr<engine::Leader> leader_;  // rank 0
+};
+
+EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
+  const auto& parts = worker.parts();
+  EngineInfo info;
+  info.model_type =
+      parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
+  info.kernels = parts.ops->name();
+  info.vocab_size = parts.config.vocab_size;
+  info.max_position_embeddings = parts.config.max_position_embeddings;
+  info.kv_tokens = kv_tokens;
+  info.shard_bytes = worker.shard_bytes();
+  info.active_bytes_per_token = model::active_bytes_per_token(*parts.checkpoint, parts.config);
+  info.kv_bytes_per_token =
+      parts.plan.tp() * stage_cache_bytes_per_token(parts.config, parts.options.compute_dtype,
+                                                    parts.config.num_hidden_layers);
+  return info;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire* wire,
+                                               std::function<void(LoadProgress)> progress) {
+  DSL_TRY(validate(options, wire));
+  if (wire != nullptr && wire->world_size() == 1) wire = nullptr;
+  const int rank = wire == nullptr ? 0 : wire->rank();
+  DSL_ASSIGN(ModelConfig config, checkpoint::load_model_config(options.model_dir));
+  DSL_ASSIGN(Checkpoint opened, Checkpoint::open(options.model_dir));
+  auto checkpoint = std::make_unique<Checkpoint>(std::move(opened));
+  DSL_ASSIGN(ParallelPlan plan,
+             ParallelPlan::make(options.tp, options.pp, model::split_dimensions(config),
+                                model::model_costs(*checkpoint, config)));
+
+  const std::int64_t num_layers = plan.stage(plan.stage_of(rank)).num_layers;
+  DSL_ASSIGN(const std::int64_t kv_tokens, cacheable_tokens(options, config, num_layers));
+  engine::RankOffer offer;
+  offer.tp = options.tp;
+  offer.pp = options.pp;
+  offer.compute_dtype = options.compute_dtype;
+  offer.max_batch_tokens = options.max_batch_tokens;
+  offer.kv_tokens = kv_tokens;
+  offer.model_digest = digest_of(*checkpoint);
+  offer.kernels_digest = std::hash<std::string>{}(options.kernels);
+  DSL_ASSIGN(const engine::WorldTerms terms,
+             engine::agree(wire, offer, Deadline::after(kAgreementPatience)));
+
+  DSL_ASSIGN(auto pool,
+             ThreadPool::create({options.num_threads, terms.local_rank, terms.local_ranks, false}));
+  DSL_ASSIGN(auto ops, make_ops({options.kernels}, *pool));
+  std::unique_ptr<collectives::Collectives> tensor_group;
+  if (options.tp > 1) {
+    std::vector<int> members;
+    for (int shard = 0; shard < options.tp; ++shard) {
+      members.push_back(plan.rank_of(plan.stage_of(rank), shard));
+    }
+    tensor_group =
+        std::make_unique<collectives::WireCollectives>(*wire, std::move(members), kTensorGroupLane);
+  }
+  const std::int64_t num_blocks = (terms.kv_tokens + model::kBlockTokens - 1) / model::kBlockTokens;
+  const std::int64_t max_context = std::min(config.max_position_embeddings, terms.kv_tokens);
+  DSL_ASSIGN(
+      auto worker,
+      RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),
+                          std::move(pool), std::move(ops), std::make_unique<model::HostMemory>(),
+                          std::move(tensor_group), std::move(plan), num_blocks, wire},
+                         progress));
+  DSL_TRY(engine::wait_until_all_loaded(wire));
+  EngineInfo info = describe(*worker, terms.kv_tokens);
+  return std::make_unique<RankEngine>(std::move(worker), std::move(info), max_context);
+}
+
+}  // namespace dsl

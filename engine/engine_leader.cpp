@@ -1,0 +1,450 @@
+#include "engine/engine_leader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "engine/engine_follower.h"
+#include "engine/scheduler/step_result.h"
+
+namespace dsl::engine {
+namespace {
+
+/// How often an idle engine looks whether the other ranks still live.
+constexpr auto kIdleCheck = std::chrono::milliseconds(200);
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+scheduler::SchedulerOptions scheduler_options(const RankWorker& worker) {
+  const auto& parts = worker.parts();
+  return {parts.options.max_batch_tokens, model::kBlockTokens, parts.num_blocks, parts.plan.pp()};
+}
+
+}  // namespace
+
+Leader::Leader(RankWorker& worker, std::int64_t max_context)
+    : worker_(worker), max_context_(max_context), scheduler_(scheduler_options(worker)) {
+  if (worker.parts().wire != nullptr) {
+    plan_sender_.emplace(*worker.parts().wire, worker.outbox());
+  }
+}
+
+Leader::~Leader() { shutdown(); }
+
+Status Leader::start(std::function<void(const Error&)> on_failure) {
+  on_failure_ = std::move(on_failure);
+  DSL_TRY(watch_world());
+  thread_ = std::thread([this] { run(); });
+  return {};
+}
+
+// ---- Called from any thread.
+
+Status Leader::check_context(std::int64_t num_tokens) const {
+  if (num_tokens <= max_context_) return {};
+  return fail(ErrorCode::kContextOverflow, "shorten the prompt or start with more kv tokens",
+              "a request needs {} positions: the context of this deployment is {}", num_tokens,
+              max_context_);
+}
+
+Status Leader::validate(const GenerateRequest& request) const {
+  const std::int64_t vocab_size = worker_.parts().config.vocab_size;
+  const auto reject = [](std::string_view field, const auto& expected, std::int64_t found) {
+    return fail(ErrorCode::kRequestInvalid, "correct the field",
+                "request field {}: expected {}, found {}", field, expected, found);
+  };
+  if (request.prompt_token_ids.empty()) {
+    return reject("prompt_token_ids", "at least one token", 0);
+  }
+  if (request.max_tokens < 0) return reject("max_tokens", "0 or more", request.max_tokens);
+  for (const auto* ids : {&request.prompt_token_ids, &request.emitted_token_ids}) {
+    for (const std::int32_t id : *ids) {
+      if (id >= 0 && id < vocab_size) continue;
+      return reject("token_ids", fmt::format("ids from 0 to {}", vocab_size - 1), id);
+    }
+  }
+  DSL_TRY(sampling::validate(request.sampling, vocab_size));
+  return check_context(static_cast<std::int64_t>(request.prompt_token_ids.size() +
+                                                 request.emitted_token_ids.size()) +
+                       1);
+}
+
+Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventSink sink) {
+  DSL_TRY(validate(request));
+  const auto num_prompt = static_cast<std::int64_t>(request.prompt_token_ids.size());
+  const std::int64_t room = max_context_ - num_prompt;
+  Submission submission;
+  submission.generation.max_new_tokens =
+      request.max_tokens == 0 ? room : std::min(request.max_tokens, room);
+  submission.generation.request = std::move(request);
+  submission.generation.sink = std::move(sink);
+  submission.generation.submitted = Clock::now();
+
+  const std::lock_guard lock(mutex_);
+  if (ended_) return tl::unexpected<Error>(*ended_);
+  submission.id = SequenceId{next_id_++};
+  const auto id = static_cast<Engine::RequestId>(submission.id);
+  messages_.emplace_back(std::move(submission));
+  posted_.notify_one();
+  return id;
+}
+
+void Leader::cancel(Engine::RequestId id) {
+  const std::lock_guard lock(mutex_);
+  messages_.emplace_back(Cancellation{SequenceId{id}});
+  posted_.notify_one();
+}
+
+Status Leader::score(std::span<const std::int32_t> token_ids,
+                     std::function<void(std::span<const float>)> rows) {
+  GenerateRequest as_request;
+  as_request.prompt_token_ids.assign(token_ids.begin(), token_ids.end());
+  if (token_ids.size() > 1) {
+    as_request.prompt_token_ids.pop_back();  // a scored sequence needs no room for an answer
+    as_request.emitted_token_ids.clear();
+  }
+  DSL_TRY(validate(as_request));
+  const auto job = std::make_shared<ScoreJob>();
+  job->rows = std::move(rows);
+
+  std::unique_lock lock(mutex_);
+  if (ended_) return tl::unexpected<Error>(*ended_);
+  messages_.emplace_back(
+      ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
+  posted_.notify_one();
+  scored_.wait(lock, [&] { return job->outcome.has_value(); });
+  return *job->outcome;
+}
+
+void Leader::shutdown() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    posted_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+// ---- The engine thread.
+
+void Leader::run() {
+  Status status = serve();
+  if (status.has_value()) status = end_world();
+  Error error{ErrorCode::kCancelled, "the engine was shut down", "submit to another replica"};
+  if (!status.has_value()) error = status.error();
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = error;
+  }
+  end_all(status.has_value() ? FinishReason::kCancelled : FinishReason::kError, error);
+  in_flight_.clear();
+  if (!status.has_value()) {
+    if (worker_.parts().wire != nullptr) worker_.parts().wire->abort(error);
+    farewells_.clear();
+    if (on_failure_) on_failure_(error);
+  }
+}
+
+Status Leader::serve() {
+  const auto pipeline = static_cast<std::size_t>(worker_.parts().plan.pp());
+  while (true) {
+    DSL_ASSIGN(const bool go_on,
+               take_messages(/*idle=*/in_flight_.empty() && !scheduler_.has_work()));
+    if (!go_on) break;
+    if (in_flight_.size() < pipeline) {
+      if (auto plan = scheduler_.next_plan()) {
+        DSL_TRY(launch(std::move(*plan)));
+        continue;
+      }
+    }
+    if (!in_flight_.empty()) DSL_TRY(collect());
+  }
+  while (!in_flight_.empty()) DSL_TRY(collect());
+  return {};
+}
+
+Result<bool> Leader::take_messages(bool idle) {
+  std::deque<Message> taken;
+  {
+    std::unique_lock lock(mutex_);
+    while (idle && messages_.empty() && !stopping_) {
+      if (posted_.wait_for(lock, kIdleCheck) == std::cv_status::timeout) {
+        lock.unlock();
+        DSL_TRY(check_world());
+        lock.lock();
+      }
+    }
+    if (stopping_) return false;
+    taken.swap(messages_);
+  }
+  for (Message& message : taken) {
+    std::visit([this](auto& value) { handle(std::move(value)); }, message);
+  }
+  return true;
+}
+
+void Leader::handle(Submission submission) {
+  const auto added = generations_.emplace(submission.id, std::move(submission.generation)).first;
+  Generation& generation = added->second;
+  const auto& emitted = generation.request.emitted_token_ids;
+  generation.num_new_tokens = static_cast<std::int64_t>(emitted.size());
+  if (!emitted.empty()) {
+    if (const auto reason = finish_reason(generation, emitted.back())) {
+      return end_generation(added, {{}, true, *reason, timings(generation), {}});
+    }
+  }
+  scheduler::SequenceStart start;
+  start.id = submission.id;
+  start.num_prompt_tokens = static_cast<std::int64_t>(generation.request.prompt_token_ids.size());
+  start.token_ids = generation.request.prompt_token_ids;
+  start.token_ids.insert(start.token_ids.end(), emitted.begin(), emitted.end());
+  start.sampling = generation.request.sampling;
+  const Status queued = scheduler_.add(
+      std::move(start),
+      std::min(max_context_, static_cast<std::int64_t>(generation.request.prompt_token_ids.size()) +
+                                 generation.max_new_tokens));
+  if (!queued.has_value()) {
+    end_generation(added, {{}, true, FinishReason::kError, timings(generation), queued.error()});
+  }
+}
+
+void Leader::handle(ScoreSubmission submission) {
+  scheduler::SequenceStart start;
+  start.id = submission.id;
+  start.goal = scheduler::SequenceGoal::kScore;
+  start.num_prompt_tokens = static_cast<std::int64_t>(submission.token_ids.size());
+  start.token_ids = std::move(submission.token_ids);
+  const std::int64_t num_tokens = start.num_prompt_tokens;
+  Status queued = scheduler_.add(std::move(start), num_tokens);
+  if (!queued.has_value()) return end_score(submission.job, std::move(queued));
+  scores_.emplace(submission.id, std::move(submission.job));
+}
+
+void Leader::handle(Cancellation cancellation) {
+  const auto found = generations_.find(cancellation.id);
+  if (found == generations_.end()) return;
+  scheduler_.remove(cancellation.id);
+  end_generation(found, {{}, true, FinishReason::kCancelled, timings(found->second), {}});
+}
+
+Status Leader::launch(scheduler::StepPlan plan) {
+  for (const auto& start : plan.started) {
+    const auto found = generations_.find(start.id);
+    if (found != generations_.end() && !found->second.started) found->second.started = Clock::now();
+  }
+  if (plan_sender_) {
+    DSL_TRY(worker_.outbox().reap());
+    DSL_TRY(plan_sender_->broadcast(num_plans_++, scheduler::encode(plan)));
+  }
+  DSL_ASSIGN(const scheduler::StepRows rows, worker_.apply(plan));
+  StepInFlight step = describe(plan, rows);
+  if (!worker_.samples()) {
+    DSL_ASSIGN(step.tokens_receive,
+               PostedReceive::post(*worker_.parts().wire, worker_.parts().plan.sampling_rank(),
+                                   make_tag(wire::Channel::kTokens, kTokensLane, step.step),
+                                   scheduler::encoded_size(step.shapes)));
+  }
+
+  std::size_t entry = 0;
+  std::int64_t row_of_entry = 0;
+  const auto scored = [&](std::span<const float> row) -> Status {
+    const ScoredRows& rows_of = step.scored[entry];
+    deliver_scored(rows_of.id, rows_of.first_position + row_of_entry, row);
+    if (++row_of_entry == rows_of.num_rows) {
+      ++entry;
+      row_of_entry = 0;
+    }
+    return {};
+  };
+  const auto progress = [&]() -> Status {
+    return plan_sender_ ? worker_.outbox().reap() : Status();
+  };
+  DSL_ASSIGN(step.tokens, worker_.run(plan, rows, scored, progress));
+  in_flight_.push_back(std::move(step));
+  return {};
+}
+
+Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
+                                      const scheduler::StepRows& rows) const {
+  StepInFlight step;
+  step.step = plan.step;
+  step.num_rows = plan.num_rows();
+  step.shapes = results_of(rows).shapes;
+  for (std::size_t i = 0; i < plan.segments.size(); ++i) {
+    const auto& segment = rows.segments[i];
+    const SequenceId id = plan.segments[i].id;
+    if (segment.sequence->goal == scheduler::SequenceGoal::kScore) {
+      step.scored.push_back({id, segment.first_position, segment.num_rows});
+    } else if (segment.ends_known_tokens) {
+      step.sampled.push_back(id);
+    }
+  }
+  return step;
+}
+
+Status Leader::collect() {
+  StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  if (step.tokens_receive) DSL_TRY(collect_remote(step));
+  finish_scored(step);
+  for (std::size_t i = 0; i < step.sampled.size(); ++i) {
+    deliver_token(step.sampled[i], std::move(step.tokens[i]));
+  }
+  return {};
+}
+
+Status Leader::collect_remote(StepInFlight& step) {
+  // The step may have to pass every stage before its result can come.
+  const auto patience = step_patience(worker_.parts().options.step_deadline, step.num_rows) *
+                        worker_.parts().plan.pp();
+  const int source = worker_.parts().plan.sampling_rank();
+  const auto row_bytes =
+      static_cast<std::size_t>(worker_.parts().config.vocab_size) * sizeof(float);
+  for (const ScoredRows& rows : step.scored) {
+    for (std::int64_t i = 0; i < rows.num_rows; ++i) {
+      DSL_ASSIGN(PostedReceive receive,
+                 PostedReceive::post(
+                     *worker_.parts().wire, source,
+                     make_tag(wire::Channel::kTokens, kScoredRowsLane, num_scored_rows_received_++),
+                     row_bytes));
+      DSL_ASSIGN(const std::vector<std::byte> bytes, receive.take(Deadline::after(patience)));
+      std::vector<float> row(bytes.size() / sizeof(float));
+      std::memcpy(row.data(), bytes.data(), bytes.size());
+      deliver_scored(rows.id, rows.first_position + i, row);
+    }
+  }
+  DSL_ASSIGN(const std::vector<std::byte> bytes,
+             step.tokens_receive->take(Deadline::after(patience)));
+  DSL_ASSIGN(step.tokens, scheduler::decode_result(bytes, step.step, step.shapes,
+                                                   worker_.parts().config.vocab_size));
+  return {};
+}
+
+void Leader::deliver_scored(SequenceId id, std::int64_t position, std::span<const float> row) {
+  const auto found = scores_.find(id);
+  if (found == scores_.end() || position != found->second->num_delivered) return;
+  found->second->rows(row);
+  ++found->second->num_delivered;
+}
+
+void Leader::finish_scored(const StepInFlight& step) {
+  for (const ScoredRows& rows : step.scored) {
+    const auto found = scores_.find(rows.id);
+    if (found == scores_.end() || !scheduler_.is_computed(rows.id)) continue;
+    scheduler_.remove(rows.id);
+    end_score(found->second, {});
+    scores_.erase(found);
+  }
+}
+
+void Leader::deliver_token(SequenceId id, sampling::SampledToken token) {
+  const auto found = generations_.find(id);
+  if (found == generations_.end()) return;  // cancelled while the step ran
+  Generation& generation = found->second;
+  ++generation.num_new_tokens;
+  if (!generation.first_token) generation.first_token = Clock::now();
+
+  const auto reason = finish_reason(generation, token.token_id);
+  if (!reason) scheduler_.append(id, token.token_id);
+  GenerateEvent event;
+  event.tokens.push_back(std::move(token));
+  if (!reason) return generation.sink(std::move(event));
+  scheduler_.remove(id);
+  event.finished = true;
+  event.finish_reason = *reason;
+  event.timings = timings(generation);
+  end_generation(found, std::move(event));
+}
+
+std::optional<FinishReason> Leader::finish_reason(const Generation& generation,
+                                                  std::int32_t token_id) const {
+  const auto holds = [&](const std::vector<std::int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), token_id) != ids.end();
+  };
+  const bool is_eos = !generation.request.ignore_eos && holds(worker_.parts().config.eos_token_ids);
+  if (is_eos || holds(generation.request.stop_token_ids)) return FinishReason::kStop;
+  if (generation.num_new_tokens >= generation.max_new_tokens) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+GenerateTimings Leader::timings(const Generation& generation) const {
+  const auto now = Clock::now();
+  const auto started = generation.started.value_or(now);
+  const auto first_token = generation.first_token.value_or(now);
+  return {seconds(started - generation.submitted), seconds(first_token - started),
+          seconds(now - first_token), seconds(first_token - generation.submitted)};
+}
+
+// ---- The end of requests and of the world.
+
+void Leader::end_generation(std::map<SequenceId, Generation>::iterator generation,
+                            GenerateEvent event) {
+  const Engine::EventSink sink = std::move(generation->second.sink);
+  generations_.erase(generation);
+  sink(std::move(event));
+}
+
+void Leader::end_score(const std::shared_ptr<ScoreJob>& job, Status outcome) {
+  const std::lock_guard lock(mutex_);
+  job->outcome = std::move(outcome);
+  scored_.notify_all();
+}
+
+void Leader::end_all(FinishReason reason, const Error& error) {
+  std::deque<Message> unhandled;
+  {
+    const std::lock_guard lock(mutex_);
+    unhandled.swap(messages_);
+  }
+  for (Message& message : unhandled) {
+    if (auto* submission = std::get_if<Submission>(&message)) {
+      generations_.emplace(submission->id, std::move(submission->generation));
+    } else if (auto* score = std::get_if<ScoreSubmission>(&message)) {
+      scores_.emplace(score->id, std::move(score->job));
+    }
+  }
+  while (!generations_.empty()) {
+    const auto first = generations_.begin();
+    end_generation(first, {{}, true, reason, timings(first->second), error});
+  }
+  for (const auto& [id, job] : scores_) end_score(job, tl::unexpected<Error>(error));
+  scores_.clear();
+}
+
+Status Leader::watch_world() {
+  if (!plan_sender_) return {};
+  for (int rank = 1; rank < worker_.parts().wire->world_size(); ++rank) {
+    DSL_ASSIGN(
+        PostedReceive farewell,
+        PostedReceive::post(*worker_.parts().wire, rank,
+                            make_tag(wire::Channel::kTokens, kFarewellLane, 0), kFarewellBytes));
+    farewells_.push_back(std::move(farewell));
+  }
+  return {};
+}
+
+Status Leader::check_world() {
+  for (std::size_t i = 0; i < farewells_.size(); ++i) {
+    DSL_ASSIGN(const bool done, farewells_[i].done());
+    if (!done) continue;
+    DSL_TRY(farewells_[i].take(Deadline::after(std::chrono::seconds(0))));
+    return fail(ErrorCode::kPeerLost, "look at the log of that rank",
+                "rank {} left the world while it was in use", i + 1);
+  }
+  return {};
+}
+
+Status Leader::end_world() {
+  if (!plan_sender_) return {};
+  const auto deadline = Deadline::after(worker_.parts().options.step_deadline);
+  scheduler::StepPlan last;
+  last.kind = scheduler::StepKind::kShutdown;
+  DSL_TRY(plan_sender_->broadcast(num_plans_++, scheduler::encode(last)));
+  for (PostedReceive& farewell : farewells_) DSL_TRY(farewell.take(deadline));
+  farewells_.clear();
+  return worker_.outbox().wait_until_at_most(0, deadline);
+}
+
+}  // namespace dsl::engine

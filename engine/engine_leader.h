@@ -1,0 +1,143 @@
+// Rank 0's engine thread: takes requests, forms steps, keeps the pipeline full and hands out
+// tokens.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/engine_messages.h"
+#include "engine/engine_rank.h"
+#include "engine/scheduler/scheduler.h"
+
+namespace dsl::engine {
+
+/// Non-owning: the worker must outlive it. submit(), cancel() and score() are thread-safe; start()
+/// and shutdown() belong to the owner.
+class Leader {
+ public:
+  Leader(RankWorker& worker, std::int64_t max_context);
+  ~Leader();
+
+  Status start(std::function<void(const Error&)> on_failure);
+  Result<Engine::RequestId> submit(GenerateRequest request, Engine::EventSink sink);
+  void cancel(Engine::RequestId id);
+  Status score(std::span<const std::int32_t> token_ids,
+               std::function<void(std::span<const float>)> rows);
+  void shutdown();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using SequenceId = scheduler::SequenceId;
+
+  /// A score() call that waits for its rows.
+  struct ScoreJob {
+    std::function<void(std::span<const float>)> rows;
+    std::int64_t num_delivered = 0;  // rows; a preempted sequence computes its first rows twice
+    std::optional<Status> outcome;   // guarded by mutex_
+  };
+  struct Generation {
+    GenerateRequest request;
+    Engine::EventSink sink;
+    std::int64_t max_new_tokens = 0;  // emitted ones included
+    std::int64_t num_new_tokens = 0;
+    Clock::time_point submitted;
+    std::optional<Clock::time_point> started;
+    std::optional<Clock::time_point> first_token;
+  };
+  struct Submission {
+    SequenceId id{};
+    Generation generation;
+  };
+  struct ScoreSubmission {
+    SequenceId id{};
+    std::vector<std::int32_t> token_ids;
+    std::shared_ptr<ScoreJob> job;
+  };
+  struct Cancellation {
+    SequenceId id{};
+  };
+  using Message = std::variant<Submission, ScoreSubmission, Cancellation>;
+
+  /// Rows of one scored sequence in a step.
+  struct ScoredRows {
+    SequenceId id{};
+    std::int64_t first_position = 0;
+    std::int64_t num_rows = 0;
+  };
+  struct StepInFlight {
+    std::uint64_t step = 0;
+    std::int64_t num_rows = 0;
+    std::vector<SequenceId> sampled;  // in the order of shapes
+    std::vector<scheduler::ResultShape> shapes;
+    std::vector<ScoredRows> scored;
+    std::vector<sampling::SampledToken> tokens;   // when this rank samples
+    std::optional<PostedReceive> tokens_receive;  // when another rank samples
+  };
+
+  Status validate(const GenerateRequest& request) const;
+  Status check_context(std::int64_t num_tokens) const;
+  SequenceId post(std::function<Message(SequenceId)> make);
+
+  void run();
+  Status serve();
+  /// Handles what other threads posted; waits for it when `idle`. False when the engine is to stop.
+  Result<bool> take_messages(bool idle);
+  void handle(Submission submission);
+  void handle(ScoreSubmission submission);
+  void handle(Cancellation cancellation);
+
+  Status launch(scheduler::StepPlan plan);
+  StepInFlight describe(const scheduler::StepPlan& plan, const scheduler::StepRows& rows) const;
+  Status collect();
+  Status collect_remote(StepInFlight& step);
+  void deliver_scored(SequenceId id, std::int64_t position, std::span<const float> row);
+  void finish_scored(const StepInFlight& step);
+  void deliver_token(SequenceId id, sampling::SampledToken token);
+  std::optional<FinishReason> finish_reason(const Generation& generation,
+                                            std::int32_t token_id) const;
+  GenerateTimings timings(const Generation& generation) const;
+
+  Status watch_world();
+  Status check_world();
+  Status end_world();
+  void end_generation(std::map<SequenceId, Generation>::iterator generation, GenerateEvent event);
+  void end_score(const std::shared_ptr<ScoreJob>& job, Status outcome);
+  void end_all(FinishReason reason, const Error& error);
+
+  RankWorker& worker_;
+  const std::int64_t max_context_;
+  std::function<void(const Error&)> on_failure_;
+
+  std::mutex mutex_;
+  std::condition_variable posted_;  // to the engine thread
+  std::condition_variable scored_;  // to score()
+  std::deque<Message> messages_;    // guarded by mutex_
+  std::uint64_t next_id_ = 1;       // guarded by mutex_
+  bool stopping_ = false;           // guarded by mutex_
+  std::optional<Error> ended_;      // guarded by mutex_; set when no request is taken any more
+
+  // The engine thread's own.
+  scheduler::Scheduler scheduler_;
+  std::map<SequenceId, Generation> generations_;
+  std::map<SequenceId, std::shared_ptr<ScoreJob>> scores_;
+  std::deque<StepInFlight> in_flight_;
+  std::optional<PlanSender> plan_sender_;
+  std::vector<PostedReceive> farewells_;  // one per follower; one that is done early is a lost rank
+  std::uint64_t num_plans_ = 0;
+  std::uint64_t num_scored_rows_received_ = 0;
+  std::thread thread_;
+};
+
+}  // namespace dsl::engine

@@ -1,0 +1,114 @@
+// One rank's part of a step: rows in, layers, rows out, and logits or tokens at the end of the
+// pipeline.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/model_config.h"
+#include "engine/engine.h"
+#include "engine/engine_messages.h"
+#include "engine/kernels/ops.h"
+#include "engine/model/memory.h"
+#include "engine/model/stage_model.h"
+#include "engine/parallel/parallel_plan.h"
+#include "engine/parallel/tensor_parallel.h"
+#include "engine/runtime/thread_pool.h"
+#include "engine/scheduler/sequence_table.h"
+#include "engine/scheduler/step_plan.h"
+#include "engine/scheduler/step_result.h"
+#include "transport/collectives/collectives.h"
+#include "transport/wire/wire.h"
+
+namespace dsl::engine {
+
+/// Rows of logits that are computed and sent at once: about 4 MiB.
+std::int64_t logits_rows_at_once(std::int64_t vocab_size);
+
+/// How long a step of `num_rows` rows may keep a peer waiting: `step_deadline`, and as much again
+/// for every 64 rows, because a peer that computes is silent.
+std::chrono::milliseconds step_patience(std::chrono::milliseconds step_deadline,
+                                        std::int64_t num_rows);
+
+/// Results of a step that belong to sequences, in the order of its segments.
+struct StepResults {
+  std::vector<scheduler::ResultShape> shapes;  // of the sampled tokens
+  std::int64_t num_scored_rows = 0;
+};
+StepResults results_of(const scheduler::StepRows& rows);
+
+/// Owns this rank's share of the model and its place in the pipeline. Thread-compatible: one thread
+/// runs the steps.
+class RankWorker {
+ public:
+  struct Parts {
+    EngineOptions options;
+    checkpoint::ModelConfig config;
+    std::unique_ptr<checkpoint::Checkpoint> checkpoint;
+    std::unique_ptr<ThreadPool> pool;
+    std::unique_ptr<Ops> ops;
+    std::unique_ptr<model::Memory> memory;
+    std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
+    parallel::ParallelPlan plan;
+    std::int64_t num_blocks = 0;
+    wire::Wire* wire = nullptr;  // null for a world of one
+  };
+  /// Float32 logits [num_rows, vocab_size] of the next rows of a scored sequence.
+  using ScoredRows = std::function<Status(std::span<const float>)>;
+  /// Polled between layers, so that messages move while this rank computes.
+  using Progress = std::function<Status()>;
+
+  static Result<std::unique_ptr<RankWorker>> create(
+      Parts parts, const std::function<void(LoadProgress)>& progress);
+
+  int rank() const { return parts_.wire == nullptr ? 0 : parts_.wire->rank(); }
+  bool samples() const { return rank() == parts_.plan.sampling_rank(); }
+  const Parts& parts() const { return parts_; }
+  std::int64_t shard_bytes() const { return shard_bytes_; }
+  Outbox& outbox() { return *outbox_; }
+
+  /// Makes room for the rows that the stage before will send for `plan`; before run(), at the
+  /// latest by run() itself.
+  Status expect(const scheduler::StepPlan& plan);
+  /// Brings the sequences up to date with a plan. Plans come in order, and each is run before the
+  /// next is applied.
+  Result<scheduler::StepRows> apply(const scheduler::StepPlan& plan) { return table_.apply(plan); }
+  /// Computes this stage's part. On the sampling rank scored rows go to `scored`, and the tokens
+  /// are returned, in the order of the segments; elsewhere nothing is.
+  Result<std::vector<sampling::SampledToken>> run(const scheduler::StepPlan& plan,
+                                                  const scheduler::StepRows& rows,
+                                                  const ScoredRows& scored,
+                                                  const Progress& progress);
+
+ private:
+  explicit RankWorker(Parts parts);
+
+  Status load(const std::function<void(LoadProgress)>& progress);
+  int stage() const { return parts_.plan.stage_of(rank()); }
+  int shard() const { return parts_.plan.shard_of(rank()); }
+  Status receive_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
+  Status send_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
+  Result<std::vector<sampling::SampledToken>> finish(const scheduler::StepRows& rows,
+                                                     const ScoredRows& scored);
+
+  Parts parts_;
+  scheduler::SequenceTable table_;
+  std::optional<model::StageModel> model_;
+  std::int64_t shard_bytes_ = 0;
+  std::unique_ptr<Outbox> outbox_;
+
+  /// Receives of the stage before, posted ahead, by step.
+  struct Expected {
+    std::uint64_t step = 0;
+    PostedReceive receive;
+  };
+  std::deque<Expected> expected_;
+};
+
+}  // namespace dsl::engine

@@ -1,0 +1,140 @@
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "engine/kernels/dispatch.h"
+#include "tests/e2e/reference_fixture.h"
+#include "tests/unit/engine/in_process_world.h"
+
+namespace dsl::testing {
+namespace {
+
+/// Synthesises each fixture once for all tests of the process.
+class ScratchDir {
+ public:
+  ScratchDir()
+      : path_(std::filesystem::temp_directory_path() / fmt::format("dsl_parity_{}", ::getpid())) {
+    std::filesystem::create_directories(path_);
+  }
+  ~ScratchDir() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+const ReferenceFixture& fixture_named(const std::string& name) {
+  static ScratchDir scratch;
+  static std::map<std::string, ReferenceFixture> loaded;
+  const auto found = loaded.find(name);
+  if (found != loaded.end()) return found->second;
+  auto fixture = load_fixture(name, scratch.path());
+  if (!fixture.has_value()) throw std::runtime_error(fixture.error().to_string());
+  return loaded.emplace(name, *std::move(fixture)).first->second;
+}
+
+/// One row of logits beside the reference's.
+struct Row {
+  std::span<const float> found;
+  std::span<const float> expected;
+
+  float range() const {
+    const auto [low, high] = std::minmax_element(expected.begin(), expected.end());
+    return *high - *low;
+  }
+  float largest_difference() const {
+    float largest = 0;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      largest = std::max(largest, std::abs(found[i] - expected[i]));
+    }
+    return largest;
+  }
+  /// Of the reference: first minus second.
+  float margin() const {
+    std::vector<float> sorted(expected.begin(), expected.end());
+    std::partial_sort(sorted.begin(), sorted.begin() + 2, sorted.end(), std::greater<>());
+    return sorted[0] - sorted[1];
+  }
+  bool same_argmax() const {
+    return std::max_element(found.begin(), found.end()) - found.begin() ==
+           std::max_element(expected.begin(), expected.end()) - expected.begin();
+  }
+};
+
+class ParityTest : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  const ReferenceFixture& fixture() const { return fixture_named(std::get<0>(GetParam())); }
+
+  std::vector<float> score(DType compute_dtype) {
+    EngineOptions options;
+    options.model_dir = fixture().model_dir;
+    options.compute_dtype = compute_dtype;
+    options.num_threads = 1;
+    options.kernels = std::get<1>(GetParam());
+    options.max_batch_tokens = 64;
+    auto world = InProcessWorld::start(options);
+    EXPECT_TRUE(world.has_value()) << world.error().to_string();
+    if (!world.has_value()) return {};
+    auto logits = (*world)->score(fixture().token_ids);
+    EXPECT_TRUE(logits.has_value()) << logits.error().to_string();
+    return logits.value_or(std::vector<float>{});
+  }
+  Row row(const std::vector<float>& logits, std::size_t position) const {
+    const auto width = static_cast<std::size_t>(fixture().vocab_size);
+    return {std::span(logits).subspan(position * width, width),
+            std::span(fixture().logits).subspan(position * width, width)};
+  }
+};
+
+TEST_P(ParityTest, Float32LogitsAreWithinAThousandthOfTheirRange) {
+  const auto logits = score(DType::kF32);
+  ASSERT_EQ(logits.size(), fixture().logits.size());
+  double worst = 0;
+  std::size_t worst_position = 0;
+  for (std::size_t position = 0; position < fixture().token_ids.size(); ++position) {
+    const Row at = row(logits, position);
+    const double relative = at.largest_difference() / at.range();
+    if (relative <= worst) continue;
+    worst = relative;
+    worst_position = position;
+  }
+  EXPECT_LE(worst, 1e-3) << "at position " << worst_position;
+  RecordProperty("worst_relative_difference", fmt::format("{:.2e}", worst));
+}
+
+TEST_P(ParityTest, Bfloat16PicksTheSameTokenWhereTheMarginIsClear) {
+  const auto logits = score(DType::kBF16);
+  ASSERT_EQ(logits.size(), fixture().logits.size());
+  int num_clear = 0;
+  for (std::size_t position = 0; position < fixture().token_ids.size(); ++position) {
+    const Row at = row(logits, position);
+    if (at.margin() <= 0.05f * at.range()) continue;
+    ++num_clear;
+    EXPECT_TRUE(at.same_argmax()) << "at position " << position << " with margin " << at.margin()
+                                  << " of range " << at.range() << ", difference "
+                                  << at.largest_difference() << ", routing margin "
+                                  << fixture().routing_margin[position];
+  }
+  RecordProperty("positions_with_clear_margin", num_clear);
+}
+
+std::vector<std::string> variants() {
+  const auto available = available_variants();
+  std::vector<std::string> names{std::string(available.front())};
+  if (available.size() > 1) names.emplace_back(available.back());
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Fixtures, ParityTest,
+                         ::testing::Combine(::testing::ValuesIn(fixture_names()),
+                                            ::testing::ValuesIn(variants())),
+                         [](const auto& combination) {
+                           return std::get<0>(combination.param) + "_" +
+                                  std::get<1>(combination.param);
+                         });
+
+}  // namespace
+}  // namespace dsl::testing

@@ -1,0 +1,66 @@
+// A whole world of ranks as threads of the test process, and blocking forms of the engine's calls.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "engine/engine.h"
+#include "transport/inproc/inproc_world.h"
+
+namespace dsl::testing {
+
+/// Everything that a request's stream said.
+struct Generated {
+  std::vector<std::int32_t> token_ids;
+  std::vector<sampling::SampledToken> tokens;
+  FinishReason finish_reason = FinishReason::kError;
+  GenerateTimings timings;
+  Error error;
+};
+
+/// A request under way. Non-owning of the engine.
+class PendingGeneration {
+ public:
+  PendingGeneration();
+  static Result<PendingGeneration> submit(Engine& engine, GenerateRequest request);
+  Engine::RequestId id() const { return id_; }
+  Generated wait();
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+  Engine::RequestId id_ = 0;
+};
+
+/// Owns options.tp * options.pp engines over the in-process transport; ranks above 0 follow in
+/// their own threads.
+class InProcessWorld {
+ public:
+  static Result<std::unique_ptr<InProcessWorld>> start(const EngineOptions& options);
+  ~InProcessWorld();
+
+  Engine& leader() { return *engines_[0]; }
+  Generated generate(GenerateRequest request);
+  /// Logits of all positions, row-major.
+  Result<std::vector<float>> score(std::span<const std::int32_t> token_ids);
+
+  /// Ends the world and returns what follow() returned on ranks 1 and above.
+  std::vector<Status> shutdown();
+  /// What rank 0's on_failure was told.
+  std::optional<Error> failure() const { return failure_; }
+
+ private:
+  InProcessWorld() = default;
+
+  std::vector<std::unique_ptr<wire::Wire>> wires_;
+  std::vector<std::unique_ptr<Engine>> engines_;
+  std::vector<std::thread> followers_;
+  std::vector<Status> outcomes_;
+  std::optional<Error> failure_;
+};
+
+}  // namespace dsl::testing
