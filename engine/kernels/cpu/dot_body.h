@@ -143,6 +143,28 @@ void dot_all(const DotArgs& args) {
   }
 }
 
+/// 8 chains hide the latency of a multiply-add on every CPU of today and fit into the registers of
+/// AVX2.
+template <typename D>
+std::int64_t spin(std::int64_t iterations) {
+  using S = typename D::Simd;
+  constexpr int kChains = 8;
+  alignas(64) const float values[16] = {};
+  const auto* elements = reinterpret_cast<const typename D::Element*>(values);
+  const typename D::Vector factor = D::load(elements);
+  typename S::F sums[kChains];
+#pragma GCC unroll 8
+  for (int i = 0; i < kChains; ++i) sums[i] = S::set1(0.0f);
+  for (std::int64_t n = 0; n < iterations * 2; ++n) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kChains; ++i) {
+      sums[i] = D::madd(sums[i], factor, factor);
+      __asm__ volatile("" : "+x"(sums[i]));  // every step counts, though the values are known
+    }
+  }
+  return iterations * 2 * kChains * 2 * D::kStep;
+}
+
 template <typename D>
 void dot(const DotArgs& args) {
   switch (args.scaled_side) {

@@ -63,6 +63,10 @@ struct SoftmaxState {
 struct KernelTable {
   std::string_view name;
 
+  /// Multiplies registers with each other and returns the floating-point operations done: the
+  /// arithmetic limit of this CPU, for benchmarks. `iterations` counts blocks of 16 multiply-adds.
+  std::int64_t (*spin)(std::int64_t iterations);
+
   void (*dot_f32)(const DotArgs& args);
   /// Null when the instruction set has no BF16 dot product.
   void (*dot_bf16)(const DotArgs& args);

@@ -8,6 +8,7 @@ namespace {
 
 constexpr KernelTable make_table() {
   KernelTable table = vector_kernels<Avx2>("avx2");
+  table.spin = spin<DotF32<Avx2>>;
   table.dot_f32 = dot<DotF32<Avx2>>;
   return table;
 }

@@ -8,6 +8,7 @@ namespace {
 
 constexpr KernelTable make_table() {
   KernelTable table = vector_kernels<Avx512>("avx512");
+  table.spin = spin<DotF32<Avx512>>;
   table.dot_f32 = dot<DotF32<Avx512>>;
   return table;
 }

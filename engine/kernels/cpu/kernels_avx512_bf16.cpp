@@ -74,6 +74,7 @@ void e4m3_to_bf16(const Float8E4M3* from, std::int64_t count, BFloat16* to) {
 
 constexpr KernelTable make_table() {
   KernelTable table = vector_kernels<Avx512>("avx512_bf16");
+  table.spin = spin<DotBf16>;
   table.dot_f32 = dot<DotF32<Avx512>>;
   table.dot_bf16 = dot<DotBf16>;
   table.e4m3_to_bf16 = e4m3_to_bf16;

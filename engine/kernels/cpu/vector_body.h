@@ -270,6 +270,7 @@ void weighted_sum(const WeightedSumArgs& args) {
 template <typename S>
 constexpr KernelTable vector_kernels(std::string_view name) {
   return {.name = name,
+          .spin = nullptr,
           .dot_f32 = nullptr,
           .dot_bf16 = nullptr,
           .weighted_sum = weighted_sum<S>,
