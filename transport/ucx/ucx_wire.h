@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "transport/base/deadline.h"
@@ -20,8 +21,9 @@ struct UcxOptions {
   std::string required_transport;
   /// Accept a link over TCP although both its ends have an active RDMA port.
   bool allow_fallback = false;
-  /// How long a waiting thread polls before it sleeps. Zero when ranks share cores.
-  std::chrono::microseconds spin{50};
+  /// How long a waiting thread polls before it sleeps; by default 200 us, or nothing on a host with
+  /// fewer cores than ranks.
+  std::optional<std::chrono::microseconds> spin;
 };
 
 /// Connects all ranks of the membership's world with each other; every rank calls it at the same
