@@ -1,33 +1,22 @@
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <map>
+#include <stdexcept>
 
 #include "engine/kernels/dispatch.h"
 #include "tests/e2e/reference_fixture.h"
+#include "tests/e2e/scratch_dir.h"
 #include "tests/unit/engine/in_process_world.h"
 
 namespace dsl::testing {
 namespace {
 
 /// Synthesises each fixture once for all tests of the process.
-class ScratchDir {
- public:
-  ScratchDir()
-      : path_(std::filesystem::temp_directory_path() / fmt::format("dsl_parity_{}", ::getpid())) {
-    std::filesystem::create_directories(path_);
-  }
-  ~ScratchDir() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 const ReferenceFixture& fixture_named(const std::string& name) {
-  static ScratchDir scratch;
+  static ScratchDir scratch("dsl_parity");
   static std::map<std::string, ReferenceFixture> loaded;
   const auto found = loaded.find(name);
   if (found != loaded.end()) return found->second;
@@ -35,6 +24,11 @@ const ReferenceFixture& fixture_named(const std::string& name) {
   if (!fixture.has_value()) throw std::runtime_error(fixture.error().to_string());
   return loaded.emplace(name, *std::move(fixture)).first->second;
 }
+
+/// Scores of a chosen and a rejected expert closer than this may change places under BF16
+/// activations (four roundings of a score near one); then another expert runs, and the logits say
+/// nothing about an error.
+constexpr float kRoutingTie = 1.0f / 64;
 
 /// One row of logits beside the reference's.
 struct Row {
@@ -108,17 +102,25 @@ TEST_P(ParityTest, Float32LogitsAreWithinAThousandthOfTheirRange) {
 TEST_P(ParityTest, Bfloat16PicksTheSameTokenWhereTheMarginIsClear) {
   const auto logits = score(DType::kBF16);
   ASSERT_EQ(logits.size(), fixture().logits.size());
-  int num_clear = 0;
+  int num_decided = 0;
+  int num_tied = 0;
+  int num_tied_and_same = 0;
   for (std::size_t position = 0; position < fixture().token_ids.size(); ++position) {
     const Row at = row(logits, position);
     if (at.margin() <= 0.05f * at.range()) continue;
-    ++num_clear;
+    if (fixture().routing_margin[position] < kRoutingTie) {
+      ++num_tied;
+      num_tied_and_same += at.same_argmax() ? 1 : 0;
+      continue;
+    }
+    ++num_decided;
     EXPECT_TRUE(at.same_argmax()) << "at position " << position << " with margin " << at.margin()
                                   << " of range " << at.range() << ", difference "
                                   << at.largest_difference() << ", routing margin "
                                   << fixture().routing_margin[position];
   }
-  RecordProperty("positions_with_clear_margin", num_clear);
+  EXPECT_GE(num_decided, 40);
+  EXPECT_GE(num_tied_and_same, num_tied * 85 / 100) << "of " << num_tied;
 }
 
 std::vector<std::string> variants() {
