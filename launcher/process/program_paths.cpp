@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
 namespace dsl::launcher {
 
@@ -31,6 +33,23 @@ Result<std::string> find_engine() {
                 "there is no program {}", path);
   }
   return path;
+}
+
+Result<std::string> find_in_path(const std::string& program) {
+  const char* path = std::getenv("PATH");
+  std::string_view rest = path == nullptr ? "" : path;
+  while (!rest.empty()) {
+    const std::size_t colon = std::min(rest.find(':'), rest.size());
+    const auto candidate = std::filesystem::path(rest.substr(0, colon)) / program;
+    std::error_code problem;
+    if (candidate.is_absolute() && std::filesystem::is_regular_file(candidate, problem) &&
+        ::access(candidate.c_str(), X_OK) == 0) {
+      return candidate.string();
+    }
+    rest.remove_prefix(std::min(colon + 1, rest.size()));
+  }
+  return fail(ErrorCode::kNotFound, "add its folder to PATH", "there is no program {} in PATH",
+              program);
 }
 
 }  // namespace dsl::launcher

@@ -11,5 +11,7 @@ namespace dsl::launcher {
 Result<std::string> own_path();
 /// The engine: $DSLAUNCH_ENGINE, or dsengine beside this executable. kNotFound names both places.
 Result<std::string> find_engine();
+/// Absolute path of a program in $PATH; kNotFound otherwise.
+Result<std::string> find_in_path(const std::string& program);
 
 }  // namespace dsl::launcher

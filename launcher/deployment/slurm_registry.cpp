@@ -1,0 +1,162 @@
+#include "launcher/deployment/slurm_registry.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+
+#include "launcher/cluster/slurm_allocator.h"
+#include "slurm/hostlist.h"
+#include "slurm/load_client.h"
+
+namespace dsl::launcher {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kPatience = 30s;  // for one answer of the controller
+
+/// What became of a job that ended by itself or by Slurm, or none when it ended as asked.
+std::optional<Error> reason_of_end(const slurm::Job& job) {
+  if (job.state == slurm::JobState::kCompleted || job.state == slurm::JobState::kCancelled) {
+    return std::nullopt;
+  }
+  Error error{ErrorCode::kSlurmJobEnded,
+              fmt::format("job {} ended: {}", job.id.value, slurm::job_state_name(job.state)),
+              fmt::format("see: dslaunch logs, or {}", job.std_out)};
+  if (job.reason != "None") error.message += fmt::format(" ({})", job.reason);
+  if (job.state == slurm::JobState::kTimeout) error.remedy = "ask for more time with -t";
+  return error;
+}
+
+/// A deployment and the job it is.
+struct ListedJob {
+  slurm::JobId id;
+  DeploymentRecord record;
+
+  bool failed() const { return record.state == DeploymentState::kFailed; }
+};
+
+/// Which of two jobs of one name stands for it: a live one before a failed one, then the earlier of
+/// two live ones (it has the name) and the later of two failed ones.
+bool is_better(const ListedJob& a, const ListedJob& b) {
+  if (a.failed() != b.failed()) return b.failed();
+  return a.failed() ? a.id > b.id : a.id < b.id;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Registry>> open_slurm_registry() {
+  DSL_ASSIGN(auto client, slurm::load_client(slurm::LoadOptions{}, Deadline::after(kPatience)));
+  return std::make_unique<SlurmRegistry>(std::move(client));
+}
+
+Result<std::string> to_comment(const DeploymentRecord& record) {
+  DeploymentRecord shorter = record;
+  shorter.nodes.clear();
+  shorter.allocation_id.clear();
+  std::string comment = to_json(shorter, slurm::kMaxCommentBytes);
+  // Of a long error, the beginning of the message says most.
+  for (std::string* text : {&shorter.error.remedy, &shorter.error.message}) {
+    if (comment.size() <= slurm::kMaxCommentBytes) break;
+    const std::size_t excess = comment.size() - slurm::kMaxCommentBytes;
+    text->resize(text->size() - std::min(text->size(), excess));
+    comment = to_json(shorter, slurm::kMaxCommentBytes);
+  }
+  if (comment.size() <= slurm::kMaxCommentBytes) return comment;
+  return fail(ErrorCode::kInvalidArgument, "give the model a shorter path, e.g. by a symbolic link",
+              "the record of \"{}\" has {} bytes, a job's comment takes {}", record.name,
+              comment.size(), slurm::kMaxCommentBytes);
+}
+
+std::optional<DeploymentRecord> record_of(const slurm::Job& job) {
+  if (!job.comment.starts_with('{')) return std::nullopt;
+  auto record = parse_record(job.comment);
+  if (!record) return std::nullopt;
+  record->allocation_id = std::to_string(job.id.value);
+  if (auto nodes = slurm::expand_hostlist(job.nodes)) record->nodes = std::move(*nodes);
+  if (slurm::is_over(job.state)) {
+    if (record->state == DeploymentState::kFailed) return *record;
+    const auto error = reason_of_end(job);
+    if (!error) return std::nullopt;
+    record->state = DeploymentState::kFailed;
+    record->error = *error;
+    record->endpoint.clear();
+  } else if (job.state == slurm::JobState::kPending) {
+    record->state = DeploymentState::kPending;
+    record->endpoint.clear();
+  } else if (record->state == DeploymentState::kPending) {
+    record->state = DeploymentState::kStarting;  // the supervisor has not written yet
+  }
+  return *record;
+}
+
+Status SlurmRegistry::create(const DeploymentRecord& record) {
+  const auto holder = find(record.name);
+  if (!holder && holder.error().code == ErrorCode::kDeploymentNotFound) return {};
+  if (!holder) return tl::unexpected<Error>(holder.error());
+  if (holder->state == DeploymentState::kFailed) return {};
+  if (holder->launch_id == record.launch_id) return {};
+  if (!record.allocation_id.empty() && holder->allocation_id == record.allocation_id) return {};
+  return fail(ErrorCode::kDeploymentExists,
+              fmt::format("use another --name, or: dslaunch down {}", record.name),
+              "the deployment \"{}\" is {} already (model {}, job {})", record.name,
+              to_string(holder->state), holder->model, holder->allocation_id);
+}
+
+Status SlurmRegistry::update(const DeploymentRecord& record) {
+  DSL_ASSIGN(const slurm::JobId id, parse_job_id(record.allocation_id));
+  DSL_ASSIGN(const std::string comment, to_comment(record));
+  const Status updated = client_->update_comment(id, comment, Deadline::after(kPatience));
+  if (updated || updated.error().code != ErrorCode::kNotFound) return updated;
+  return fail(ErrorCode::kDeploymentNotFound, "", "launch {} of the deployment \"{}\" is gone",
+              record.launch_id, record.name);
+}
+
+Result<DeploymentRecord> SlurmRegistry::find(const std::string& name) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> all, list());
+  std::string names;
+  for (const DeploymentRecord& record : all) {
+    if (record.name == name) return record;
+    names += names.empty() ? record.name : ", " + record.name;
+  }
+  return fail(ErrorCode::kDeploymentNotFound, "see: dslaunch status",
+              "there is no deployment \"{}\" of this user on the cluster (there {})", name,
+              names.empty() ? "is none" : "are: " + names);
+}
+
+Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
+  slurm::JobFilter filter;
+  filter.user_id = getuid();
+  filter.include_ended = true;
+  DSL_ASSIGN(const std::vector<slurm::Job> jobs, client_->jobs(filter, Deadline::after(kPatience)));
+  std::map<std::string, ListedJob> best;
+  for (const slurm::Job& job : jobs) {
+    auto record = record_of(job);
+    if (!record) continue;
+    ListedJob listed{job.id, std::move(*record)};
+    const auto [place, is_new] = best.try_emplace(listed.record.name, listed);
+    if (!is_new && is_better(listed, place->second)) place->second = std::move(listed);
+  }
+  std::vector<DeploymentRecord> records;
+  for (auto& [name, listed] : best) records.push_back(std::move(listed.record));
+  return records;
+}
+
+Status SlurmRegistry::remove(const DeploymentRecord& record) {
+  // Slurm forgets an ended job by itself after MinJobAge; a failed launch would be listed until
+  // then.
+  slurm::JobFilter filter;
+  filter.user_id = getuid();
+  filter.include_ended = true;
+  const Deadline deadline = Deadline::after(kPatience);
+  DSL_ASSIGN(const std::vector<slurm::Job> jobs, client_->jobs(filter, deadline));
+  for (const slurm::Job& job : jobs) {
+    const auto listed = record_of(job);
+    if (!listed || listed->launch_id != record.launch_id || !slurm::is_over(job.state)) continue;
+    DSL_TRY(client_->update_comment(job.id, "", deadline));
+  }
+  return {};
+}
+
+}  // namespace dsl::launcher
