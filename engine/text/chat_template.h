@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/text/prompt.h"
@@ -47,7 +48,13 @@ class ChatTemplate {
   /// chat_template.jinja beside it takes precedence, as in transformers. Errors: kNotFound (also
   /// when the model has no template), kIo, kTemplate naming construct and line.
   static Result<ChatTemplate> load(const std::filesystem::path& path);
-  /// The same from the text of a tokenizer_config.json. `origin` is what messages call it.
+  /// Template variables such as bos_token and what they stand for.
+  using Tokens = std::vector<std::pair<std::string, std::string>>;
+  /// Compiles a template given as text.
+  static Result<ChatTemplate> create(std::string_view source, const Tokens& tokens,
+                                     std::string origin);
+  /// The same as load() from the text of a tokenizer_config.json. `origin` is what messages call
+  /// it.
   static Result<ChatTemplate> parse_config(std::string_view config_json, std::string_view origin);
 
   /// The prompt of a conversation. Everything that comes with the request is marked as not literal.
@@ -56,8 +63,15 @@ class ChatTemplate {
   Result<Prompt> render(std::span<const ChatMessage> messages,
                         const RenderOptions& options = {}) const;
 
+  /// The same for messages as a JSON list, for fields that ChatMessage lacks.
+  Result<Prompt> render_json(std::string_view messages_json,
+                             const RenderOptions& options = {}) const;
+
  private:
   struct State;
+  static Result<ChatTemplate> from_config(std::string_view config_json,
+                                          std::optional<std::string> source,
+                                          std::string_view origin);
   explicit ChatTemplate(std::shared_ptr<const State> state);
   std::shared_ptr<const State> state_;
 };
