@@ -276,7 +276,8 @@ Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
     const auto& segment = rows.segments[i];
     const SequenceId id = plan.segments[i].id;
     if (segment.sequence->goal == scheduler::SequenceGoal::kScore) {
-      step.scored.push_back({id, segment.first_position, segment.num_rows});
+      step.scored.push_back(
+          {id, segment.first_position, segment.num_rows, segment.ends_known_tokens});
     } else if (segment.ends_known_tokens) {
       step.sampled.push_back(id);
     }
@@ -332,7 +333,7 @@ void Leader::deliver_scored(SequenceId id, std::int64_t position, std::span<cons
 void Leader::finish_scored(const StepInFlight& step) {
   for (const ScoredRows& rows : step.scored) {
     const auto found = scores_.find(rows.id);
-    if (found == scores_.end() || !scheduler_.is_computed(rows.id)) continue;
+    if (found == scores_.end() || !rows.is_last) continue;
     scheduler_.remove(rows.id);
     end_score(found->second, {});
     scores_.erase(found);

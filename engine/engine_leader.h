@@ -75,6 +75,7 @@ class Leader {
     SequenceId id{};
     std::int64_t first_position = 0;
     std::int64_t num_rows = 0;
+    bool is_last = false;  // up to the end of the sequence
   };
   struct StepInFlight {
     std::uint64_t step = 0;

@@ -59,12 +59,6 @@ void Scheduler::append(SequenceId id, std::int32_t token_id) {
   }
 }
 
-bool Scheduler::is_computed(SequenceId id) const {
-  return std::any_of(running_.begin(), running_.end(), [&](const Sequence& sequence) {
-    return sequence.start.id == id && sequence.num_unscheduled() == 0;
-  });
-}
-
 void Scheduler::schedule_decodes(StepPlan& plan) {
   const auto num_decoding = std::count_if(running_.begin(), running_.end(),
                                           [](const Sequence& s) { return s.decodes(); });

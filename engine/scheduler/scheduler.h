@@ -44,8 +44,6 @@ class Scheduler {
   /// Appends the token that a step gave a sequence, which may then go on. Unknown ids are allowed.
   void append(SequenceId id, std::int32_t token_id);
 
-  /// True when every token of a running sequence is in a step; its last results may be in flight.
-  bool is_computed(SequenceId id) const;
   bool has_work() const { return !waiting_.empty() || !running_.empty(); }
   std::int64_t num_waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
   std::int64_t num_running() const { return static_cast<std::int64_t>(running_.size()); }
