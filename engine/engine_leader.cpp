@@ -297,9 +297,7 @@ Status Leader::collect() {
 }
 
 Status Leader::collect_remote(StepInFlight& step) {
-  // The step may have to pass every stage before its result can come.
-  const auto patience = step_patience(worker_.parts().options.step_deadline, step.num_rows) *
-                        worker_.parts().plan.pp();
+  const auto patience = step_patience(worker_.parts().options.step_deadline, step.num_rows);
   const int source = worker_.parts().plan.sampling_rank();
   const auto row_bytes =
       static_cast<std::size_t>(worker_.parts().config.vocab_size) * sizeof(float);

@@ -107,6 +107,11 @@ Status RankWorker::expect(const scheduler::StepPlan& plan) {
   return {};
 }
 
+std::chrono::milliseconds RankWorker::patience_for_stage_before(
+    std::chrono::milliseconds patience) const {
+  return patience * (parts_.plan.pp() + stage()) / (2 * parts_.plan.pp());
+}
+
 Status RankWorker::receive_hidden_states(const scheduler::StepPlan& plan,
                                          std::chrono::milliseconds patience) {
   DSL_TRY(expect(plan));
@@ -139,7 +144,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
   if (rows.token_ids.empty()) return std::vector<sampling::SampledToken>{};
   const auto num_rows = static_cast<std::int64_t>(rows.token_ids.size());
   const auto patience = step_patience(parts_.options.step_deadline, num_rows);
-  model_->set_patience(patience);
+  model_->set_patience(patience / 2);
   std::vector<AttentionSegment> segments;
   for (const auto& segment : rows.segments) {
     segments.push_back({segment.first_row, segment.num_rows, segment.first_position,
@@ -151,7 +156,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
   if (model_->is_first()) {
     DSL_TRY(model_->embed(batch.token_ids));
   } else {
-    DSL_TRY(receive_hidden_states(plan, patience));
+    DSL_TRY(receive_hidden_states(plan, patience_for_stage_before(patience)));
   }
   for (std::int64_t layer = 0; layer < model_->num_layers(); ++layer) {
     DSL_TRY(model_->run_layer(layer, batch));

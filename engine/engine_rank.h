@@ -31,8 +31,8 @@ namespace dsl::engine {
 /// Rows of logits that are computed and sent at once: about 4 MiB.
 std::int64_t logits_rows_at_once(std::int64_t vocab_size);
 
-/// How long a step of `num_rows` rows may keep a peer waiting: `step_deadline`, and as much again
-/// for every 64 rows, because a peer that computes is silent.
+/// How long a step of `num_rows` rows may keep rank 0 waiting for its tokens: `step_deadline`, and
+/// as much again for every 64 rows, because a peer that computes is silent.
 std::chrono::milliseconds step_patience(std::chrono::milliseconds step_deadline,
                                         std::int64_t num_rows);
 
@@ -92,6 +92,10 @@ class RankWorker {
   Status load(const std::function<void(LoadProgress)>& progress);
   int stage() const { return parts_.plan.stage_of(rank()); }
   int shard() const { return parts_.plan.shard_of(rank()); }
+  /// Waits are nested, so that the one nearest to a silent rank ends first and names it: for a
+  /// shard half of the step's patience, for the stage before a little more at each stage, for the
+  /// tokens all of it.
+  std::chrono::milliseconds patience_for_stage_before(std::chrono::milliseconds patience) const;
   Status receive_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
   Status send_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
   Result<std::vector<sampling::SampledToken>> finish(const scheduler::StepRows& rows,

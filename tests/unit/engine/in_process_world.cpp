@@ -41,10 +41,16 @@ Generated PendingGeneration::wait() {
 }
 
 Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start(const EngineOptions& options) {
+  return start_with_silent_rank(options, 0);
+}
+
+Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start_with_silent_rank(
+    const EngineOptions& options, std::size_t silent_rank) {
   const int size = options.tp * options.pp;
-  inproc::World world(size);
-  std::unique_ptr<InProcessWorld> result(new InProcessWorld);
-  for (int rank = 0; rank < size; ++rank) result->wires_.push_back(world.make_wire(rank));
+  std::unique_ptr<InProcessWorld> result(new InProcessWorld(size));
+  for (int rank = 0; rank < size; ++rank) {
+    result->wires_.push_back(result->world_.make_wire(rank));
+  }
 
   std::vector<Result<std::unique_ptr<Engine>>> created(static_cast<std::size_t>(size));
   std::vector<std::thread> creators;
@@ -67,12 +73,17 @@ Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start(const EngineOption
 
   result->outcomes_.resize(static_cast<std::size_t>(size - 1));
   for (std::size_t rank = 1; rank < result->engines_.size(); ++rank) {
+    if (rank == silent_rank) continue;
     result->followers_.emplace_back([world = result.get(), rank] {
-      world->outcomes_[rank - 1] = world->engines_[rank]->follow();
+      Status& outcome = world->outcomes_[rank - 1];
+      outcome = world->engines_[rank]->follow();
+      if (!outcome.has_value()) world->spread(outcome.error());
     });
   }
-  DSL_TRY(result->leader().start(
-      [world = result.get()](const Error& error) { world->failure_ = error; }));
+  DSL_TRY(result->leader().start([world = result.get()](const Error& error) {
+    world->failure_ = error;
+    world->spread(error);
+  }));
   return result;
 }
 

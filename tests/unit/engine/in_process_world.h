@@ -41,6 +41,10 @@ class PendingGeneration {
 class InProcessWorld {
  public:
   static Result<std::unique_ptr<InProcessWorld>> start(const EngineOptions& options);
+  /// The same, but `silent_rank` (above 0) loads and then never takes part in a step, as if it
+  /// hung.
+  static Result<std::unique_ptr<InProcessWorld>> start_with_silent_rank(
+      const EngineOptions& options, std::size_t silent_rank);
   ~InProcessWorld();
 
   Engine& leader() { return *engines_[0]; }
@@ -48,14 +52,18 @@ class InProcessWorld {
   /// Logits of all positions, row-major.
   Result<std::vector<float>> score(std::span<const std::int32_t> token_ids);
 
-  /// Ends the world and returns what follow() returned on ranks 1 and above.
+  /// Ends the world and returns what follow() returned on ranks 1 and above; ok for a silent rank.
   std::vector<Status> shutdown();
-  /// What rank 0's on_failure was told.
+  /// What rank 0's on_failure was told; after shutdown().
   std::optional<Error> failure() const { return failure_; }
 
  private:
-  InProcessWorld() = default;
+  explicit InProcessWorld(int size) : world_(size) {}
 
+  /// Tells every rank of a rank's error, as the failure detector of a real world does.
+  void spread(const Error& error) { world_.abort_all(error); }
+
+  inproc::World world_;
   std::vector<std::unique_ptr<wire::Wire>> wires_;
   std::vector<std::unique_ptr<Engine>> engines_;
   std::vector<std::thread> followers_;

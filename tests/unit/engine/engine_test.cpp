@@ -1,0 +1,182 @@
+#include "engine/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <stdexcept>
+
+#include "tests/e2e/reference_fixture.h"
+#include "tests/e2e/scratch_dir.h"
+#include "tests/unit/engine/in_process_world.h"
+
+namespace dsl::testing {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+
+const ReferenceFixture& fixture() {
+  static ScratchDir scratch("dsl_engine_test");
+  static const ReferenceFixture loaded = [] {
+    auto result = load_fixture("v3_grouped_bf16", scratch.path());
+    if (!result.has_value()) throw std::runtime_error(result.error().to_string());
+    return *std::move(result);
+  }();
+  return loaded;
+}
+
+EngineOptions options(int tp = 1, int pp = 1) {
+  EngineOptions result;
+  result.model_dir = fixture().model_dir;
+  result.tp = tp;
+  result.pp = pp;
+  result.num_threads = 1;
+  result.kv_tokens = 512;
+  result.max_batch_tokens = 32;
+  return result;
+}
+
+std::unique_ptr<InProcessWorld> start(const EngineOptions& with) {
+  auto world = InProcessWorld::start(with);
+  if (!world.has_value()) throw std::runtime_error(world.error().to_string());
+  return *std::move(world);
+}
+
+GenerateRequest request(std::int64_t max_tokens, std::size_t num_prompt = 8) {
+  GenerateRequest result;
+  const auto begin = fixture().token_ids.begin();
+  result.prompt_token_ids.assign(begin, begin + static_cast<std::ptrdiff_t>(num_prompt));
+  result.max_tokens = max_tokens;
+  result.ignore_eos = true;
+  return result;
+}
+
+TEST(EngineTest, EndsAtMaxTokens) {
+  const auto generated = start(options())->generate(request(5));
+  EXPECT_EQ(generated.token_ids.size(), 5u);
+  EXPECT_EQ(generated.finish_reason, FinishReason::kLength);
+  EXPECT_GT(generated.timings.time_to_first_token_s, 0);
+}
+
+TEST(EngineTest, EndsWithAStopToken) {
+  const auto world = start(options());
+  const auto whole = world->generate(request(8));
+  GenerateRequest stopped = request(8);
+  stopped.stop_token_ids = {whole.token_ids[3]};
+  const auto generated = world->generate(stopped);
+  EXPECT_EQ(generated.finish_reason, FinishReason::kStop);
+  EXPECT_LE(generated.token_ids.size(), 4u);
+  EXPECT_EQ(generated.token_ids.back(), whole.token_ids[3]);
+}
+
+TEST(EngineTest, ContinuationThatIsCompleteEndsAtOnce) {
+  const auto world = start(options());
+  GenerateRequest complete = request(2);
+  complete.emitted_token_ids = {3, 4};
+  const auto generated = world->generate(complete);
+  EXPECT_TRUE(generated.token_ids.empty());
+  EXPECT_EQ(generated.finish_reason, FinishReason::kLength);
+}
+
+TEST(EngineTest, EndsWhereTheContextIsFull) {
+  const auto generated = start(options())->generate(request(0, 200));
+  EXPECT_EQ(generated.finish_reason, FinishReason::kLength);
+  EXPECT_EQ(generated.token_ids.size(), 312u);
+}
+
+TEST(EngineTest, MalformedRequestsAreRefusedByName) {
+  const auto world = start(options());
+  GenerateRequest empty = request(4);
+  empty.prompt_token_ids.clear();
+  EXPECT_THAT(world->generate(empty).error.message, HasSubstr("prompt_token_ids"));
+  GenerateRequest foreign = request(4);
+  foreign.prompt_token_ids[0] = 128;
+  EXPECT_THAT(world->generate(foreign).error.message, HasSubstr("found 128"));
+  GenerateRequest cold = request(4);
+  cold.sampling.temperature = -1;
+  EXPECT_EQ(world->generate(cold).error.code, ErrorCode::kRequestInvalid);
+  GenerateRequest longest = request(4);
+  longest.prompt_token_ids.assign(512, 5);
+  const auto refused = world->generate(longest);
+  EXPECT_EQ(refused.error.code, ErrorCode::kContextOverflow);
+  EXPECT_THAT(refused.error.message, HasSubstr("513 positions"));
+}
+
+TEST(EngineTest, CancelledRequestEndsWithinASecond) {
+  const auto world = start(options());
+  auto pending = PendingGeneration::submit(world->leader(), request(0));
+  ASSERT_TRUE(pending.has_value());
+  world->leader().cancel(pending->id());
+  const auto generated = pending->wait();
+  EXPECT_EQ(generated.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(world->generate(request(3)).token_ids.size(), 3u);
+}
+
+TEST(EngineTest, ShutdownCancelsWhatRunsAndEndsEveryRank) {
+  const auto world = start(options(2, 2));
+  auto pending = PendingGeneration::submit(world->leader(), request(0));
+  ASSERT_TRUE(pending.has_value());
+  for (const Status& outcome : world->shutdown()) {
+    EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
+  }
+  EXPECT_EQ(pending->wait().finish_reason, FinishReason::kCancelled);
+  EXPECT_FALSE(world->failure().has_value());
+  EXPECT_EQ(world->generate(request(1)).error.code, ErrorCode::kCancelled);
+}
+
+TEST(EngineTest, SplitThatDoesNotFitTheModelNamesTheNumbers) {
+  const auto deep = InProcessWorld::start(options(1, 4));
+  ASSERT_FALSE(deep.has_value());
+  EXPECT_EQ(deep.error().code, ErrorCode::kParallelism);
+  EXPECT_THAT(deep.error().message, HasSubstr("found 4"));
+  const auto odd = InProcessWorld::start(options(3, 1));
+  ASSERT_FALSE(odd.has_value());
+  EXPECT_EQ(odd.error().code, ErrorCode::kParallelism);
+}
+
+TEST(EngineTest, CacheBeyondTheMemoryShowsTheArithmetic) {
+  EngineOptions huge = options();
+  huge.kv_tokens = std::int64_t{1} << 50;
+  const auto world = InProcessWorld::start(huge);
+  ASSERT_FALSE(world.has_value());
+  EXPECT_EQ(world.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_THAT(world.error().message, HasSubstr("bytes per token"));
+}
+
+TEST(EngineTest, InfoStatesWhatTheWorldHolds) {
+  const auto world = start(options(2, 1));
+  const EngineInfo& info = world->leader().info();
+  EXPECT_EQ(info.model_type, "deepseek_v3");
+  EXPECT_EQ(info.vocab_size, 128);
+  EXPECT_EQ(info.kv_tokens, 512);
+  EXPECT_GT(info.shard_bytes, 0);
+  EXPECT_GT(info.active_bytes_per_token, 0);
+}
+
+class HungRankTest : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(HungRankTest, AllOthersFailWithinTheDeadlineAndNameIt) {
+  EngineOptions with = options(2, 2);
+  with.step_deadline = std::chrono::milliseconds(1000);
+  auto world = InProcessWorld::start_with_silent_rank(with, GetParam());
+  ASSERT_TRUE(world.has_value()) << world.error().to_string();
+  const auto begin = std::chrono::steady_clock::now();
+  const auto generated = (*world)->generate(request(4));
+  const auto outcomes = (*world)->shutdown();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2 * with.step_deadline);
+
+  EXPECT_EQ(generated.finish_reason, FinishReason::kError);
+  EXPECT_THAT(generated.error.code, AnyOf(ErrorCode::kPeerHung, ErrorCode::kPeerLost));
+  EXPECT_THAT(generated.error.message, HasSubstr(fmt::format("rank {}", GetParam())));
+  ASSERT_TRUE((*world)->failure().has_value());
+  for (std::size_t i = 0; i < outcomes.size(); ++i) {
+    EXPECT_EQ(outcomes[i].has_value(), i + 1 == GetParam()) << "rank " << i + 1;
+  }
+  EXPECT_EQ((*world)->generate(request(1)).error.code, generated.error.code);
+}
+
+INSTANTIATE_TEST_SUITE_P(Ranks, HungRankTest, ::testing::Values(1, 2, 3));
+
+}  // namespace
+}  // namespace dsl::testing
