@@ -22,10 +22,6 @@ namespace {
 /// What a supervisor needs to end its ranks by force after it was asked in good order.
 constexpr std::chrono::milliseconds kForceReserve{1000};
 
-std::string to_id(const ProcessIdentity& process) {
-  return fmt::format("{}:{}", process.pid, process.start_ticks);
-}
-
 Result<ProcessIdentity> parse_id(const std::string& id) {
   ProcessIdentity process;
   process.host = host_name();
@@ -53,6 +49,10 @@ bool wait_for_end(const UniqueFd& pidfd, Deadline deadline) {
 
 }  // namespace
 
+std::string local_allocation_id(const ProcessIdentity& supervisor) {
+  return fmt::format("{}:{}", supervisor.pid, supervisor.start_ticks);
+}
+
 Result<std::vector<RenderedScript>> LocalAllocator::render(const LaunchRequest& request) const {
   return std::vector<RenderedScript>{
       {request.spec.name + ".sh",
@@ -77,7 +77,7 @@ Result<std::string> LocalAllocator::start(const LaunchRequest& request) {
   options.parent_death = ParentDeath::kDetached;
   DSL_ASSIGN(const ChildProcess supervisor, ChildProcess::start(options));
   DSL_ASSIGN(const ProcessIdentity identity, identify_process(supervisor.pid()));
-  return to_id(identity);
+  return local_allocation_id(identity);
 }
 
 Result<AllocationStatus> LocalAllocator::status(const std::string& allocation_id) {

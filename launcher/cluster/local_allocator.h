@@ -5,7 +5,9 @@
 
 namespace dsl::launcher {
 
-/// An allocation id is "PID:START_TICKS" of the supervisor.
+/// The id of a local allocation: "PID:START_TICKS" of its supervisor.
+std::string local_allocation_id(const ProcessIdentity& supervisor);
+
 class LocalAllocator : public Allocator {
  public:
   Result<std::vector<RenderedScript>> render(const LaunchRequest& request) const override;

@@ -23,7 +23,7 @@ CLI::Option* add_value(CLI::App& app, const std::string& names, T* target, const
     if constexpr (IsNumber<T>::value) {
       if (rules.min != std::numeric_limits<double>::lowest() ||
           rules.max != std::numeric_limits<double>::max()) {
-        option->check(CLI::Range(rules.min, rules.max));
+        option->check(CLI::Range(rules.min, rules.max).description(""));
       }
     }
   }
@@ -87,6 +87,11 @@ void Command::add_flag(const std::string& names, FlagTarget target, const std::s
       [&](auto* value) { return add_value(*parser_->app, names, value, help, rules); }, target);
   if (!rules.choices.empty()) option->check(CLI::IsMember(rules.choices));
   if (!rules.group.empty()) option->group(rules.group);
+  if (!rules.value_name.empty()) option->type_name(rules.value_name);
+  // A repeatable flag takes one value each time, so that an argument behind it stays an argument.
+  if (std::holds_alternative<std::vector<std::string>*>(target) && names[0] == '-') {
+    option->allow_extra_args(false);
+  }
   option->required(rules.required);
 }
 

@@ -28,6 +28,7 @@ struct FlagRules {
   double max = std::numeric_limits<double>::max();
   std::vector<std::string> choices;  // empty: any
   std::string group;                 // heading in --help; empty: "Options"
+  std::string value_name;            // what --help calls the value; empty: its type
   bool required = false;
 };
 

@@ -16,6 +16,11 @@ Result<std::filesystem::path> make_log_folder(const std::string& name) {
   DSL_TRY(make_private_folder(folder.parent_path().parent_path()));
   DSL_TRY(make_private_folder(folder.parent_path()));
   DSL_TRY(make_private_folder(folder));
+  return folder;
+}
+
+Result<std::filesystem::path> clear_log_folder(const std::string& name) {
+  DSL_ASSIGN(const std::filesystem::path folder, make_log_folder(name));
   std::error_code problem;
   for (const auto& entry : std::filesystem::directory_iterator(folder, problem)) {
     if (entry.path().extension() == ".log") std::filesystem::remove(entry.path(), problem);

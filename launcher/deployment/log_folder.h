@@ -8,10 +8,12 @@
 
 namespace dsl::launcher {
 
-/// state_folder()/logs/NAME; `make_log_folder` makes it, 0700, and removes the logs of an earlier
-/// launch.
+/// state_folder()/logs/NAME.
 Result<std::filesystem::path> log_folder(const std::string& name);
+/// Makes it, 0700.
 Result<std::filesystem::path> make_log_folder(const std::string& name);
+/// Makes it and removes the logs of an earlier launch.
+Result<std::filesystem::path> clear_log_folder(const std::string& name);
 
 inline constexpr const char* kSupervisorLog = "supervisor.log";
 std::string rank_log_name(int rank);

@@ -51,7 +51,7 @@ struct DeploymentRecord {
   std::int64_t started_unix_s = 0;
   std::string endpoint;       // "host:port" of the engine port; empty until ready
   ProcessIdentity owner;      // the supervisor, or `up` until the supervisor has taken over
-  std::string allocation_id;  // Slurm job id; empty locally
+  std::string allocation_id;  // Allocator's: Slurm job id, or that of a local supervisor
   std::vector<std::string> nodes;
   std::vector<LinkRecord> links;
   std::int64_t bytes_loaded = 0;  // over all ranks

@@ -6,7 +6,16 @@ void Cancellation::cancel(Error reason) {
   const std::lock_guard lock(mutex_);
   if (reason_.has_value()) return;
   reason_ = std::move(reason);
+  cancelled_.notify_all();
   if (hook_) hook_();
+}
+
+std::optional<Error> Cancellation::wait(Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  while (!reason_.has_value() && !deadline.expired()) {
+    cancelled_.wait_for(lock, deadline.remaining());
+  }
+  return reason_;
 }
 
 std::optional<Error> Cancellation::reason() const {

@@ -6,10 +6,17 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 namespace dsl::launcher {
+namespace {
+
+std::atomic<int> interrupted_by{0};
+
+}  // namespace
 
 SignalWatch::SignalWatch(std::function<void(int signal)> on_signal) {
   sigset_t watched;
@@ -34,6 +41,18 @@ SignalWatch::SignalWatch(std::function<void(int signal)> on_signal) {
 SignalWatch::~SignalWatch() {
   ::eventfd_write(wake_.get(), 1);
   thread_.join();
+}
+
+Error interruption(int signal) {
+  interrupted_by = signal;
+  const char* name = ::sigabbrev_np(signal);
+  return {ErrorCode::kCancelled, fmt::format("stopped by SIG{}", name != nullptr ? name : "NAL"),
+          ""};
+}
+
+std::optional<int> interruption_exit_code() {
+  const int signal = interrupted_by;
+  return signal == 0 ? std::nullopt : std::optional(128 + signal);
 }
 
 }  // namespace dsl::launcher

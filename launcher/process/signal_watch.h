@@ -2,8 +2,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <thread>
 
+#include "transport/base/error.h"
 #include "transport/base/unique_fd.h"
 
 namespace dsl::launcher {
@@ -22,5 +24,10 @@ class SignalWatch {
   UniqueFd wake_;
   std::thread thread_;
 };
+
+/// The error (kCancelled) of work that this signal ended, and how the program then exits: 128 +
+/// signal, as shells do.
+Error interruption(int signal);
+std::optional<int> interruption_exit_code();
 
 }  // namespace dsl::launcher

@@ -13,8 +13,8 @@
 #include <thread>
 
 #include "launcher/deployment/log_folder.h"
+#include "launcher/process/error_line.h"
 #include "launcher/process/line_buffer.h"
-#include "launcher/supervisor/error_line.h"
 #include "transport/base/log.h"
 
 namespace dsl::launcher {

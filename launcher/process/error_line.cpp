@@ -1,4 +1,4 @@
-#include "launcher/supervisor/error_line.h"
+#include "launcher/process/error_line.h"
 
 #include <charconv>
 

@@ -1,0 +1,58 @@
+#include "launcher/commands/deployments.h"
+
+#include <memory>
+
+#include "launcher/cluster/allocator.h"
+#include "launcher/deployment/registry.h"
+#include "launcher/deployment/secret_store.h"
+#include "transport/base/log.h"
+
+namespace dsl::launcher {
+namespace {
+
+/// The Slurm registry, or nothing where there is no Slurm; other problems are logged.
+std::unique_ptr<Registry> open_slurm_if_there() {
+  Result<std::unique_ptr<Registry>> registry = open_registry(ClusterKind::kSlurm);
+  if (registry) return *std::move(registry);
+  if (registry.error().code != ErrorCode::kSlurmUnavailable) {
+    log(LogLevel::kWarning, "deployments on Slurm are not shown: {}", registry.error().to_string());
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Result<DeploymentRecord> find_deployment(const std::string& name) {
+  DSL_ASSIGN(const std::unique_ptr<Registry> local, open_registry(ClusterKind::kLocal));
+  Result<DeploymentRecord> found = local->find(name);
+  if (found || found.error().code != ErrorCode::kDeploymentNotFound) return found;
+  const std::unique_ptr<Registry> slurm = open_slurm_if_there();
+  return slurm ? slurm->find(name) : found;
+}
+
+Result<std::vector<DeploymentRecord>> list_deployments() {
+  DSL_ASSIGN(const std::unique_ptr<Registry> local, open_registry(ClusterKind::kLocal));
+  DSL_ASSIGN(std::vector<DeploymentRecord> records, local->list());
+  const std::unique_ptr<Registry> slurm = open_slurm_if_there();
+  if (!slurm) return records;
+  Result<std::vector<DeploymentRecord>> more = slurm->list();
+  if (!more) {
+    log(LogLevel::kWarning, "deployments on Slurm are not shown: {}", more.error().to_string());
+    return records;
+  }
+  records.insert(records.end(), more->begin(), more->end());
+  return records;
+}
+
+Status end_deployment(const DeploymentRecord& record, Deadline deadline) {
+  DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(record.cluster));
+  if (record.state != DeploymentState::kFailed && !record.allocation_id.empty()) {
+    DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(record.cluster));
+    DSL_TRY(allocator->stop(record.allocation_id, deadline));
+  }
+  DSL_TRY(registry->remove(record));
+  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
+  return secrets.remove(record.launch_id);
+}
+
+}  // namespace dsl::launcher

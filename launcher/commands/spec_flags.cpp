@@ -1,0 +1,102 @@
+#include "launcher/commands/spec_flags.h"
+
+#include <filesystem>
+#include <set>
+#include <string_view>
+
+#include "launcher/deployment/spec_reader.h"
+
+namespace dsl::launcher {
+namespace {
+
+/// Fields that mean something only for a deployment that stays.
+bool is_deployment_only(const SpecField& field) {
+  static const std::set<std::string_view> keys = {"name", "cluster"};
+  return keys.count(field.key) != 0;
+}
+
+bool is_spec_file(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension().string();
+  return extension == ".yaml" || extension == ".yml";
+}
+
+/// Looked at here, before any process is started or node asked for, because it is the commonest
+/// mistake.
+Status check_model_folder(const std::filesystem::path& model) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(model, ignored)) {
+    return fail(ErrorCode::kNotFound, "name a directory in Hugging Face layout",
+                "there is no model directory {}", model.string());
+  }
+  if (!std::filesystem::exists(model / "config.json", ignored)) {
+    return fail(ErrorCode::kNotFound, "name a directory in Hugging Face layout",
+                "the directory {} holds no model: config.json is missing", model.string());
+  }
+  return {};
+}
+
+}  // namespace
+
+void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
+                           const std::string& group, SpecFlagSet set) {
+  for (const SpecField& field : fields) {
+    if (field.flags[0] == '\0') continue;
+    if (set == SpecFlagSet::kWorld && is_deployment_only(field)) continue;
+    typed_.push_back(std::make_unique<Typed>(Typed{&field, std::nullopt, false}));
+    FlagRules rules;
+    rules.group = group;
+    rules.value_name = field.is_number() ? "N" : "TEXT";
+    rules.choices.assign(field.choices.begin(), field.choices.end());
+    Typed& typed = *typed_.back();
+    const FlagTarget target =
+        field.is_switch() ? FlagTarget(&typed.is_set) : FlagTarget(&typed.text);
+    command.add_flag(field.flags, target, field.help, rules);
+  }
+}
+
+void SpecFlags::add_to(Command& command, SpecFlagSet set, bool required) {
+  FlagRules positional;
+  positional.required = required;
+  const bool takes_file = set == SpecFlagSet::kDeployment;
+  command.add_positional("MODEL", &model_,
+                         takes_file ? "model directory, or a SPEC.yaml" : "model directory",
+                         positional);
+  add_fields(command, deployment_fields(), "World", set);
+  if (set == SpecFlagSet::kDeployment) add_fields(command, slurm_fields(), "Slurm", set);
+}
+
+std::vector<std::string> SpecFlags::typed() const {
+  std::vector<std::string> names;
+  for (const auto& typed : typed_) {
+    if (typed->text || typed->is_set) names.push_back(typed->field->long_flag());
+  }
+  return names;
+}
+
+Result<DeploymentSpec> SpecFlags::resolve() const {
+  DeploymentSpec spec;
+  if (is_spec_file(model_)) {
+    DSL_ASSIGN(spec, read_spec(model_));
+  } else {
+    spec.model = model_;
+  }
+  for (const auto& typed : typed_) {
+    const std::optional<std::string> text = typed->is_set ? "true" : typed->text;
+    if (!text) continue;
+    Status assigned = assign(spec, *typed->field, *text, ErrorCode::kInvalidArgument);
+    if (!assigned) {
+      return tl::unexpected<Error>(std::move(assigned).error().within(typed->field->long_flag()));
+    }
+  }
+  std::error_code ignored;
+  if (!spec.model.empty()) {
+    spec.model = std::filesystem::absolute(spec.model, ignored).lexically_normal().string();
+    while (spec.model.size() > 1 && spec.model.back() == '/') spec.model.pop_back();
+  }
+  if (spec.name.empty()) spec.name = default_name(spec.model);
+  DSL_TRY(validate(spec, is_spec_file(model_) ? ErrorCode::kConfig : ErrorCode::kInvalidArgument));
+  DSL_TRY(check_model_folder(spec.model));
+  return spec;
+}
+
+}  // namespace dsl::launcher

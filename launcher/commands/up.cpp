@@ -1,0 +1,152 @@
+// dslaunch up and dslaunch render: bring a deployment up, or show what would be submitted.
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "launcher/commands/commands.h"
+#include "launcher/commands/deployment_launch.h"
+#include "launcher/commands/spec_flags.h"
+#include "launcher/commands/world_json.h"
+#include "launcher/engine_client/engine_client.h"
+#include "launcher/output/human.h"
+#include "launcher/output/progress.h"
+#include "launcher/process/signal_watch.h"
+
+namespace dsl::launcher {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kUpExamples =
+    "  dslaunch up models/demo --tp 2 --pp 2\n"
+    "  dslaunch up models/DeepSeek-V3 --cluster slurm -N 2 -p gpu -t 8:00:00 --gpus-per-node 8 "
+    "--tp 8 --pp 2\n"
+    "  dslaunch up demo.yaml --name demo-2\n";
+constexpr const char* kRenderExamples =
+    "  dslaunch render models/demo --cluster slurm -N 2 --tp 2 --pp 2 > demo.sbatch\n";
+
+std::string waiting_text(const LaunchProgress& progress) {
+  std::string text = "waits for nodes";
+  if (!progress.allocation.reason.empty()) text += ": " + progress.allocation.reason;
+  if (progress.allocation.estimated_start_unix_s) {
+    const std::time_t start = *progress.allocation.estimated_start_unix_s;
+    std::tm local{};
+    char when[32] = {};
+    ::localtime_r(&start, &local);
+    if (std::strftime(when, sizeof(when), "%F %T", &local) > 0) {
+      text += fmt::format(", expected to start {}", when);
+    }
+  }
+  return text;
+}
+
+/// One bar for waiting and one for loading: their rates have nothing to do with each other.
+class UpProgress {
+ public:
+  void show(const LaunchProgress& progress) {
+    if (progress.allocation.state == AllocationState::kPending) {
+      waiting_.note(waiting_text(progress));
+      return;
+    }
+    if (!loading_) {
+      waiting_.clear();
+      loading_ = std::make_unique<Progress>("loading", progress_style(stderr), stderr);
+    }
+    loading_->update(progress.record.bytes_loaded, progress.record.bytes_total);
+  }
+
+ private:
+  Progress waiting_{"queue", progress_style(stderr), stderr};
+  std::unique_ptr<Progress> loading_;
+};
+
+/// A generation that has to pass through every rank.
+Status test_generation(const DeploymentRecord& record, const std::string& secret,
+                       Cancellation& cancellation) {
+  GenerateOptions options;
+  options.prompt = "1";
+  options.max_tokens = 2;
+  options.sampling.ignore_eos = true;
+  options.sampling.temperature = 0;
+  const EngineClient client(record.endpoint, secret);
+  Result<GenerateResult> result = client.generate(options, cancellation, {});
+  if (result) return {};
+  return tl::unexpected<Error>(std::move(result).error().within("the test generation"));
+}
+
+void print_up(const DeploymentRecord& record, double seconds, bool as_json) {
+  if (as_json) {
+    const ordered_json object = {
+        {"name", record.name},
+        {"cluster", to_string(record.cluster)},
+        {"state", to_string(record.state)},
+        {"endpoint", record.endpoint},
+        {"allocation", record.allocation_id},
+        {"nodes", record.nodes},
+        {"ready_s", seconds},
+        {"world", ordered_json::parse(world_json(record.tp, record.pp, record.links))}};
+    std::puts(object.dump().c_str());
+    return;
+  }
+  fmt::print(
+      "{} is up: tp {} x pp {} on {} node{}, ready in {}, a test generation passed all ranks\n",
+      record.name, record.tp, record.pp, record.nodes.size(), record.nodes.size() == 1 ? "" : "s",
+      human_duration(seconds));
+  fmt::print("  try:  dslaunch generate --deployment {} --chat \"What is 47 + 85?\"\n",
+             record.name);
+  fmt::print("  end:  dslaunch down {}\n", record.name);
+}
+
+Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
+  DSL_ASSIGN(const DeploymentSpec spec, flags.resolve());
+  const Clock::time_point start = Clock::now();
+  Cancellation cancellation;
+  const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
+  DSL_ASSIGN(const std::unique_ptr<DeploymentLaunch> launch, DeploymentLaunch::start(spec));
+  UpProgress shown;
+  const auto on_progress = [&](const LaunchProgress& progress) { shown.show(progress); };
+  DSL_ASSIGN(const DeploymentRecord record, launch->wait_ready(cancellation, on_progress));
+  DSL_TRY(test_generation(record, launch->secret(), cancellation));
+  launch->keep();
+  print_up(record, std::chrono::duration<double>(Clock::now() - start).count(), output.json);
+  return 0;
+}
+
+Result<int> render(const SpecFlags& flags, const OutputOptions& output) {
+  DSL_ASSIGN(const DeploymentSpec spec, flags.resolve());
+  DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(spec.cluster));
+  DSL_ASSIGN(const LaunchRequest request, make_launch_request(spec, ""));
+  DSL_ASSIGN(const std::vector<RenderedScript> scripts, allocator->render(request));
+  ordered_json list = ordered_json::array();
+  for (const RenderedScript& script : scripts) {
+    list.push_back({{"name", script.name}, {"text", script.text}});
+    if (!output.json) std::fputs(script.text.c_str(), stdout);
+  }
+  if (output.json) std::puts(ordered_json{{"scripts", list}}.dump().c_str());
+  return 0;
+}
+
+}  // namespace
+
+void add_up(Command& root, OutputOptions& output) {
+  Command& command = root.add_subcommand("up", "Bring a deployment up and keep it up");
+  const auto flags = std::make_shared<SpecFlags>();
+  flags->add_to(command, SpecFlagSet::kDeployment, true);
+  output.add_to(command);
+  command.set_examples(kUpExamples);
+  command.set_action([flags, &output] { return up(*flags, output); });
+}
+
+void add_render(Command& root, OutputOptions& output) {
+  Command& command =
+      root.add_subcommand("render", "Print every script that up would submit; submit nothing");
+  const auto flags = std::make_shared<SpecFlags>();
+  flags->add_to(command, SpecFlagSet::kDeployment, true);
+  output.add_to(command);
+  command.set_examples(kRenderExamples);
+  command.set_action([flags, &output] { return render(*flags, output); });
+}
+
+}  // namespace dsl::launcher
