@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <random>
 #include <string>
@@ -28,17 +28,29 @@ struct Options {
   int threads = 0;
   std::string variant = "auto";
   std::string filter;
+  bool cpu_clock = false;
 };
+
+/// 0 for wall time, else the number of threads that share the process's CPU time.
+int cpu_clock_threads = 0;
 
 struct Limits {
   double bytes_per_second = 0;
   double flops_per_second = 0;
 };
 
+double now() {
+  timespec time{};
+  clock_gettime(cpu_clock_threads > 0 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &time);
+  const double seconds =
+      static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  return cpu_clock_threads > 0 ? seconds / cpu_clock_threads : seconds;
+}
+
 double seconds_of(const std::function<void()>& job) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   job();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return now() - start;
 }
 
 double median_seconds(const std::function<void()>& job) {
@@ -234,6 +246,7 @@ int run(const Options& options) {
   auto bandwidth = measure_read_bandwidth(**pool);
   if (!bandwidth) return fmt::print(stderr, "{}\n", bandwidth.error().to_string()), 1;
   const Limits limits{*bandwidth, measure_dot_peak(**pool, (*ops)->name())};
+  if (options.cpu_clock) cpu_clock_threads = (*pool)->size();
   fmt::print("variant {}, {} threads: reads {:.2f} GB/s, multiply-adds {:.1f} GFLOP/s\n",
              (*ops)->name(), (*pool)->size(), limits.bytes_per_second * 1e-9,
              limits.flops_per_second * 1e-9);
@@ -263,6 +276,8 @@ int main(int argc, char** argv) {
     if (std::strcmp(argv[i], "--threads") == 0) options.threads = std::atoi(argv[i + 1]);
     if (std::strcmp(argv[i], "--variant") == 0) options.variant = argv[i + 1];
     if (std::strcmp(argv[i], "--filter") == 0) options.filter = argv[i + 1];
+    if (std::strcmp(argv[i], "--clock") == 0)
+      options.cpu_clock = std::strcmp(argv[i + 1], "cpu") == 0;
   }
   return dsl::run(options);
 }

@@ -77,7 +77,6 @@ void dot_rows(const Call& call, const DotRows& a, const DotRows& b, const Reduct
       const DotRows& side = scaled == ScaledSide::kA ? a : b;
       args.scaled_side = scaled;
       args.scales = side.scales;
-      args.scale_stride = side.scale_stride;
     }
   }
   args.c = c;
@@ -120,7 +119,7 @@ struct ElementRows {
   }
   std::byte* row(std::int64_t i) const { return data + i * row_bytes; }
   DotRows first(std::int64_t begin, std::int64_t count) const {
-    return {rows.rows + begin, count, nullptr, 0};
+    return {rows.rows + begin, count, nullptr};
   }
 };
 
@@ -203,7 +202,7 @@ void attend_expanded(const Call& call, const AttentionSegment& segment, std::int
     std::int64_t row = std::max<std::int64_t>(0, key - segment.first_position - first);
     for (; row < num_rows; row += kRowTile) {
       const std::int64_t count = std::min(kRowTile, num_rows - row);
-      const DotRows tile{queries.rows + row, count, nullptr, 0};
+      const DotRows tile{queries.rows + row, count, nullptr};
       dot_rows(call, tile, block.keys(num_keys), nullptr, call.q_head_dim(), ScaledSide::kNone,
                scores, kKeyBlock);
       for (std::int64_t r = 0; r < count; ++r) {
@@ -328,7 +327,7 @@ class AbsorbedHeads {
       for (std::int64_t r = first; r < last; ++r) {
         const std::int64_t valid = std::min(kKeyBlock, row_at(r).position() + 1 - key);
         if (valid <= 0) continue;
-        dot_rows(call_, queries_.first(r * num_heads_, num_heads_), {keys.rows, valid, nullptr, 0},
+        dot_rows(call_, queries_.first(r * num_heads_, num_heads_), {keys.rows, valid, nullptr},
                  nullptr, call_.cache_width(), ScaledSide::kNone, scores, kKeyBlock);
         float* row_sums = sums + (r - first) * num_heads_ * rank;
         for (std::int64_t h = 0; h < num_heads_; ++h) {

@@ -34,6 +34,29 @@ void for_scale_blocks(const WeightView& weight, std::int64_t begin, std::int64_t
   }
 }
 
+/// For each of the rows, its scales as float32; rows of one block share them.
+const float* const* row_scales(const WeightView& weight, std::int64_t first, std::int64_t count,
+                               Workspace& workspace) {
+  const BlockScales& scales = weight.scales;
+  const std::int64_t num_cols = num_scale_cols(weight);
+  const auto** rows = workspace.allocate<const float*>(count);
+  std::int64_t decoded_row = -1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t row = (first + i + scales.first_row) / scales.block_rows;
+    if (row == decoded_row) {
+      rows[i] = rows[i - 1];
+      continue;
+    }
+    float* decoded = workspace.allocate<float>(num_cols);
+    for (std::int64_t col = 0; col < num_cols; ++col) {
+      decoded[col] = scale_at(scales, row * scales.row_stride + col);
+    }
+    rows[i] = decoded;
+    decoded_row = row;
+  }
+  return rows;
+}
+
 }  // namespace
 
 DType dot_element(const KernelTable& kernels, DType activation, DType weight) {
@@ -68,48 +91,43 @@ void Reduction::apply_to(DotArgs& args) const {
   args.num_leaves = num_leaves();
 }
 
-DotRows weight_rows(const KernelTable& kernels, const WeightView& weight, std::int64_t first,
-                    std::int64_t count, DType element, Workspace& workspace) {
+DotRows stored_rows(const WeightView& weight, std::int64_t first, std::int64_t count,
+                    Workspace& workspace) {
   DotRows result;
   result.rows = workspace.allocate<const void*>(count);
   result.count = count;
-  if (weight.dtype == element) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      result.rows[i] = address(weight.data, weight.dtype, (first + i) * weight.row_stride);
-    }
-    return result;
-  }
-  const std::int64_t cols = weight.in_features;
-  const bool scaled = weight.dtype == DType::kF8E4M3;
-  const std::int64_t scale_cols = scaled ? num_scale_cols(weight) : 0;
-  // Rows begin on cache lines of their own.
-  const std::int64_t stride = (cols + 31) / 32 * 32;
-  std::byte* copy =
-      workspace.allocate<std::byte>(count * stride * static_cast<std::int64_t>(size_of(element)));
-  float* scales = workspace.allocate<float>(count * scale_cols);
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::byte* from = address(weight.data, weight.dtype, (first + i) * weight.row_stride);
-    std::byte* to = copy + i * stride * static_cast<std::int64_t>(size_of(element));
+    result.rows[i] = address(weight.data, weight.dtype, (first + i) * weight.row_stride);
+  }
+  if (weight.dtype == DType::kF8E4M3) result.scales = row_scales(weight, first, count, workspace);
+  return result;
+}
+
+DotRows weight_rows(const KernelTable& kernels, const WeightView& weight, std::int64_t first,
+                    std::int64_t count, DType element, Workspace& workspace) {
+  DotRows result = stored_rows(weight, first, count, workspace);
+  if (weight.dtype == element) return result;
+  const std::int64_t cols = weight.in_features;
+  // Rows begin on cache lines of their own.
+  const std::int64_t row_bytes =
+      (cols * static_cast<std::int64_t>(size_of(element)) + 63) / 64 * 64;
+  std::byte* copy = workspace.allocate<std::byte>(count * row_bytes);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto* from = static_cast<const std::byte*>(result.rows[i]);
+    std::byte* to = copy + i * row_bytes;
     result.rows[i] = to;
-    const std::int64_t scale_row =
-        (first + i + weight.scales.first_row) / weight.scales.block_rows * weight.scales.row_stride;
-    for (std::int64_t block = 0; block < scale_cols; ++block) {
-      scales[i * scale_cols + block] = scale_at(weight.scales, scale_row + block);
-    }
     if (element == DType::kBF16) {
       kernels.e4m3_to_bf16(reinterpret_cast<const Float8E4M3*>(from), cols,
                            reinterpret_cast<BFloat16*>(to));
-    } else if (scaled) {
+    } else if (weight.dtype == DType::kF8E4M3) {
       for_scale_blocks(weight, 0, cols, [&](std::int64_t begin, std::int64_t end, std::int64_t b) {
-        kernels.decode(from + begin, weight.dtype, end - begin, scales[i * scale_cols + b],
+        kernels.decode(from + begin, weight.dtype, end - begin, result.scales[i][b],
                        reinterpret_cast<float*>(to) + begin);
       });
     } else {
       kernels.decode(from, weight.dtype, cols, 1.0f, reinterpret_cast<float*>(to));
     }
   }
-  result.scales = scales;
-  result.scale_stride = scale_cols;
   return result;
 }
 

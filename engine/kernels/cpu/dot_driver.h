@@ -38,14 +38,20 @@ class Reduction {
 struct DotRows {
   const void** rows = nullptr;
   std::int64_t count = 0;
-  const float* scales =
-      nullptr;  // [count, scale_stride], BF16 kernels on block-quantised weights only
-  std::int64_t scale_stride = 0;
+  /// Per row its block scales; BF16 kernels on block-quantised weights only.
+  const float* const* scales = nullptr;
 };
 
-/// Rows [first, first + count) of a weight.
+/// Up to so many rows of activations, E4M3 weights are decoded inside the dot kernel.
+inline constexpr std::int64_t kFusedRows = 4;
+
+/// Rows [first, first + count) of a weight as elements of a dot kernel.
 DotRows weight_rows(const KernelTable& kernels, const WeightView& weight, std::int64_t first,
                     std::int64_t count, DType element, Workspace& workspace);
+
+/// Rows of a block-quantised weight as stored, with their scales, for dot_bf16_e4m3.
+DotRows stored_rows(const WeightView& weight, std::int64_t first, std::int64_t count,
+                    Workspace& workspace);
 
 /// Rows of activations given by their addresses (num_cols elements of `dtype` each).
 DotRows activation_rows(const KernelTable& kernels, const void* const* rows, std::int64_t count,
@@ -69,6 +75,10 @@ struct DotBlock {
 /// a 1 MiB L2.
 inline constexpr std::int64_t kActivationBytes = 256 << 10;
 inline constexpr std::int64_t kWeightBytes = 128 << 10;
+/// Bytes of weights decoded at a time for few rows of activations: writing beyond a 32 KiB L1
+/// halves the rate.
+inline constexpr std::int64_t kDecodedBytes = 16 << 10;
+inline constexpr std::int64_t kFewRows = 64;
 
 /// Calls sink(DotBlock) until all rows x features [first, last) are done; features outside, so that
 /// weights are read from memory once.
@@ -78,13 +88,18 @@ void for_dot_blocks(const KernelTable& kernels, const DotRows& x, const WeightVi
                     std::int64_t last, Workspace& workspace, Sink sink) {
   const std::int64_t row_bytes =
       std::max<std::int64_t>(1, weight.in_features * static_cast<std::int64_t>(size_of(element)));
-  const std::int64_t block_cols = std::clamp<std::int64_t>(kWeightBytes / row_bytes / 4 * 4, 8, 64);
+  const bool fused = reduction.scaled() && x.count <= kFusedRows;
+  const bool decoded_in_l1 = weight.dtype != element && !fused && x.count <= kFewRows;
+  const std::int64_t weight_bytes = decoded_in_l1 ? kDecodedBytes : kWeightBytes;
+  const std::int64_t block_cols = std::clamp<std::int64_t>(weight_bytes / row_bytes / 4 * 4, 4, 64);
   const std::int64_t block_rows =
       std::clamp<std::int64_t>(kActivationBytes / row_bytes / 4 * 4, 16, 128);
   for (std::int64_t col = first; col < last; col += block_cols) {
     const Workspace::Scope scope(workspace);
     const std::int64_t num_cols = std::min(block_cols, last - col);
-    const DotRows features = weight_rows(kernels, weight, col, num_cols, element, workspace);
+    const DotRows features = fused
+                                 ? stored_rows(weight, col, num_cols, workspace)
+                                 : weight_rows(kernels, weight, col, num_cols, element, workspace);
     for (std::int64_t row = 0; row < x.count; row += block_rows) {
       const Workspace::Scope block_scope(workspace);
       const std::int64_t num_rows = std::min(block_rows, x.count - row);
@@ -98,11 +113,13 @@ void for_dot_blocks(const KernelTable& kernels, const DotRows& x, const WeightVi
       reduction.apply_to(args);
       if (reduction.scaled()) args.scaled_side = ScaledSide::kB;
       args.scales = features.scales;
-      args.scale_stride = features.scale_stride;
       args.c = block.c;
       args.c_leaf_stride = block.leaf_stride;
       args.c_row_stride = block.row_stride;
-      (element == DType::kBF16 ? kernels.dot_bf16 : kernels.dot_f32)(args);
+      const auto dot = element == DType::kF32 ? kernels.dot_f32
+                       : fused                ? kernels.dot_bf16_e4m3
+                                              : kernels.dot_bf16;
+      dot(args);
       sink(block);
     }
   }

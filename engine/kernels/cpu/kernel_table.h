@@ -32,8 +32,7 @@ struct DotArgs {
       nullptr;  // leaf i owns segments [leaf_segments[i], leaf_segments[i + 1])
   std::int32_t num_leaves = 1;
   ScaledSide scaled_side = ScaledSide::kNone;
-  const float* scales = nullptr;  // [rows of the scaled side, scale_stride]
-  std::int64_t scale_stride = 0;
+  const float* const* scales = nullptr;  // per row of the scaled side: its scales, by block
   float* c = nullptr;
   std::int64_t c_leaf_stride = 0;
   std::int64_t c_row_stride = 0;
@@ -70,6 +69,10 @@ struct KernelTable {
   void (*dot_f32)(const DotArgs& args);
   /// Null when the instruction set has no BF16 dot product.
   void (*dot_bf16)(const DotArgs& args);
+  /// dot_bf16 with E4M3 rows in B, which it decodes in registers: the same bits without a decoded
+  /// copy, for so few rows of A that every element of B is used in one tile only. B must be the
+  /// scaled side. Null together with dot_bf16.
+  void (*dot_bf16_e4m3)(const DotArgs& args);
   void (*weighted_sum)(const WeightedSumArgs& args);
 
   /// to = from * scale; `from` is kF32, kBF16, kF16 or kF8E4M3.
