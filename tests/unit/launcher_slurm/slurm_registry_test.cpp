@@ -1,0 +1,162 @@
+#include "launcher/deployment/slurm_registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/unit/launcher_slurm/fake_slurm.h"
+
+namespace dsl::launcher {
+namespace {
+
+using slurm::JobState;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+DeploymentRecord demo_record(DeploymentState state = DeploymentState::kReady) {
+  DeploymentRecord record;
+  record.name = "demo";
+  record.launch_id = "0123456789abcdef";
+  record.cluster = ClusterKind::kSlurm;
+  record.state = state;
+  record.model = "/models/demo";
+  record.tp = 2;
+  record.pp = 2;
+  record.version = "0.1.0";
+  record.endpoint = state == DeploymentState::kReady ? "10.0.0.1:4000" : "";
+  return record;
+}
+
+std::string comment_of(const DeploymentRecord& record) { return to_comment(record).value(); }
+
+class SlurmRegistryTest : public ::testing::Test {
+ protected:
+  FakeSlurm slurm_;
+  SlurmRegistry registry_{make_fake_client(slurm_)};
+};
+
+TEST_F(SlurmRegistryTest, FindsADeploymentByItsJobsComment) {
+  slurm_.add_job(3, JobState::kRunning, "a comment of somebody else");
+  slurm_.add_job(4, JobState::kRunning, R"({"json":"but no record"})");
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record())).nodes = "n[1-2]";
+  const auto record = registry_.find("demo");
+  ASSERT_TRUE(record.has_value()) << record.error().to_string();
+  EXPECT_EQ(record->state, DeploymentState::kReady);
+  EXPECT_EQ(record->endpoint, "10.0.0.1:4000");
+  EXPECT_EQ(record->allocation_id, "5");
+  EXPECT_THAT(record->nodes, ElementsAre("n1", "n2"));
+  EXPECT_EQ(registry_.list()->size(), 1u);
+}
+
+TEST_F(SlurmRegistryTest, NamesWhatExistsWhenNothingIsFound) {
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record()));
+  const auto record = registry_.find("other");
+  ASSERT_FALSE(record.has_value());
+  EXPECT_EQ(record.error().code, ErrorCode::kDeploymentNotFound);
+  EXPECT_THAT(record.error().message, HasSubstr("are: demo"));
+}
+
+TEST_F(SlurmRegistryTest, LeavesOutJobsOfOtherUsers) {
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record())).user_id = getuid() + 1;
+  EXPECT_THAT(registry_.list().value(), IsEmpty());
+}
+
+TEST_F(SlurmRegistryTest, TakesTheStateFromTheJobBeforeTheSupervisorRuns) {
+  slurm_.add_job(5, JobState::kPending, comment_of(demo_record(DeploymentState::kPending)));
+  EXPECT_EQ(registry_.find("demo")->state, DeploymentState::kPending);
+  slurm_.jobs.at({5}).state = JobState::kRunning;
+  EXPECT_EQ(registry_.find("demo")->state, DeploymentState::kStarting);
+}
+
+TEST_F(SlurmRegistryTest, TellsWhyAJobEnded) {
+  slurm_.add_job(5, JobState::kTimeout, comment_of(demo_record())).reason = "TimeLimit";
+  const auto record = registry_.find("demo");
+  ASSERT_TRUE(record.has_value());
+  EXPECT_EQ(record->state, DeploymentState::kFailed);
+  EXPECT_EQ(record->error.code, ErrorCode::kSlurmJobEnded);
+  EXPECT_THAT(record->error.message, HasSubstr("TIMEOUT"));
+  EXPECT_THAT(record->error.remedy, HasSubstr("-t"));
+  EXPECT_EQ(record->endpoint, "");
+}
+
+TEST_F(SlurmRegistryTest, PrefersTheSupervisorsOwnError) {
+  DeploymentRecord failed = demo_record(DeploymentState::kFailed);
+  failed.error = Error{ErrorCode::kRankFailed, "rank 3 was killed", "see its log"};
+  slurm_.add_job(5, JobState::kFailed, comment_of(failed));
+  EXPECT_EQ(registry_.find("demo")->error.message, "rank 3 was killed");
+}
+
+TEST_F(SlurmRegistryTest, ForgetsDeploymentsThatEndedAsAsked) {
+  slurm_.add_job(5, JobState::kCompleted, comment_of(demo_record(DeploymentState::kStopping)));
+  slurm_.add_job(6, JobState::kCancelled, comment_of(demo_record()));
+  EXPECT_THAT(registry_.list().value(), IsEmpty());
+}
+
+TEST_F(SlurmRegistryTest, PrefersALiveJobAndTheLatestFailure) {
+  DeploymentRecord failed = demo_record(DeploymentState::kFailed);
+  for (std::uint32_t id : {5, 6}) {
+    failed.error.message = std::to_string(id);
+    slurm_.add_job(id, JobState::kFailed, comment_of(failed));
+  }
+  EXPECT_EQ(registry_.find("demo")->allocation_id, "6");
+  slurm_.add_job(4, JobState::kRunning, comment_of(demo_record()));
+  EXPECT_EQ(registry_.find("demo")->allocation_id, "4");
+}
+
+TEST_F(SlurmRegistryTest, GivesANameOnlyOnce) {
+  DeploymentRecord second = demo_record();
+  second.launch_id = "fedcba9876543210";
+  EXPECT_TRUE(registry_.create(second).has_value());
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record()));
+  const Status status = registry_.create(second);
+  ASSERT_FALSE(status.has_value());
+  EXPECT_EQ(status.error().code, ErrorCode::kDeploymentExists);
+  EXPECT_THAT(status.error().message, HasSubstr("job 5"));
+  second.allocation_id = "5";
+  EXPECT_TRUE(registry_.create(second).has_value()) << "a job may take its own name";
+  slurm_.jobs.at({5}).state = JobState::kNodeFail;
+  EXPECT_TRUE(registry_.create(second).has_value()) << "a failed deployment is replaced";
+}
+
+TEST_F(SlurmRegistryTest, UpdatesTheCommentOfTheJob) {
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record(DeploymentState::kStarting)));
+  DeploymentRecord record = demo_record();
+  record.allocation_id = "5";
+  ASSERT_TRUE(registry_.update(record).has_value());
+  EXPECT_EQ(registry_.find("demo")->state, DeploymentState::kReady);
+  record.allocation_id = "99";
+  EXPECT_EQ(registry_.update(record).error().code, ErrorCode::kDeploymentNotFound);
+  record.allocation_id = "";
+  EXPECT_EQ(registry_.update(record).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(SlurmRegistryTest, RemoveForgetsAFailedLaunch) {
+  slurm_.add_job(5, JobState::kFailed, comment_of(demo_record()));
+  const auto record = registry_.find("demo");
+  ASSERT_TRUE(record.has_value());
+  ASSERT_TRUE(registry_.remove(*record).has_value());
+  EXPECT_THAT(registry_.list().value(), IsEmpty());
+}
+
+TEST(ToComment, FitsIntoSlurmsLimit) {
+  DeploymentRecord record = demo_record(DeploymentState::kFailed);
+  record.error = Error{ErrorCode::kRankFailed, std::string(3000, 'm'), std::string(3000, 'r')};
+  for (int i = 0; i < 200; ++i) record.nodes.push_back("node" + std::to_string(i));
+  for (int i = 0; i < 200; ++i) record.links.push_back({i, i + 1, "rc_verbs", "mlx5_0:1"});
+  const auto comment = to_comment(record);
+  ASSERT_TRUE(comment.has_value()) << comment.error().to_string();
+  EXPECT_LE(comment->size(), slurm::kMaxCommentBytes);
+  const auto read = parse_record(*comment);
+  ASSERT_TRUE(read.has_value()) << read.error().to_string();
+  EXPECT_THAT(read->error.message, HasSubstr("mmm"));
+}
+
+TEST(ToComment, SaysWhenTheModelPathIsTooLong) {
+  DeploymentRecord record = demo_record();
+  record.model = "/" + std::string(2000, 'x');
+  EXPECT_EQ(to_comment(record).error().code, ErrorCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace dsl::launcher
