@@ -8,6 +8,7 @@
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -164,6 +165,37 @@ class Bench {
            rows * kTopK * 3 * kHidden * kInner * 2);
   }
 
+  /// V2-Lite's attention for `rows` tokens at the end of `positions`, once per generated sequence
+  /// in the absorbed form.
+  void attention(const std::string& name, MlaForm form, std::int64_t rows, std::int64_t positions) {
+    if (name.find(options_.filter) == std::string::npos) return;
+    const MlaShape shape{16, 128, 64, 128, 512, 0.1147214f};
+    const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
+    const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
+    const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
+    constexpr std::int64_t kBlockTokens = 64;
+    const std::int64_t num_blocks = (positions + kBlockTokens - 1) / kBlockTokens;
+    const Activations q(rows, shape.num_heads * q_dim);
+    const Activations cached(num_blocks * kBlockTokens, width);
+    const LatentCache cache{cached.view().data, DType::kBF16,       num_blocks,
+                            kBlockTokens,       shape.kv_lora_rank, shape.qk_rope_head_dim};
+    std::vector<std::int32_t> table(static_cast<std::size_t>(num_blocks));
+    std::iota(table.begin(), table.end(), 0);
+    const WeightView kv_b = at(DType::kBF16, 0, shape.num_heads * head_rows, shape.kv_lora_rank);
+    std::vector<BFloat16> y(static_cast<std::size_t>(rows * shape.num_heads * shape.v_head_dim));
+    const Matrix out{y.data(), DType::kBF16, rows, shape.num_heads * shape.v_head_dim,
+                     shape.num_heads * shape.v_head_dim};
+    const AttentionSegment segments[] = {{0, rows, positions - rows, form, table}};
+    const double seconds =
+        median_seconds([&] { ops_.mla_attention(q.view(), kv_b, cache, segments, shape, out); });
+    const std::int64_t pairs = rows * (2 * positions - rows + 1) / 2;
+    const bool expanded = form == MlaForm::kExpanded;
+    const std::int64_t projections = expanded ? positions : rows;
+    const std::int64_t per_pair = expanded ? q_dim + shape.v_head_dim : width + shape.kv_lora_rank;
+    report(name, seconds, kv_b.bytes() + positions * width * 2,
+           2 * shape.num_heads * (projections * head_rows * shape.kv_lora_rank + pairs * per_pair));
+  }
+
  private:
   /// BF16 activations of about unit size.
   class Activations {
@@ -264,6 +296,10 @@ int run(const Options& options) {
       bench.experts("experts top-6, 2048x1408" + suffix, dtype, rows);
     }
   }
+  bench.attention("attention of 256 of 256", MlaForm::kExpanded, 256, 256);
+  bench.attention("attention of 256 of 4096", MlaForm::kExpanded, 256, 4096);
+  bench.attention("attention of 1 of 256, absorbed", MlaForm::kAbsorbed, 1, 256);
+  bench.attention("attention of 1 of 4096, absorbed", MlaForm::kAbsorbed, 1, 4096);
   return 0;
 }
 

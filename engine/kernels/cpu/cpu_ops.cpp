@@ -110,6 +110,18 @@ void CpuOps::add(const Matrix& residual, MatrixView<const float> update) {
         });
 }
 
+void CpuOps::rope(const Matrix& x, std::int64_t num_heads,
+                  std::span<const std::int32_t> positions, const RopeTable& table) {
+  DSL_CHECK(std::ssize(positions) == x.rows, "{} positions of {} rows", positions.size(), x.rows);
+  split(x.rows, 1, x.rows * num_heads * table.rope_dim,
+        [&](std::int64_t first, std::int64_t last, Workspace&) {
+          RefOps::rope(x.rows_from(first, last - first), num_heads,
+                       positions.subspan(static_cast<std::size_t>(first),
+                                         static_cast<std::size_t>(last - first)),
+                       table);
+        });
+}
+
 void CpuOps::rms_norm(const Matrix& x, const VectorView& weight, float eps, const Matrix& out) {
   DSL_CHECK(weight.size == x.cols && out.cols == x.cols && out.rows == x.rows,
             "x [{}, {}], weight [{}], out [{}, {}]", x.rows, x.cols, weight.size, out.rows,

@@ -11,8 +11,8 @@
 
 namespace dsl::cpu {
 
-/// Ops that move weights or much arithmetic; what costs nothing (embed, rope, store_latents) is
-/// inherited. Non-owning: `pool` and `kernels` must outlive it. Thread-compatible.
+/// Ops that move weights or much arithmetic; what costs nothing (embed, store_latents) is inherited.
+/// Non-owning: `pool` and `kernels` must outlive it. Thread-compatible.
 class CpuOps final : public RefOps {
  public:
   CpuOps(ThreadPool& pool, const KernelTable& kernels)
@@ -27,6 +27,8 @@ class CpuOps final : public RefOps {
                      const LeafSums& sums) override;
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override;
   void add(const Matrix& residual, MatrixView<const float> update) override;
+  void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
+            const RopeTable& table) override;
   void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
                      std::span<const AttentionSegment> segments, const MlaShape& shape,
                      const Matrix& out) override;

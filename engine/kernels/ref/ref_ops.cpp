@@ -165,19 +165,19 @@ void RefOps::rope(const Matrix& x, std::int64_t num_heads, std::span<const std::
       x.cols % num_heads == 0 && table.rope_dim <= head_dim && std::ssize(positions) == x.rows,
       "{} columns, {} heads, rope {}, {} positions of {} rows", x.cols, num_heads, table.rope_dim,
       positions.size(), x.rows);
-  std::vector<float> values(static_cast<std::size_t>(x.cols));
+  std::vector<float> values(static_cast<std::size_t>(table.rope_dim));
   for (std::int64_t row = 0; row < x.rows; ++row) {
     const std::int64_t position = positions[static_cast<std::size_t>(row)];
     DSL_CHECK(position >= 0 && position < table.max_positions, "position {} of {}", position,
               table.max_positions);
     const float* cos = table.cos + position * pairs;
     const float* sin = table.sin + position * pairs;
-    decode_row(x, row, values.data());
     for (std::int64_t head = 0; head < num_heads; ++head) {
       const std::int64_t base = (head + 1) * head_dim - table.rope_dim;
+      ref::decode(x.data, x.dtype, row * x.row_stride + base, table.rope_dim, values.data());
       for (std::int64_t i = 0; i < pairs; ++i) {
-        const float a = values[static_cast<std::size_t>(base + 2 * i)];
-        const float b = values[static_cast<std::size_t>(base + 2 * i + 1)];
+        const float a = values[static_cast<std::size_t>(2 * i)];
+        const float b = values[static_cast<std::size_t>(2 * i + 1)];
         ref::store(x, row, base + 2 * i, a * cos[i] - b * sin[i]);
         ref::store(x, row, base + 2 * i + 1, a * sin[i] + b * cos[i]);
       }
