@@ -79,7 +79,8 @@ def train(arguments: argparse.Namespace) -> models.DeepseekV3:
     stream = batches(random.Random(arguments.seed), tokenizer, arguments.batch, arguments.close_share)
     probe = random.Random(0).sample(problems.heldout_problems(), 100)
     begin = time.monotonic()
-    for step in range(arguments.steps):
+    last = arguments.stop or arguments.steps
+    for step in range(last):
         rate = learning_rate(step, arguments.steps, arguments.peak_lr, arguments.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -93,7 +94,7 @@ def train(arguments: argparse.Namespace) -> models.DeepseekV3:
         if step % 25 == 0:
             print(f"step {step} main {main.item():.4f} mtp {mtp.item():.4f} "
                   f"load {[g.load.tolist() for g in model.gates][0]} {time.monotonic() - begin:.0f} s", flush=True)
-        if step % 200 == 199 or step + 1 == arguments.steps:
+        if step % 200 == 199 or step + 1 == last:
             save_file(model.state_dict(), arguments.out / "trained.safetensors")
             right = evaluate.accuracy(model, tokenizer, probe, random.Random(0))
             print(f"step {step} held-out {right:.3f} {time.monotonic() - begin:.0f} s", flush=True)
@@ -105,6 +106,7 @@ def main() -> None:
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--stop", type=int, help="end after this many steps of the schedule")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--peak-lr", type=float, default=FULL_RATE)
     parser.add_argument("--close-share", type=float, default=0.0, help="share of operand pairs close to each other")
