@@ -1,0 +1,61 @@
+// The engine port of rank 0: generate, score, info and health over an Engine
+// (docs/process-contract.md).
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/serving/generate_stream.h"
+#include "engine/serving/http_server.h"
+#include "engine/serving/score_stream.h"
+#include "engine/serving/text_codec.h"
+#include "transport/wire/wire.h"
+
+namespace dsl::serving {
+
+/// What /v1/info says beside the engine's own figures.
+struct ServiceDescription {
+  std::string model;  // as given on the command line
+  int tp = 1;
+  int pp = 1;
+  DType compute_dtype = DType::kBF16;
+  std::vector<wire::LinkReport> links;
+};
+
+/// Non-owning of the engine, which must be shut down before the service is destroyed and destroyed
+/// after it. fail() is thread-safe; the rest belongs to the server's thread.
+class EngineService final : public HttpHandler {
+ public:
+  EngineService(Engine& engine, TextCodec text, ServiceDescription description, std::string secret);
+
+  /// Ends every answer in progress with this error and refuses requests from now on.
+  void fail(const Error& error);
+
+  std::optional<HttpResponse> refuse(const HttpHead& head) override;
+  HttpResponse handle(const HttpRequest& request) override;
+
+ private:
+  Result<HttpResponse> generate(const std::string& body);
+  Result<HttpResponse> score(const std::string& body);
+  Result<std::vector<std::int32_t>> encode(const PromptInput& prompt) const;
+  HttpResponse info() const;
+  HttpResponse health();
+  std::optional<Error> failure();
+  void remember(const std::shared_ptr<GenerateStream>& stream);
+
+  Engine& engine_;
+  const TextCodec text_;
+  const ServiceDescription description_;
+  const std::string secret_;
+  ScoreRunner scores_;
+
+  std::mutex mutex_;
+  std::optional<Error> failure_;                        // guarded by mutex_
+  std::vector<std::weak_ptr<GenerateStream>> streams_;  // guarded by mutex_
+};
+
+}  // namespace dsl::serving

@@ -1,0 +1,49 @@
+#include "engine/serving/rank_report.h"
+
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace dsl::serving {
+
+using nlohmann::ordered_json;
+
+std::string load_report(const LoadProgress& progress) {
+  return ordered_json{
+      {"event", "load"}, {"bytes", progress.bytes_loaded}, {"total", progress.bytes_total}}
+      .dump();
+}
+
+std::string ready_report(const ReadyReport& ready) {
+  ordered_json report{{"event", "ready"}};
+  if (!ready.endpoint.empty()) report["endpoint"] = ready.endpoint;
+  report["links"] = ordered_json::array();
+  for (const wire::LinkReport& link : ready.links) {
+    report["links"].push_back(
+        {{"peer", link.peer}, {"transport", link.transport}, {"device", link.device}});
+  }
+  report["resident_bytes"] = resident_bytes();
+  report["shard_bytes"] = ready.info.shard_bytes;
+  report["kv_tokens"] = ready.info.kv_tokens;
+  report["kernels"] = ready.info.kernels;
+  return report.dump();
+}
+
+std::string error_report(const Error& error) {
+  return ordered_json{{"event", "error"},
+                      {"code", fmt::format("DSL-{}", static_cast<int>(error.code))},
+                      {"message", error.message},
+                      {"remedy", error.remedy}}
+      .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+std::int64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::int64_t total_pages = 0;
+  std::int64_t resident_pages = 0;
+  statm >> total_pages >> resident_pages;
+  return resident_pages * ::sysconf(_SC_PAGESIZE);
+}
+
+}  // namespace dsl::serving

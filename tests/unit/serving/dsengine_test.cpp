@@ -1,0 +1,343 @@
+// The program dsengine from outside: arguments, reports, engine port, exit codes, signals, failures
+// of the world.
+#include <gmock/gmock.h>
+
+#include <condition_variable>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "../checkpoint/checkpoint_files.h"
+#include "child.h"
+#include "engine/checkpoint/synth.h"
+#include "raw_client.h"
+#include "transport/bootstrap/rendezvous.h"
+
+namespace dsl::serving {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using namespace std::chrono_literals;
+using checkpoint::TemporaryDirectory;
+
+constexpr char kSecret[] = "0123456789abcdef";
+/// A failure must end every rank within this time; detection (1 s here) included.
+constexpr auto kGoneWithin = 6s;
+
+/// A tiny checkpoint without tokenizer, made once.
+const std::filesystem::path& model() {
+  static const TemporaryDirectory directory;
+  static const std::filesystem::path path = [] {
+    checkpoint::SynthOptions options;
+    options.config_path = std::filesystem::path(DSL_TEST_DATA_DIR) / "reference" / "fixtures" /
+                          "v3_grouped_bf16" / "config.json";
+    options.out_dir = directory.path() / "model";
+    const auto written = checkpoint::synthesize(options, {});
+    EXPECT_TRUE(written.has_value()) << written.error().message;
+    return options.out_dir;
+  }();
+  return path;
+}
+
+std::vector<std::string> rank_argv(std::vector<std::string> further,
+                                   const std::filesystem::path& model_dir = model()) {
+  std::vector<std::string> argv = {
+      DSL_ENGINE_BINARY, "--model", model_dir.string(), "--threads", "1", "--deadline-ms", "1000"};
+  argv.insert(argv.end(), further.begin(), further.end());
+  return argv;
+}
+
+/// The endpoint in the line that says ready.
+std::string endpoint_in(const std::string& output) {
+  const std::size_t at = output.find("ready at ") + 9;
+  return output.substr(at, output.find('\n', at) - at);
+}
+
+constexpr char kGreedy[] =
+    R"({"token_ids":[3,1,4],"max_tokens":12,"sampling":{"ignore_eos":true}})";
+constexpr char kEndless[] =
+    R"({"token_ids":[3,1,4],"max_tokens":2000,"sampling":{"ignore_eos":true}})";
+
+std::vector<std::int32_t> token_ids_in(const std::string& answer) {
+  std::vector<std::int32_t> ids;
+  std::size_t at = 0;
+  while ((at = answer.find("{\"token_ids\":", at)) != std::string::npos) {
+    const std::size_t end = answer.find('\n', at);
+    for (const auto& id : json::parse(answer.substr(at, end - at))["token_ids"]) ids.push_back(id);
+    at = end;
+  }
+  return ids;
+}
+
+TEST(Dsengine, AWorldOfOneServesWithoutSupervisor) {
+  Child child(rank_argv({}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  EXPECT_THAT(child.text(), HasSubstr(R"({"event":"load","bytes":)"));
+  EXPECT_THAT(child.text(), HasSubstr(R"({"event":"ready","endpoint":"127.0.0.1:)"));
+  RawClient client(endpoint_in(child.text()));
+  client.send(http_post("/v1/generate", kSecret, kGreedy));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()).size(), 12u) << client.received();
+  EXPECT_THAT(client.received(), HasSubstr("\"finish_reason\":\"length\""));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(Deadline::after(kGoneWithin)), 0) << child.text();
+  EXPECT_THAT(child.text(), testing::Not(HasSubstr(kSecret)));
+}
+
+TEST(Dsengine, SigtermEndsStreamsWithALine) {
+  Child child(rank_argv({}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  RawClient client(endpoint_in(child.text()));
+  client.send(http_post("/v1/generate", kSecret, kEndless));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  child.signal(SIGTERM);
+  EXPECT_TRUE(client.read_to_end());
+  EXPECT_THAT(client.received(), HasSubstr("\"code\":\"DSL-105\""));
+  EXPECT_EQ(child.wait(Deadline::after(kGoneWithin)), 0) << child.text();
+}
+
+struct BadStart {
+  const char* name;
+  std::function<std::vector<std::string>(const TemporaryDirectory&)> argv;
+  int exit_code;
+  const char* message;
+};
+
+std::vector<std::string> with_model(const TemporaryDirectory& directory) {
+  return {DSL_ENGINE_BINARY, "--model", directory.path().string(), "--threads", "1"};
+}
+
+void copy_model(const TemporaryDirectory& directory) {
+  std::filesystem::copy(model(), directory.path(), std::filesystem::copy_options::recursive);
+}
+
+class BadStarts : public testing::TestWithParam<BadStart> {};
+
+TEST_P(BadStarts, GiveOneLineAndTheDocumentedCode) {
+  const TemporaryDirectory directory;
+  Child child(GetParam().argv(directory), kSecret);
+  EXPECT_EQ(child.wait(Deadline::after(60s)), GetParam().exit_code) << child.text();
+  EXPECT_THAT(child.text(), HasSubstr(GetParam().message));
+}
+
+const BadStart kBadStarts[] = {
+    {"UnknownFlag", [](const auto&) { return rank_argv({"--nonsense"}); }, 2, "--nonsense"},
+    {"NoModel", [](const auto&) { return std::vector<std::string>{DSL_ENGINE_BINARY}; }, 2,
+     "--model"},
+    {"RankOutsideTheWorld",
+     [](const auto&) {
+       return rank_argv({"--rank", "1"});
+     },
+     2, "the world has 1 ranks"},
+    {"NoRendezvous",
+     [](const auto&) {
+       return rank_argv({"--tp", "2"});
+     },
+     2, "--rendezvous"},
+    {"InprocAcrossProcesses",
+     [](const auto&) {
+       return rank_argv({"--tp", "2", "--transport", "inproc", "--rendezvous", "127.0.0.1:1"});
+     },
+     5, "--transport inproc"},
+    {"EmptyDirectory", [](const TemporaryDirectory& directory) { return with_model(directory); }, 3,
+     "config.json"},
+    {"BrokenConfig",
+     [](const TemporaryDirectory& directory) {
+       directory.write("config.json", "{");
+       return with_model(directory);
+     },
+     3, "DSL-304"},
+    {"UnsupportedModel",
+     [](const TemporaryDirectory& directory) {
+       directory.write("config.json", R"({"model_type":"deepseek_v4"})");
+       return with_model(directory);
+     },
+     3, "DSL-303"},
+    {"NoWeights",
+     [](const TemporaryDirectory& directory) {
+       std::filesystem::copy(model() / "config.json", directory.path());
+       return with_model(directory);
+     },
+     3, "no weights in"},
+    {"TruncatedWeights",
+     [](const TemporaryDirectory& directory) {
+       copy_model(directory);
+       const auto file = directory.path() / "model.safetensors";
+       std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+       return with_model(directory);
+     },
+     3, "DSL-300"},
+    {"BrokenTokenizer",
+     [](const TemporaryDirectory& directory) {
+       copy_model(directory);
+       directory.write("tokenizer.json", "{\"model\":");
+       return with_model(directory);
+     },
+     3, "tokenizer.json"},
+    {"BadListenAddress",
+     [](const auto&) {
+       return rank_argv({"--listen", "nowhere"});
+     },
+     2, "nowhere"},
+};
+
+INSTANTIATE_TEST_SUITE_P(All, BadStarts, testing::ValuesIn(kBadStarts),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(Dsengine, NoSecretIsAUsageError) {
+  Child child(rank_argv({}), std::nullopt);
+  EXPECT_EQ(child.wait(Deadline::after(60s)), 2);
+  EXPECT_THAT(child.text(), HasSubstr("DSLAUNCH_SECRET"));
+}
+
+TEST(Dsengine, ATakenPortIsAResourceError) {
+  Child first(rank_argv({}), kSecret);
+  ASSERT_TRUE(first.read_until("ready at ")) << first.text();
+  Child second(rank_argv({"--listen", endpoint_in(first.text())}), kSecret);
+  EXPECT_EQ(second.wait(Deadline::after(60s)), 7) << second.text();
+  EXPECT_THAT(second.text(), HasSubstr("DSL-206"));
+}
+
+/// The supervisor's side of a world, and its rank processes.
+class World {
+ public:
+  World(int tp, int pp) : tp_(tp), pp_(pp) {
+    bootstrap::RendezvousServerOptions options;
+    options.world_size = tp * pp;
+    options.secret = kSecret;
+    options.failure_deadline = 1000ms;
+    options.heartbeat_interval = 100ms;
+    bootstrap::RendezvousEvents events;
+    events.joined = [](int) {};
+    events.reported = [this](int rank, const std::string& report) {
+      const json object = json::parse(report);
+      const std::scoped_lock lock(mutex_);
+      reports_[rank].push_back(object);
+      changed_.notify_all();
+    };
+    events.failed = [](int, const Error&) {};
+    auto started = bootstrap::RendezvousServer::start(options, events);
+    EXPECT_TRUE(started.has_value());
+    server_ = *std::move(started);
+  }
+
+  void start_rank(int rank, const std::filesystem::path& model_dir = model()) {
+    ranks_.push_back(std::make_unique<Child>(
+        rank_argv({"--rank", std::to_string(rank), "--tp", std::to_string(tp_), "--pp",
+                   std::to_string(pp_), "--rendezvous", server_->address()},
+                  model_dir),
+        kSecret));
+  }
+  void start_all() {
+    for (int rank = 0; rank < tp_ * pp_; ++rank) start_rank(rank);
+  }
+
+  /// The report of this kind of a rank; null when none comes within a minute.
+  json wait_for_report(int rank, const std::string& event) {
+    std::unique_lock lock(mutex_);
+    json found;
+    changed_.wait_for(lock, 60s, [&] {
+      for (const json& report : reports_[rank]) {
+        if (report["event"] == event) found = report;
+      }
+      return !found.is_null();
+    });
+    return found;
+  }
+  /// The engine port, when every rank is ready.
+  std::string wait_ready() {
+    std::string endpoint;
+    for (int rank = 0; rank < tp_ * pp_; ++rank) {
+      const json ready = wait_for_report(rank, "ready");
+      EXPECT_FALSE(ready.is_null())
+          << "rank " << rank << ": " << ranks_[static_cast<std::size_t>(rank)]->text();
+      if (rank == 0 && !ready.is_null()) endpoint = ready["endpoint"];
+    }
+    return endpoint;
+  }
+
+  Child& rank(int rank) { return *ranks_[static_cast<std::size_t>(rank)]; }
+  std::unique_ptr<bootstrap::RendezvousServer>& server() { return server_; }
+
+ private:
+  const int tp_;
+  const int pp_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<int, std::vector<json>> reports_;
+  std::unique_ptr<bootstrap::RendezvousServer> server_;
+  std::vector<std::unique_ptr<Child>> ranks_;
+};
+
+TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
+  Child single(rank_argv({}), kSecret);
+  ASSERT_TRUE(single.read_until("ready at ")) << single.text();
+  RawClient reference(endpoint_in(single.text()));
+  reference.send(http_post("/v1/generate", kSecret, kGreedy));
+  ASSERT_TRUE(reference.read_until("0\r\n\r\n"));
+
+  World world(2, 2);
+  world.start_all();
+  const std::string endpoint = world.wait_ready();
+  const json ready = world.wait_for_report(0, "ready");
+  EXPECT_EQ(ready["links"].size(), 3u);
+  EXPECT_GT(ready["resident_bytes"], 0);
+  RawClient client(endpoint);
+  client.send(http_post("/v1/generate", kSecret, kGreedy));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
+  world.server()->request_shutdown();
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
+  }
+}
+
+class RankFailures : public testing::TestWithParam<std::pair<const char*, int>> {};
+
+TEST_P(RankFailures, ReachOpenStreamsAndEndEveryRankInTime) {
+  World world(2, 2);
+  world.start_all();
+  RawClient client(world.wait_ready());
+  client.send(http_post("/v1/generate", kSecret, kEndless));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  world.rank(3).signal(GetParam().second);
+  EXPECT_TRUE(client.read_until("\"error\"")) << client.received();
+  EXPECT_THAT(client.received(), HasSubstr("DSL-20"));
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 5) << world.rank(rank).text();
+    EXPECT_THAT(world.rank(rank).text(), HasSubstr("rank 3")) << rank;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RankFailures,
+                         testing::Values(std::pair{"Killed", SIGKILL}, std::pair{"Hung", SIGSTOP}),
+                         [](const auto& test) { return std::string(test.param.first); });
+
+TEST(DsengineWorld, ARankThatFailsToLoadEndsTheOthers) {
+  World world(2, 1);
+  const TemporaryDirectory empty;
+  world.start_rank(0);
+  world.start_rank(1, empty.path());
+  const json report = world.wait_for_report(1, "error");
+  ASSERT_FALSE(report.is_null()) << world.rank(1).text();
+  EXPECT_EQ(report["code"], "DSL-102");
+  EXPECT_EQ(world.rank(1).wait(Deadline::after(kGoneWithin)), 3) << world.rank(1).text();
+  EXPECT_EQ(world.rank(0).wait(Deadline::after(kGoneWithin)), 5) << world.rank(0).text();
+}
+
+TEST(DsengineWorld, RanksDoNotOutliveTheirSupervisor) {
+  World world(2, 1);
+  world.start_all();
+  world.wait_ready();
+  world.server().reset();
+  for (int rank = 0; rank < 2; ++rank) {
+    const auto code = world.rank(rank).wait(Deadline::after(kGoneWithin));
+    ASSERT_TRUE(code.has_value()) << world.rank(rank).text();
+    EXPECT_EQ(*code, 5) << world.rank(rank).text();
+  }
+}
+
+}  // namespace
+}  // namespace dsl::serving

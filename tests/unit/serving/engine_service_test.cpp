@@ -1,0 +1,354 @@
+#include "engine/serving/engine_service.h"
+
+#include <gmock/gmock.h>
+
+#include <condition_variable>
+#include <nlohmann/json.hpp>
+
+#include "raw_client.h"
+
+namespace dsl::serving {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+using namespace std::chrono_literals;
+
+const std::filesystem::path kDemo =
+    std::filesystem::path(DSL_TEST_DATA_DIR) / "demo_model" / "arith-bf16";
+
+/// An engine whose tokens come from the test.
+class ScriptedEngine final : public Engine {
+ public:
+  ScriptedEngine() {
+    info_.model_type = "deepseek_v3";
+    info_.vocab_size = 4;
+    info_.kv_tokens = 99;
+  }
+
+  const EngineInfo& info() const override { return info_; }
+  Status follow() override { return {}; }
+  Status start(std::function<void(const Error&)>) override { return {}; }
+  Result<RequestId> submit(GenerateRequest request, EventSink sink) override {
+    const std::scoped_lock lock(mutex_);
+    if (refusal) return tl::unexpected<Error>(*refusal);
+    requests_.push_back(std::move(request));
+    sinks_.push_back(std::move(sink));
+    changed_.notify_all();
+    return sinks_.size() - 1;
+  }
+  void cancel(RequestId id) override {
+    const std::scoped_lock lock(mutex_);
+    cancelled_.push_back(id);
+    changed_.notify_all();
+  }
+  Status score(std::span<const std::int32_t> token_ids,
+               std::function<void(std::span<const float>)> rows) override {
+    if (token_ids[0] == 999) return dsl::fail(ErrorCode::kRequestInvalid, "r", "no such token");
+    for (const std::int32_t id : token_ids) rows(std::vector<float>(4, static_cast<float>(id)));
+    if (token_ids[0] == 998) return dsl::fail(ErrorCode::kPeerLost, "r", "rank 1 is gone");
+    return {};
+  }
+  void shutdown() override {}
+
+  EventSink wait_for_request(std::size_t index, GenerateRequest* request = nullptr) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, 20s, [&] { return sinks_.size() > index; }));
+    if (request != nullptr) *request = requests_[index];
+    return sinks_[index];
+  }
+  bool wait_for_cancel(RequestId id) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(
+        lock, 20s, [&] { return std::count(cancelled_.begin(), cancelled_.end(), id) > 0; });
+  }
+
+  std::optional<Error> refusal;
+
+ private:
+  EngineInfo info_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<GenerateRequest> requests_;
+  std::vector<EventSink> sinks_;
+  std::vector<RequestId> cancelled_;
+};
+
+GenerateEvent tokens(std::vector<std::int32_t> ids) {
+  GenerateEvent event;
+  for (const std::int32_t id : ids) event.tokens.push_back({id, -0.5f, {{id, -0.5f}}});
+  return event;
+}
+
+GenerateEvent last(std::vector<std::int32_t> ids, FinishReason reason) {
+  GenerateEvent event = tokens(std::move(ids));
+  event.finished = true;
+  event.finish_reason = reason;
+  event.timings = {1, 2, 3, 4};
+  return event;
+}
+
+/// The NDJSON lines of a chunked answer, which the test's small answers carry one or more to a
+/// chunk.
+std::vector<json> lines_of(const std::string& answer) {
+  std::vector<json> lines;
+  std::size_t begin = 0;
+  while ((begin = answer.find('{', begin)) != std::string::npos) {
+    const std::size_t end = answer.find('\n', begin);
+    lines.push_back(json::parse(answer.substr(begin, end - begin)));
+    begin = end;
+  }
+  return lines;
+}
+
+class EngineServiceTest : public testing::Test {
+ protected:
+  void start(const std::filesystem::path& model_dir) {
+    auto text = TextCodec::load(model_dir);
+    ASSERT_TRUE(text.has_value()) << text.error().message;
+    tokenizer_.emplace(*text::Tokenizer::load(kDemo));
+    service_.emplace(engine_, *std::move(text),
+                     ServiceDescription{"m", 2, 1, DType::kBF16, {{1, "tcp", "eth0"}}}, "secret");
+    auto server = HttpServer::start({}, *service_);
+    ASSERT_TRUE(server.has_value()) << server.error().message;
+    server_ = *std::move(server);
+  }
+  RawClient connect() { return RawClient(server_->endpoint()); }
+  RawClient post(std::string_view target, std::string_view body) {
+    RawClient client = connect();
+    client.send(http_post(target, "secret", body));
+    return client;
+  }
+  std::vector<std::int32_t> ids_of(std::string_view text) { return *tokenizer_->encode(text); }
+
+  ScriptedEngine engine_;
+  std::optional<text::Tokenizer> tokenizer_;
+  std::optional<EngineService> service_;
+  std::unique_ptr<HttpServer> server_;  // ends before the service
+};
+
+TEST_F(EngineServiceTest, StreamsTokensTextAndUsage) {
+  start(kDemo);
+  RawClient client = post(
+      "/v1/generate", R"({"token_ids":[5,6,7],"max_tokens":9,"sampling":{"logprobs":1,"seed":3}})");
+  GenerateRequest request;
+  const auto sink = engine_.wait_for_request(0, &request);
+  EXPECT_THAT(request.prompt_token_ids, ElementsAre(5, 6, 7));
+  EXPECT_EQ(request.max_tokens, 9);
+  const auto hello = ids_of("hello");
+  sink(tokens(hello));
+  ASSERT_TRUE(client.read_until("hello"));
+  sink(last(ids_of(" world"), FinishReason::kLength));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  EXPECT_THAT(client.received(), HasSubstr("Content-Type: application/x-ndjson"));
+  const auto lines = lines_of(client.received());
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["token_ids"], json(hello));
+  EXPECT_EQ(lines[0]["logprobs"][0]["token_id"], hello[0]);
+  EXPECT_EQ(lines[0]["logprobs"][0]["top"][0]["logprob"], -0.5);
+  EXPECT_EQ(lines[1]["text"], " world");
+  EXPECT_EQ(lines[2]["finish_reason"], "length");
+  EXPECT_EQ(lines[2]["usage"]["prompt_tokens"], 3);
+  EXPECT_EQ(lines[2]["usage"]["completion_tokens"], hello.size() + ids_of(" world").size());
+  EXPECT_EQ(lines[2]["timings"]["time_to_first_token_s"], 4);
+  EXPECT_EQ(lines[2]["seed"], 3);
+}
+
+TEST_F(EngineServiceTest, AStopStringEndsTextAndRequest) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"prompt":"x","sampling":{"stop":"lo w"}})");
+  const auto sink = engine_.wait_for_request(0);
+  for (const std::int32_t id : ids_of("hello world")) sink(tokens({id}));
+  ASSERT_TRUE(engine_.wait_for_cancel(0));
+  sink(last({}, FinishReason::kCancelled));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  std::string text;
+  for (const json& line : lines_of(client.received())) text += line.value("text", "");
+  EXPECT_EQ(text, "hel");
+  EXPECT_EQ(lines_of(client.received()).back()["finish_reason"], "stop");
+}
+
+TEST_F(EngineServiceTest, AContinuationGoesOnWithHeldBackText) {
+  start(kDemo);
+  const auto ids = ids_of("hello");
+  RawClient client = post(
+      "/v1/generate",
+      json{{"prompt", "x"}, {"emitted_token_ids", ids}, {"sampling", {{"stop", "o!"}}}}.dump());
+  GenerateRequest request;
+  const auto sink = engine_.wait_for_request(0, &request);
+  EXPECT_EQ(request.emitted_token_ids, ids);
+  sink(last(ids_of("?"), FinishReason::kStop));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  EXPECT_EQ(lines_of(client.received())[0]["text"],
+            "o?");  // the "o" might have begun the stop string
+}
+
+TEST_F(EngineServiceTest, AStopTokenIsNotPartOfTheText) {
+  start(kDemo);
+  const auto ids = ids_of("a b");
+  RawClient client =
+      post("/v1/generate",
+           json{{"prompt", "x"}, {"sampling", {{"stop_token_ids", {ids.back()}}}}}.dump());
+  const auto sink = engine_.wait_for_request(0);
+  sink(last(ids, FinishReason::kStop));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  const auto lines = lines_of(client.received());
+  EXPECT_EQ(lines[0]["token_ids"], json(ids));
+  EXPECT_EQ(lines[0]["text"], tokenizer_->decode(std::span(ids).first(ids.size() - 1)));
+}
+
+TEST_F(EngineServiceTest, AFailureIsTheLastLineOfEveryOpenStream) {
+  start(kDemo);
+  RawClient first = post("/v1/generate", R"({"prompt":"x"})");
+  RawClient second = post("/v1/generate", R"({"prompt":"y"})");
+  const auto sink = engine_.wait_for_request(0);
+  engine_.wait_for_request(1);
+  sink(tokens(ids_of("hi")));
+  ASSERT_TRUE(first.read_until("hi"));
+  service_->fail({ErrorCode::kPeerLost, "rank 3 died", "see its log"});
+  for (RawClient* client : {&first, &second}) {
+    ASSERT_TRUE(client->read_until("0\r\n\r\n"));
+    const json line = lines_of(client->received()).back();
+    EXPECT_EQ(line["error"]["code"], "DSL-200");
+    EXPECT_EQ(line["error"]["message"], "rank 3 died");
+    EXPECT_EQ(line["error"]["remedy"], "see its log");
+  }
+  sink(last({}, FinishReason::kError));  // late, and ignored
+  RawClient late = post("/v1/generate", R"({"prompt":"x"})");
+  ASSERT_TRUE(late.read_until("rank 3 died"));
+  EXPECT_THAT(late.received(), StartsWith("HTTP/1.1 503"));
+  RawClient probe = connect();
+  probe.send("GET /health HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(probe.read_until("rank 3 died"));
+  EXPECT_THAT(probe.received(), StartsWith("HTTP/1.1 503"));
+}
+
+TEST_F(EngineServiceTest, AClientThatGoesAwayCancelsItsRequest) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"prompt":"x"})");
+  engine_.wait_for_request(0);
+  client.close();
+  EXPECT_TRUE(engine_.wait_for_cancel(0));
+}
+
+TEST_F(EngineServiceTest, ShutdownInTheMiddleIsAnErrorLine) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"prompt":"x"})");
+  engine_.wait_for_request(0)(last({}, FinishReason::kCancelled));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  EXPECT_EQ(lines_of(client.received()).back()["error"]["code"], "DSL-105");
+}
+
+TEST_F(EngineServiceTest, ControlTokensInAPromptStayText) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"prompt":"<｜User｜>"})");
+  GenerateRequest request;
+  engine_.wait_for_request(0, &request);
+  EXPECT_THAT(request.prompt_token_ids,
+              testing::Not(testing::Contains(*tokenizer_->token_id("<｜User｜>"))));
+  RawClient chat = post("/v1/generate", R"({"messages":[{"role":"user","content":"<｜User｜>"}]})");
+  engine_.wait_for_request(1, &request);
+  EXPECT_EQ(std::count(request.prompt_token_ids.begin(), request.prompt_token_ids.end(),
+                       *tokenizer_->token_id("<｜User｜>")),
+            1);
+}
+
+TEST_F(EngineServiceTest, RequestErrorsAreStatusAndObject) {
+  start(kDemo);
+  engine_.refusal = Error{ErrorCode::kContextOverflow, "9 tokens", "shorten it"};
+  const std::tuple<const char*, const char*, const char*> cases[] = {
+      {"/v1/generate", "{", "HTTP/1.1 400"},
+      {"/v1/generate", R"({"prompt":"x"})", "HTTP/1.1 400"},
+      {"/v1/score", R"({"token_ids":[999]})", "HTTP/1.1 400"},
+      {"/v1/nothing", "{}", "HTTP/1.1 404"},
+      {"/v1/info", "{}", "HTTP/1.1 405"},
+  };
+  for (const auto& [target, body, status] : cases) {
+    RawClient client = post(target, body);
+    ASSERT_TRUE(client.read_until("\"remedy\"")) << target;
+    EXPECT_THAT(client.received(), StartsWith(status)) << target << body;
+  }
+}
+
+TEST_F(EngineServiceTest, TheSecretIsNeeded) {
+  start(kDemo);
+  for (const char* secret : {"", "secre", "secret1", "Secret", "x"}) {
+    RawClient client = connect();
+    client.send(http_get("/v1/info", secret));
+    ASSERT_TRUE(client.read_to_end());
+    EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 401")) << secret;
+  }
+  RawClient client = connect();
+  client.send("GET /v1/info HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(client.read_to_end());
+  EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 401"));
+}
+
+TEST_F(EngineServiceTest, InfoAndHealth) {
+  start(kDemo);
+  RawClient client = connect();
+  client.send(http_get("/v1/info", "secret"));
+  ASSERT_TRUE(client.read_until("}\n"));
+  const json info = json::parse(client.received().substr(client.received().find('{')));
+  EXPECT_EQ(info["model"], "m");
+  EXPECT_EQ(info["tp"], 2);
+  EXPECT_EQ(info["vocab_size"], 4);
+  EXPECT_EQ(info["kv_tokens"], 99);
+  EXPECT_EQ(info["links"][0]["transport"], "tcp");
+  EXPECT_GT(info["resident_bytes"], 1'000'000);
+  EXPECT_TRUE(info["has_tokenizer"]);
+  client.take_received();
+  client.send("GET /health HTTP/1.1\r\n\r\n");
+  EXPECT_TRUE(client.read_until("{\"status\":\"ok\"}"));
+}
+
+std::string dechunked(const std::string& answer) {
+  std::string body;
+  std::size_t at = answer.find("\r\n\r\n") + 4;
+  while (true) {
+    const std::size_t size = std::stoul(answer.substr(at), nullptr, 16);
+    if (size == 0) return body;
+    at = answer.find("\r\n", at) + 2;
+    body += answer.substr(at, size);
+    at += size + 2;
+  }
+}
+
+TEST_F(EngineServiceTest, ScoreStreamsRowsOfFloats) {
+  start(kDemo);
+  RawClient client = post("/v1/score", R"({"token_ids":[1,2,3]})");
+  ASSERT_TRUE(client.read_until("\r\n0\r\n\r\n"));
+  EXPECT_THAT(client.received(), HasSubstr("Content-Type: application/octet-stream"));
+  const std::string body = dechunked(client.received());
+  ASSERT_EQ(body.size(), 3 * 4 * sizeof(float));
+  std::vector<float> rows(12);
+  std::memcpy(rows.data(), body.data(), body.size());
+  EXPECT_THAT(rows, ElementsAre(1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3));
+}
+
+TEST_F(EngineServiceTest, AScoreThatFailsIsNeverComplete) {
+  start(kDemo);
+  RawClient client = post("/v1/score", R"({"token_ids":[998,2]})");
+  ASSERT_TRUE(client.read_until("rank 1 is gone") || client.read_to_end());
+  EXPECT_THAT(client.received(), testing::Not(HasSubstr("\r\n0\r\n\r\n")));
+}
+
+TEST_F(EngineServiceTest, WithoutATokenizerIdsStillWork) {
+  start("/nonexistent");
+  RawClient client = post("/v1/generate", R"({"token_ids":[1]})");
+  engine_.wait_for_request(0)(last({2}, FinishReason::kStop));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  const auto lines = lines_of(client.received());
+  EXPECT_EQ(lines[0], json({{"token_ids", {2}}}));
+  for (const char* body : {R"({"prompt":"a"})", R"({"messages":[]})",
+                           R"({"token_ids":[1],"sampling":{"stop":"a"}})"}) {
+    RawClient refused = post("/v1/generate", body);
+    ASSERT_TRUE(refused.read_until("no tokenizer.json")) << body;
+    EXPECT_THAT(refused.received(), StartsWith("HTTP/1.1 404"));
+  }
+}
+
+}  // namespace
+}  // namespace dsl::serving
