@@ -141,7 +141,7 @@ void dot_all(const DotArgs& args) {
     // A short last tile repeats its last row and drops the copies.
     const ElementB* b[kTileB];
     const ElementB* next_b[kTileB];
-    const bool has_next = first_b + 2 * kTileB <= args.num_b;
+    const bool has_next = first_b + 2 * kTileB <= args.num_b + args.num_b_ahead;
     for (int j = 0; j < kTileB; ++j) {
       const std::int64_t row = first_b + j < args.num_b ? first_b + j : args.num_b - 1;
       b[j] = static_cast<const ElementB*>(args.b_rows[row]);

@@ -79,6 +79,7 @@ inline constexpr std::int64_t kWeightBytes = 128 << 10;
 /// halves the rate.
 inline constexpr std::int64_t kDecodedBytes = 16 << 10;
 inline constexpr std::int64_t kFewRows = 64;
+inline constexpr std::int64_t kAheadRows = 4;
 
 /// Calls sink(DotBlock) until all rows x features [first, last) are done; features outside, so that
 /// weights are read from memory once.
@@ -97,9 +98,12 @@ void for_dot_blocks(const KernelTable& kernels, const DotRows& x, const WeightVi
   for (std::int64_t col = first; col < last; col += block_cols) {
     const Workspace::Scope scope(workspace);
     const std::int64_t num_cols = std::min(block_cols, last - col);
-    const DotRows features = fused
-                                 ? stored_rows(weight, col, num_cols, workspace)
-                                 : weight_rows(kernels, weight, col, num_cols, element, workspace);
+    // Rows that are read in place are prefetched across the boundary of a block.
+    const bool in_place = fused || weight.dtype == element;
+    const std::int64_t num_ahead = in_place ? std::min(kAheadRows, last - col - num_cols) : 0;
+    const DotRows features =
+        in_place ? stored_rows(weight, col, num_cols + num_ahead, workspace)
+                 : weight_rows(kernels, weight, col, num_cols, element, workspace);
     for (std::int64_t row = 0; row < x.count; row += block_rows) {
       const Workspace::Scope block_scope(workspace);
       const std::int64_t num_rows = std::min(block_rows, x.count - row);
@@ -110,6 +114,7 @@ void for_dot_blocks(const KernelTable& kernels, const DotRows& x, const WeightVi
       args.num_a = num_rows;
       args.b_rows = features.rows;
       args.num_b = num_cols;
+      args.num_b_ahead = num_ahead;
       reduction.apply_to(args);
       if (reduction.scaled()) args.scaled_side = ScaledSide::kB;
       args.scales = features.scales;

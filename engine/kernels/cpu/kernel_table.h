@@ -27,6 +27,7 @@ struct DotArgs {
   std::int64_t num_a = 0;
   const void* const* b_rows = nullptr;
   std::int64_t num_b = 0;
+  std::int64_t num_b_ahead = 0;  // rows behind num_b in b_rows that a next call will read
   const Segment* segments = nullptr;
   const std::int32_t* leaf_segments =
       nullptr;  // leaf i owns segments [leaf_segments[i], leaf_segments[i + 1])
