@@ -16,7 +16,7 @@ struct WireCollectivesOptions {
   /// time); larger ones are reduced by element ranges and gathered (two message times, 2(n-1)/n
   /// instead of n-1 payloads on the wire). Both give the same bits. The default was measured
   /// (docs/transport.md).
-  std::size_t one_shot_max_bytes = 256 * 1024;
+  std::size_t one_shot_max_bytes = 64 * 1024;
 };
 
 /// Non-owning: the wire must outlive it and be used by this thread only while an operation runs.

