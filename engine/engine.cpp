@@ -183,7 +183,8 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   offer.max_batch_tokens = options.max_batch_tokens;
   offer.kv_tokens = kv_tokens;
   offer.model_digest = digest_of(*checkpoint);
-  offer.kernels_digest = std::hash<std::string>{}(options.kernels);
+  offer.kernels_digest = std::hash<std::string>{}(
+      fmt::format("{} of at best {}", options.kernels, available_variants().back()));
   DSL_ASSIGN(const engine::WorldTerms terms,
              engine::agree(wire, offer, Deadline::after(kAgreementPatience)));
 

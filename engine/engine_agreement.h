@@ -19,7 +19,7 @@ struct RankOffer {
   std::int64_t max_batch_tokens = 0;
   std::int64_t kv_tokens = 0;        // the most that this rank can cache
   std::uint64_t model_digest = 0;    // of the checkpoint's tensor names, types and shapes
-  std::uint64_t kernels_digest = 0;  // of the kernel variant's name
+  std::uint64_t kernels_digest = 0;  // of the kernels asked for and available
 };
 
 /// What all ranks go by.
