@@ -48,7 +48,8 @@ bool is_better(const ListedJob& a, const ListedJob& b) {
 
 Result<std::unique_ptr<Registry>> open_slurm_registry() {
   DSL_ASSIGN(auto client, slurm::load_client(slurm::LoadOptions{}, Deadline::after(kPatience)));
-  return std::make_unique<SlurmRegistry>(std::move(client));
+  DSL_ASSIGN(SecretStore secrets, SecretStore::open());
+  return std::make_unique<SlurmRegistry>(std::move(client), std::move(secrets));
 }
 
 Result<std::string> to_comment(const DeploymentRecord& record) {
@@ -133,7 +134,7 @@ Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
   std::map<std::string, ListedJob> best;
   for (const slurm::Job& job : jobs) {
     auto record = record_of(job);
-    if (!record) continue;
+    if (!record || is_forgotten(*record)) continue;
     ListedJob listed{job.id, std::move(*record)};
     const auto [place, is_new] = best.try_emplace(listed.record.name, listed);
     if (!is_new && is_better(listed, place->second)) place->second = std::move(listed);
@@ -143,20 +144,14 @@ Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
   return records;
 }
 
+bool SlurmRegistry::is_forgotten(const DeploymentRecord& record) const {
+  if (record.state != DeploymentState::kFailed) return false;
+  const auto secret = secrets_.load(record.launch_id);
+  return !secret && secret.error().code == ErrorCode::kNotFound;
+}
+
 Status SlurmRegistry::remove(const DeploymentRecord& record) {
-  // Slurm forgets an ended job by itself after MinJobAge; a failed launch would be listed until
-  // then.
-  slurm::JobFilter filter;
-  filter.user_id = getuid();
-  filter.include_ended = true;
-  const Deadline deadline = Deadline::after(kPatience);
-  DSL_ASSIGN(const std::vector<slurm::Job> jobs, client_->jobs(filter, deadline));
-  for (const slurm::Job& job : jobs) {
-    const auto listed = record_of(job);
-    if (!listed || listed->launch_id != record.launch_id || !slurm::is_over(job.state)) continue;
-    DSL_TRY(client_->update_comment(job.id, "", deadline));
-  }
-  return {};
+  return secrets_.remove(record.launch_id);
 }
 
 }  // namespace dsl::launcher

@@ -5,13 +5,17 @@
 #include <memory>
 
 #include "launcher/deployment/registry.h"
+#include "launcher/deployment/secret_store.h"
 #include "slurm/client.h"
 
 namespace dsl::launcher {
 
+/// Slurm keeps an ended job, and with it the reason of a failure, for minutes (MinJobAge), and lets
+/// nobody change its comment: a failed launch counts as forgotten when its secret has been removed.
 class SlurmRegistry : public Registry {
  public:
-  explicit SlurmRegistry(std::unique_ptr<slurm::Client> client) : client_(std::move(client)) {}
+  SlurmRegistry(std::unique_ptr<slurm::Client> client, SecretStore secrets)
+      : client_(std::move(client)), secrets_(std::move(secrets)) {}
 
   Status create(const DeploymentRecord& record) override;
   Status update(const DeploymentRecord& record) override;
@@ -20,7 +24,10 @@ class SlurmRegistry : public Registry {
   Status remove(const DeploymentRecord& record) override;
 
  private:
+  bool is_forgotten(const DeploymentRecord& record) const;
+
   std::unique_ptr<slurm::Client> client_;
+  SecretStore secrets_;
 };
 
 Result<std::unique_ptr<Registry>> open_slurm_registry();

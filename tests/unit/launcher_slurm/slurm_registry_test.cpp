@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "tests/unit/launcher_slurm/fake_slurm.h"
 
 namespace dsl::launcher {
@@ -32,8 +34,17 @@ std::string comment_of(const DeploymentRecord& record) { return to_comment(recor
 
 class SlurmRegistryTest : public ::testing::Test {
  protected:
+  SlurmRegistryTest() {
+    std::filesystem::create_directory(folder_);
+    EXPECT_TRUE(secrets_.save(demo_record().launch_id, "00ff").has_value());
+  }
+  ~SlurmRegistryTest() override { std::filesystem::remove_all(folder_); }
+
+  const std::filesystem::path folder_ =
+      fmt::format("{}/dsl-secrets-{}", ::testing::TempDir(), getpid());
+  SecretStore secrets_{folder_};
   FakeSlurm slurm_;
-  SlurmRegistry registry_{make_fake_client(slurm_)};
+  SlurmRegistry registry_{make_fake_client(slurm_), secrets_};
 };
 
 TEST_F(SlurmRegistryTest, FindsADeploymentByItsJobsComment) {
@@ -135,6 +146,7 @@ TEST_F(SlurmRegistryTest, RemoveForgetsAFailedLaunch) {
   slurm_.add_job(5, JobState::kFailed, comment_of(demo_record()));
   const auto record = registry_.find("demo");
   ASSERT_TRUE(record.has_value());
+  EXPECT_EQ(record->state, DeploymentState::kFailed);
   ASSERT_TRUE(registry_.remove(*record).has_value());
   EXPECT_THAT(registry_.list().value(), IsEmpty());
 }
