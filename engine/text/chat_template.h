@@ -27,11 +27,11 @@ struct ToolCall {
 /// One message. Absent optionals are null (content) or undefined (the rest) in the template.
 struct ChatMessage {
   std::string role;
-  std::optional<std::string> content;
-  std::optional<std::string> reasoning_content;
-  std::optional<std::string> name;
-  std::optional<std::string> tool_call_id;
-  std::vector<ToolCall> tool_calls;
+  std::optional<std::string> content = std::nullopt;
+  std::optional<std::string> reasoning_content = std::nullopt;
+  std::optional<std::string> name = std::nullopt;
+  std::optional<std::string> tool_call_id = std::nullopt;
+  std::vector<ToolCall> tool_calls = {};
 };
 
 struct RenderOptions {

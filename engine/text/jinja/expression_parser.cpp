@@ -127,7 +127,7 @@ ExpressionPtr ExpressionParser::tuple() {
   const int line = tokens_.line();
   ExpressionPtr first = expression();
   if (!tokens_.at_operator(",")) return first;
-  auto node = make(Kind::kList, line);
+  auto node = make(Kind::kList, line, "tuple");
   node->operands.push_back(std::move(first));
   while (tokens_.skip_operator(",")) {
     if (tokens_.at(Token::Kind::kPrintEnd) || tokens_.at(Token::Kind::kStatementEnd) ||
@@ -283,7 +283,7 @@ ExpressionPtr ExpressionParser::primary() {
 }
 
 ExpressionPtr ExpressionParser::parenthesised() {
-  if (tokens_.skip_operator(")")) return make(Kind::kList, tokens_.line());
+  if (tokens_.skip_operator(")")) return make(Kind::kList, tokens_.line(), "tuple");
   ExpressionPtr value = tuple();
   tokens_.expect_operator(")");
   return value;

@@ -37,8 +37,10 @@ struct Call {
 
 using Filter = Value (*)(const Call&);
 
-/// value.a.b for "a.b"; parts of digits are positions.
-Value attribute_path(const Call& call, const Value& value, std::string_view path) {
+/// value.a.b for "a.b"; parts of digits are positions; `otherwise` stands in for what is undefined
+/// on the way.
+Value attribute_path(const Call& call, const Value& value, std::string_view path,
+                     const Value* otherwise = nullptr) {
   Value current = value;
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t end = std::min(path.find('.', begin), path.size());
@@ -48,6 +50,7 @@ Value attribute_path(const Call& call, const Value& value, std::string_view path
     const bool is_position = parsed.ec == std::errc() && parsed.ptr == name.data() + name.size();
     current = is_position ? item(current, Value::integer(position), call.site())
                           : item(current, Value::text(name, Source::kTemplate), call.site());
+    if (otherwise != nullptr && current.is<Undefined>()) current = *otherwise;
     begin = end + 1;
   }
   return current;
@@ -133,7 +136,8 @@ Value change_case_filter(const Call& call) {
   return Value::text(change_case(to_text(call.value), kCase, call.line()));
 }
 
-/// Python's text.replace("\n", "\n" + spaces), without lines that are empty.
+/// Lines joined by line breaks, all but the first (unless asked for) and blank ones (likewise)
+/// indented.
 Value indent(const Call& call) {
   const std::int64_t width = call.arguments.integer(0, "width", 4);
   if (width < 0 || width > 100) give_up(call.line(), "indent: width {} is not in 0..100", width);
@@ -141,10 +145,11 @@ Value indent(const Call& call) {
   const bool indents_blank = call.arguments.boolean(2, "blank", false);
   const SourcedText spaces(fmt::format("{:{}}", "", width), Source::kTemplate);
   const SourcedText line_break("\n", Source::kTemplate);
-  const SourcedText text = to_text(call.value);
+  SourcedText text = to_text(call.value);
+  text.append(line_break);  // so that a line break at the end starts one more line
   SourcedText out;
   bool is_first = true;
-  for (const Value& line : split(text, "\n", -1, Ends::kLeft)) {
+  for (const Value& line : split_lines(text)) {
     if (!is_first) out.append(line_break);
     const bool is_blank = line.as_text()->size() == 0;
     if (is_first ? indents_first : (indents_blank || !is_blank)) out.append(spaces);
@@ -177,6 +182,27 @@ Value reverse(const Call& call) {
   SourcedText out;
   for (const Value& character : list) out.append(*character.as_text());
   return Value::text(std::move(out));
+}
+
+Value sort(const Call& call) {
+  const bool is_reversed = call.arguments.boolean(0, "reverse", false);
+  const bool keeps_case = call.arguments.boolean(1, "case_sensitive", false);
+  const SourcedText* path = call.arguments.text(2, "attribute");
+  std::vector<std::pair<Value, Value>> keyed;  // key, item
+  for (const Value& item : call.items()) {
+    Value key = path == nullptr ? item : attribute_path(call, item, path->bytes());
+    if (!keeps_case && key.as_text() != nullptr) {
+      key = Value::text(change_case(*key.as_text(), Case::kLower, call.line()));
+    }
+    keyed.emplace_back(std::move(key), item);
+  }
+  std::ranges::stable_sort(keyed, [&](const auto& a, const auto& b) {
+    return is_reversed ? compare("<", b.first, a.first, call.site())
+                       : compare("<", a.first, b.first, call.site());
+  });
+  List sorted;
+  for (auto& [key, item] : keyed) sorted.push_back(std::move(item));
+  return Value::list(std::move(sorted));
 }
 
 Value unique(const Call& call) {
@@ -253,8 +279,7 @@ Value map(const Call& call) {
   List mapped;
   for (const Value& item : call.items()) {
     if (path != nullptr) {
-      const Value found = attribute_path(call, item, path->bytes());
-      mapped.push_back(found.is<Undefined>() && otherwise != nullptr ? *otherwise : found);
+      mapped.push_back(attribute_path(call, item, path->bytes(), otherwise));
     } else {
       mapped.push_back(apply_filter(call.arguments.required_text(0, "name").bytes(), item,
                                     call.arguments_from(1), call.budget));
@@ -313,6 +338,7 @@ const std::unordered_map<std::string_view, Filter>& filters() {
       {"safe", keep},
       {"select", select<false, true>},
       {"selectattr", select<true, true>},
+      {"sort", sort},
       {"string", [](const Call& call) { return Value::text(to_text(call.value)); }},
       {"sum", sum},
       {"title", change_case_filter<Case::kTitle>},

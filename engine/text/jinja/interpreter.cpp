@@ -108,9 +108,12 @@ void Interpreter::define_functions() {
     give_up(arguments.line, "the template refuses the conversation: {}",
             message == nullptr ? "" : to_text(*message).bytes());
   });
-  define("strftime_now", [](const Arguments& arguments) -> Value {
-    give_up(arguments.line, "strftime_now is not implemented: prompts do not depend on the clock");
-  });
+  // Prompts do not depend on the clock, and the others are of no use in prompts.
+  for (const char* name : {"strftime_now", "joiner", "cycler", "lipsum"}) {
+    define(name, [name](const Arguments& arguments) -> Value {
+      give_up(arguments.line, "function {} is not implemented", name);
+    });
+  }
 }
 
 SourcedText Interpreter::render(const Block& block) {
@@ -191,15 +194,15 @@ Interpreter::Flow Interpreter::run_for(const Statement& statement) {
     items = std::move(kept);
   }
   if (items->empty()) return run(statement.otherwise);
-  const auto shared = std::make_shared<const List>(*std::move(items));
-  ++loop_depth_;
+  const Value list = Value::list(*std::move(items));
+  const auto shared = std::get<std::shared_ptr<const List>>(list.data);
   for (std::size_t i = 0; i < shared->size(); ++i) {
     const InnerScope inner(*this, scope_);
-    scope_->variables["loop"] = Value::loop({shared, i, loop_depth_});
+    scope_->variables["loop"] = {std::make_shared<const Loop>(Loop{shared, i}), list.depth,
+                                 list.weight};
     assign(statement.targets, (*shared)[i], statement.line);
     if (run(statement.body) == Flow::kBreak) break;
   }
-  --loop_depth_;
   return Flow::kNext;
 }
 
@@ -325,7 +328,8 @@ Value Interpreter::lookup(const Expression& expression) const {
 Value Interpreter::make_list(const Expression& expression) {
   List items;
   for (const ExpressionPtr& operand : expression.operands) items.push_back(evaluate(*operand));
-  return Value::list(std::move(items));
+  return expression.name == "tuple" ? Value::tuple(std::move(items))
+                                    : Value::list(std::move(items));
 }
 
 Value Interpreter::make_dict(const Expression& expression) {

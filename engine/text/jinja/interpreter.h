@@ -68,7 +68,6 @@ class Interpreter {
   std::vector<std::unique_ptr<Namespace>> namespaces_;
   SourcedText output_;
   int depth_ = 0;
-  int loop_depth_ = 0;
   int line_ = 1;
 };
 

@@ -175,7 +175,7 @@ Value list_entries(const Dict& dict, Function function) {
 
 Value items_method(const Dict& dict, const ArgumentReader&) {
   return list_entries(dict, [](const Dict::Entry& entry) {
-    return Value::list({Value::text(entry.key), entry.value});
+    return Value::tuple({Value::text(entry.key), entry.value});
   });
 }
 Value keys_method(const Dict& dict, const ArgumentReader&) {

@@ -22,8 +22,8 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
   if (name == "first") return Value::boolean(index == 0);
   if (name == "last") return Value::boolean(index + 1 == count);
   if (name == "length") return Value::integer(count);
-  if (name == "depth") return Value::integer(loop.depth);
-  if (name == "depth0") return Value::integer(loop.depth - 1);
+  if (name == "depth") return Value::integer(1);
+  if (name == "depth0") return Value::integer(0);
   if (name == "previtem" && index > 0) return (*loop.items)[loop.index - 1];
   if (name == "nextitem" && index + 1 < count) return (*loop.items)[loop.index + 1];
   return Value::undefined(fmt::format("loop.{}", name));

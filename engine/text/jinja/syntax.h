@@ -23,7 +23,7 @@ struct Expression {
   enum class Kind {
     kConstant,     // constant
     kName,         // name
-    kList,         // operands (tuples too)
+    kList,         // operands; name is "tuple" or ""
     kDict,         // operands: key, value, key, value, ...
     kAttribute,    // operands[0].name
     kItem,         // operands[0][operands[1]]

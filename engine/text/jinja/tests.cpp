@@ -63,6 +63,12 @@ const std::unordered_map<std::string_view, Test>& tests() {
          if (!divisor || *divisor == 0) give_up(call.site.line, "divisibleby needs an int, not 0");
          return *divisor == -1 || call.integer() % *divisor == 0;
        }},
+      {"==", compare_with<'=', '='>},
+      {"!=", compare_with<'!', '='>},
+      {"<", compare_with<'<'>},
+      {"<=", compare_with<'<', '='>},
+      {">", compare_with<'>'>},
+      {">=", compare_with<'>', '='>},
       {"eq", compare_with<'=', '='>},
       {"equalto", compare_with<'=', '='>},
       {"ne", compare_with<'!', '='>},

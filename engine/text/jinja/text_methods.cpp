@@ -64,8 +64,7 @@ List split_on_space(const SourcedText& text, std::int64_t max_splits) {
   std::size_t position = leading_space(bytes);
   while (position < bytes.size()) {
     if (static_cast<std::int64_t>(parts.size()) == limit_of(max_splits)) {
-      const std::size_t size = bytes.size() - position - trailing_space(bytes.substr(position));
-      parts.push_back(Value::text(text.substr(position, size)));
+      parts.push_back(Value::text(text.substr(position, bytes.size() - position)));
       break;
     }
     std::size_t end = position;

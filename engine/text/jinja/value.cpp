@@ -9,6 +9,8 @@
 #include <iterator>
 
 #include "engine/text/jinja/failure.h"
+#include "engine/text/jinja/whitespace.h"
+#include "engine/text/utf8.h"
 
 namespace dsl::text::jinja {
 namespace {
@@ -18,8 +20,19 @@ std::string quoted(const std::string& bytes) {
   const bool has_single = bytes.find('\'') != std::string::npos;
   const char quote = has_single && bytes.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, quote);
-  for (const char c : bytes) {
-    if (c == quote || c == '\\') {
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const char c = bytes[i];
+    const Utf8Step step = decode_utf8(std::string_view(bytes).substr(i));
+    const auto code = static_cast<std::uint32_t>(step.code_point);
+    if (step.length > 1) {
+      const bool is_shown = code >= 0xA0 && !is_space(step.code_point);
+      if (is_shown) {
+        out += bytes.substr(i, step.length);
+      } else {
+        out += code < 0x100 ? fmt::format("\\x{:02x}", code) : fmt::format("\\u{:04x}", code);
+      }
+      i += step.length - 1;
+    } else if (c == quote || c == '\\') {
       out += {'\\', c};
     } else if (c == '\n') {
       out += "\\n";
@@ -39,11 +52,12 @@ std::string quoted(const std::string& bytes) {
 std::string repr(const Value& value) {
   if (const SourcedText* text = value.as_text()) return quoted(text->bytes());
   if (const List* list = value.as_list()) {
-    std::string out = "[";
+    std::string out = value.is_tuple ? "(" : "[";
     for (const Value& item : *list) {
       if (out.size() > 1) out += ", ";
       out += repr(item);
     }
+    if (value.is_tuple) return out + (list->size() == 1 ? ",)" : ")");
     return out + "]";
   }
   if (const Dict* dict = value.as_dict()) {
@@ -109,17 +123,16 @@ Value Value::list(List items) {
   for (const Value& item : items) measure.add(item);
   return {std::make_shared<const List>(std::move(items)), measure.depth(), measure.weight()};
 }
+Value Value::tuple(List items) {
+  Value value = list(std::move(items));
+  value.is_tuple = true;
+  return value;
+}
 Value Value::dict(Dict dict) {
   Measure measure;
   for (const Dict::Entry& entry : dict.entries()) measure.add(entry.value);
   return {std::make_shared<const Dict>(std::move(dict)), measure.depth(), measure.weight()};
 }
-Value Value::loop(Loop loop) {
-  Measure measure;
-  for (const Value& item : *loop.items) measure.add(item);
-  return {std::make_shared<const Loop>(std::move(loop)), measure.depth(), measure.weight()};
-}
-
 const SourcedText* Value::as_text() const {
   const auto* text = std::get_if<Text>(&data);
   return text == nullptr ? nullptr : text->get();
@@ -147,7 +160,7 @@ std::string_view type_name(const Value& value) {
   constexpr std::array<std::string_view, std::variant_size_v<Value::Data>> kNames = {
       "undefined", "None", "bool",      "int",      "float", "str",
       "list",      "dict", "namespace", "function", "loop"};
-  return kNames[value.data.index()];
+  return value.is_tuple ? "tuple" : kNames[value.data.index()];
 }
 
 bool truth(const Value& value) {
@@ -166,7 +179,8 @@ bool equal(const Value& a, const Value& b) {
   if (a.is<Undefined>() || a.is<None>()) return true;
   if (const SourcedText* text = a.as_text()) return text->bytes() == b.as_text()->bytes();
   if (const List* list = a.as_list()) {
-    return std::ranges::equal(*list, *b.as_list(),
+    return a.is_tuple == b.is_tuple &&
+           std::ranges::equal(*list, *b.as_list(),
                               [](const Value& x, const Value& y) { return equal(x, y); });
   }
   if (const Dict* dict = a.as_dict()) {
@@ -196,7 +210,7 @@ SourcedText to_text(const Value& value) {
   if (value.as_list() != nullptr || value.as_dict() != nullptr) {
     return {repr(value), Source::kRequest};
   }
-  return literal(fmt::format("<{}>", type_name(value)));
+  give_up(0, "a value of type {} as text", type_name(value));
 }
 
 std::string float_text(double value) {

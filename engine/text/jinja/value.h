@@ -59,7 +59,6 @@ struct Callable {
 struct Loop {
   std::shared_ptr<const List> items;
   std::size_t index = 0;
-  int depth = 1;
 };
 
 struct Undefined {
@@ -78,6 +77,8 @@ struct Value {
   std::size_t weight =
       1;  // what walking through it costs, shared parts counted each time; at most kMaxWeight
 
+  bool is_tuple = false;  // of lists: Python prints and compares tuples in their own way
+
   static constexpr int kMaxDepth = 100;
   static constexpr std::size_t kMaxWeight = 4'000'000;
   static constexpr std::size_t kBytesPerWeight = 32;
@@ -91,8 +92,8 @@ struct Value {
   }
   /// Containers give up beyond kMaxDepth and kMaxWeight.
   static Value list(List items);
+  static Value tuple(List items);
   static Value dict(Dict dict);
-  static Value loop(Loop loop);
   static Value undefined(std::string_view name) { return {Undefined{std::string(name)}, 0, 1}; }
   static Value none() { return {None{}, 0, 1}; }
   static Value boolean(bool value) { return {value, 0, 1}; }

@@ -1,4 +1,5 @@
-// Exact to the character against transformers: conversations under several chat templates, failures included.
+// Exact to the character against transformers: conversations under several chat templates, failures
+// included.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
