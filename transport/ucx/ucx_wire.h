@@ -23,7 +23,7 @@ struct UcxOptions {
   bool allow_fallback = false;
   /// How long a waiting thread polls before it sleeps; by default 200 us, or nothing on a host with
   /// fewer cores than ranks.
-  std::optional<std::chrono::microseconds> spin;
+  std::optional<std::chrono::microseconds> spin = std::nullopt;
 };
 
 /// Connects all ranks of the membership's world with each other; every rank calls it at the same
