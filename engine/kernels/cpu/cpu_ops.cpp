@@ -110,8 +110,8 @@ void CpuOps::add(const Matrix& residual, MatrixView<const float> update) {
         });
 }
 
-void CpuOps::rope(const Matrix& x, std::int64_t num_heads,
-                  std::span<const std::int32_t> positions, const RopeTable& table) {
+void CpuOps::rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
+                  const RopeTable& table) {
   DSL_CHECK(std::ssize(positions) == x.rows, "{} positions of {} rows", positions.size(), x.rows);
   split(x.rows, 1, x.rows * num_heads * table.rope_dim,
         [&](std::int64_t first, std::int64_t last, Workspace&) {

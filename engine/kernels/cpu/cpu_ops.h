@@ -11,8 +11,8 @@
 
 namespace dsl::cpu {
 
-/// Ops that move weights or much arithmetic; what costs nothing (embed, store_latents) is inherited.
-/// Non-owning: `pool` and `kernels` must outlive it. Thread-compatible.
+/// Ops that move weights or much arithmetic; what costs nothing (embed, store_latents) is
+/// inherited. Non-owning: `pool` and `kernels` must outlive it. Thread-compatible.
 class CpuOps final : public RefOps {
  public:
   CpuOps(ThreadPool& pool, const KernelTable& kernels)

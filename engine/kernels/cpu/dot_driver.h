@@ -101,9 +101,9 @@ void for_dot_blocks(const KernelTable& kernels, const DotRows& x, const WeightVi
     // Rows that are read in place are prefetched across the boundary of a block.
     const bool in_place = fused || weight.dtype == element;
     const std::int64_t num_ahead = in_place ? std::min(kAheadRows, last - col - num_cols) : 0;
-    const DotRows features =
-        in_place ? stored_rows(weight, col, num_cols + num_ahead, workspace)
-                 : weight_rows(kernels, weight, col, num_cols, element, workspace);
+    const DotRows features = in_place
+                                 ? stored_rows(weight, col, num_cols + num_ahead, workspace)
+                                 : weight_rows(kernels, weight, col, num_cols, element, workspace);
     for (std::int64_t row = 0; row < x.count; row += block_rows) {
       const Workspace::Scope block_scope(workspace);
       const std::int64_t num_rows = std::min(block_rows, x.count - row);

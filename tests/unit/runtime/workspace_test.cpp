@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace dsl {
 namespace {
@@ -11,13 +13,16 @@ namespace {
 TEST(WorkspaceTest, MemoryIsAlignedAndDisjoint) {
   Workspace workspace;
   const Workspace::Scope scope(workspace);
-  std::byte* previous_end = nullptr;
+  std::vector<const std::byte*> pieces;
   for (int i = 1; i < 200; ++i) {
     auto* data = workspace.allocate<std::byte>(i * 37);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(data) % AlignedBuffer::kAlignment, 0u);
-    EXPECT_NE(data, previous_end == nullptr ? nullptr : previous_end - 1);
     std::memset(data, i, static_cast<std::size_t>(i) * 37);
-    previous_end = data + i * 37;
+    pieces.push_back(data);
+  }
+  for (int i = 1; i < 200; ++i) {
+    const std::byte* data = pieces[static_cast<std::size_t>(i - 1)];
+    EXPECT_TRUE(std::all_of(data, data + i * 37, [i](std::byte b) { return b == std::byte(i); }));
   }
 }
 
