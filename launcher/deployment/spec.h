@@ -48,7 +48,10 @@ struct DeploymentSpec {
   int threads = 0;             // per rank; 0: the rank's share of its node's cores
   std::string dtype = "bf16";  // compute dtype, "bf16" or "f32"
   std::int64_t kv_tokens = 0;  // capacity of the cache; 0: the engine decides
+  std::string kernels = "auto";
   std::string transport = "ucx";
+  std::string require_transport;  // of links between hosts: "rdma", "rc_verbs", "tcp"; empty: any
+  bool allow_fallback = false;    // accept TCP although both ends have RDMA
   std::string
       listen;  // host of the engine port; empty: loopback locally, the node's address on Slurm
   int start_timeout_s = 1800;  // from started processes to ready, queueing not included

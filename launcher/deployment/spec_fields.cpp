@@ -52,6 +52,9 @@ struct ToText {
     const std::optional<int>& value = spec.slurm.*m;
     return value ? std::optional(std::to_string(*value)) : std::nullopt;
   }
+  std::optional<std::string> operator()(bool DeploymentSpec::*m) const {
+    return spec.*m ? std::optional<std::string>("") : std::nullopt;
+  }
   std::optional<std::string> operator()(bool SlurmOptions::*m) const {
     return spec.slurm.*m ? std::optional<std::string>("") : std::nullopt;
   }
@@ -117,12 +120,19 @@ struct FromText {
     spec.slurm.*m = static_cast<int>(value);
     return {};
   }
-  Status operator()(bool SlurmOptions::*m) const {
-    if (text != "true" && text != "false") {
-      return fail(code, kRemedy, "{}: expected true or false, found \"{}\"", field.key, text);
-    }
-    spec.slurm.*m = text == "true";
+  Status operator()(bool DeploymentSpec::*m) const {
+    DSL_ASSIGN(spec.*m, parse_switch());
     return {};
+  }
+  Status operator()(bool SlurmOptions::*m) const {
+    DSL_ASSIGN(spec.slurm.*m, parse_switch());
+    return {};
+  }
+
+  Result<bool> parse_switch() const {
+    if (text == "true") return true;
+    if (text == "false") return false;
+    return fail(code, kRemedy, "{}: expected true or false, found \"{}\"", field.key, text);
   }
 };
 
@@ -191,6 +201,27 @@ std::span<const SpecField> deployment_fields() {
        0,
        0,
        {"ucx"}},
+      {"require_transport",
+       "--require-transport",
+       member(&S::require_transport),
+       "what links between hosts must use: rdma, rc_verbs, tcp",
+       0,
+       0,
+       {}},
+      {"allow_fallback",
+       "--allow-fallback",
+       member(&S::allow_fallback),
+       "accept TCP although there is RDMA",
+       0,
+       0,
+       {}},
+      {"kernels",
+       "--kernels",
+       member(&S::kernels),
+       "kernel variant",
+       0,
+       0,
+       {"auto", "scalar", "avx2", "avx512", "avx512_bf16"}},
       {"listen", "--listen", member(&S::listen), "host of the engine port", 0, 0, {}},
       {"start_timeout_s",
        "--start-timeout",

@@ -17,7 +17,7 @@ namespace dsl::launcher {
 /// A member of DeploymentSpec or SlurmOptions, by type.
 using SpecMember = std::variant<std::string DeploymentSpec::*, int DeploymentSpec::*,
                                 std::int64_t DeploymentSpec::*, ClusterKind DeploymentSpec::*,
-                                std::optional<std::string> SlurmOptions::*,
+                                bool DeploymentSpec::*, std::optional<std::string> SlurmOptions::*,
                                 std::optional<int> SlurmOptions::*, bool SlurmOptions::*>;
 
 struct SpecField {
@@ -31,7 +31,10 @@ struct SpecField {
 
   /// The long flag without a value, e.g. "--nodes".
   std::string long_flag() const;
-  bool is_switch() const { return std::holds_alternative<bool SlurmOptions::*>(member); }
+  bool is_switch() const {
+    return std::holds_alternative<bool SlurmOptions::*>(member) ||
+           std::holds_alternative<bool DeploymentSpec::*>(member);
+  }
   bool is_number() const;
 };
 

@@ -27,9 +27,9 @@ struct ExitStatus {
 enum class ParentDeath : bool { kDies, kDetached };
 
 struct ChildOptions {
-  std::vector<std::string> argv;         // absolute path of the program first
-  std::vector<std::string> environment;  // "NAME=value", replacing or adding to this process's
-  std::vector<int> cpus;                 // cores to run on; empty: this process's
+  std::vector<std::string> argv;           // absolute path of the program first
+  std::vector<std::string> environment{};  // "NAME=value", replacing or adding to this process's
+  std::vector<int> cpus{};                 // cores to run on; empty: this process's
   int standard_output = -1;  // descriptors the child gets as 1 and 2; -1: this process's own
   int standard_error = -1;
   ParentDeath parent_death = ParentDeath::kDies;

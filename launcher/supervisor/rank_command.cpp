@@ -43,6 +43,13 @@ Result<std::vector<RankCommand>> rank_commands(const DeploymentSpec& spec, const
                     spec.dtype,
                     "--threads",
                     std::to_string(threads)};
+    if (spec.kernels != "auto") {
+      command.argv.insert(command.argv.end(), {"--kernels", spec.kernels});
+    }
+    if (!spec.require_transport.empty()) {
+      command.argv.insert(command.argv.end(), {"--require-transport", spec.require_transport});
+    }
+    if (spec.allow_fallback) command.argv.emplace_back("--allow-fallback");
     if (spec.kv_tokens > 0) {
       command.argv.insert(command.argv.end(), {"--kv-tokens", std::to_string(spec.kv_tokens)});
     }
