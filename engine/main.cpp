@@ -34,6 +34,9 @@ constexpr auto kStartPatience = std::chrono::minutes(2);
 constexpr auto kLastLinesPatience = std::chrono::seconds(2);
 /// After the end of the world is known, the process is gone within this time whatever hangs.
 constexpr auto kEndPatience = std::chrono::seconds(4);
+/// A broken connection is often only the consequence of another rank's end. The rendezvous server
+/// knows better, and gets this long to say so.
+constexpr auto kVerdictPatience = std::chrono::seconds(1);
 constexpr auto kLoadReportInterval = std::chrono::milliseconds(200);
 
 struct Arguments {
@@ -54,7 +57,14 @@ struct Arguments {
 /// Why this rank ends: an error, or good order. The first reason counts. Thread-safe.
 class RunEnd {
  public:
-  /// The reason that counts.
+  /// What this rank noticed itself; becomes the reason unless a better one comes within
+  /// kVerdictPatience.
+  void suspect(const Error& error) {
+    std::thread([this, error] {
+      std::this_thread::sleep_for(kVerdictPatience);
+      set(error);
+    }).detach();
+  }
   void set(std::optional<Error> failure) {
     {
       const std::scoped_lock lock(mutex_);
@@ -64,10 +74,6 @@ class RunEnd {
     }
     changed_.notify_all();
     std::thread([this] { enforce(); }).detach();
-  }
-  bool is_set() const {
-    const std::scoped_lock lock(mutex_);
-    return is_set_;
   }
   std::optional<Error> failure() const {
     const std::scoped_lock lock(mutex_);
@@ -176,6 +182,17 @@ class Rank {
     if (wire_) wire_->abort(error);
   }
 
+  void on_engine_failure(const Error& error) {
+    const bool is_of_a_peer =
+        error.code == ErrorCode::kPeerLost || error.code == ErrorCode::kPeerHung ||
+        error.code == ErrorCode::kDeadlineExceeded || error.code == ErrorCode::kTransport;
+    if (membership_ && is_of_a_peer) {
+      run_end().suspect(error);
+    } else {
+      run_end().set(error);
+    }
+  }
+
   void report(const std::string& text) {
     if (membership_) {
       // A report that is lost means a lost server, which on_world_end hears of.
@@ -202,7 +219,7 @@ class Rank {
   Status serve(serving::TextCodec text) {
     // Before the engine's thread starts: the wire is used by one thread at a time.
     const std::vector<wire::LinkReport> reported_links = links();
-    DSL_TRY(engine_->start([](const Error& error) { run_end().set(error); }));
+    DSL_TRY(engine_->start([this](const Error& error) { on_engine_failure(error); }));
     serving::EngineService service(*engine_, std::move(text),
                                    {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
                                     arguments_.engine.compute_dtype, reported_links},
@@ -228,11 +245,12 @@ class Rank {
     report(serving::ready_report({"", links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");
     const Status status = engine_->follow();
-    // The supervisor's word on what happened says more than the broken connection that followed
-    // from it.
+    if (!status) {
+      on_engine_failure(status.error());
+      run_end().wait();
+    }
     if (const auto failure = run_end().failure()) return tl::unexpected<Error>(*failure);
-    if (run_end().is_set()) return {};
-    return status;
+    return {};
   }
 
   const Arguments arguments_;

@@ -29,12 +29,18 @@ int end_with(const Status& status) {
   return exit_code(status.error().code);
 }
 
-std::string gigabytes(std::int64_t bytes) {
-  return fmt::format("{:.3f} GB", static_cast<double>(bytes) / 1e9);
+/// A count with a decimal prefix: "5.368 G".
+std::string scaled(std::int64_t count) {
+  double value = static_cast<double>(count);
+  const char* prefix = "";
+  for (const char* next : {"k", "M", "G"}) {
+    if (value < 1000) break;
+    value /= 1000;
+    prefix = next;
+  }
+  return *prefix == '\0' ? fmt::format("{} ", count) : fmt::format("{:.3f} {}", value, prefix);
 }
-std::string billions(std::int64_t count) {
-  return fmt::format("{:.3f} B", static_cast<double>(count) / 1e9);
-}
+std::string bytes_text(std::int64_t bytes) { return scaled(bytes) + "B"; }
 
 ordered_json to_json(const CheckpointSummary& summary) {
   ordered_json components = ordered_json::array();
@@ -67,16 +73,16 @@ void print_list(const char* title, const std::vector<std::string>& names) {
 
 void print_summary(const CheckpointSummary& summary) {
   fmt::print("{} tensors in {} files, {}\n", summary.num_tensors, summary.num_files,
-             gigabytes(summary.size_bytes));
+             bytes_text(summary.size_bytes));
   fmt::print("parameters: {} ({} active per token, {} in MTP layers)\n",
-             billions(summary.num_parameters), billions(summary.num_active_parameters),
-             billions(summary.num_mtp_parameters));
+             scaled(summary.num_parameters), scaled(summary.num_active_parameters),
+             scaled(summary.num_mtp_parameters));
   for (const auto& [dtype, bytes] : summary.bytes_by_dtype)
-    fmt::print("  {:<10} {}\n", dtype, gigabytes(bytes));
+    fmt::print("  {:<10} {}\n", dtype, bytes_text(bytes));
   fmt::print("{:<16} {:>8} {:>14} {:>14}\n", "component", "tensors", "parameters", "bytes");
   for (const auto& component : summary.components) {
     fmt::print("{:<16} {:>8} {:>14} {:>14}\n", component.name, component.num_tensors,
-               billions(component.num_parameters), gigabytes(component.size_bytes));
+               scaled(component.num_parameters), bytes_text(component.size_bytes));
   }
   print_list("missing", summary.missing);
   print_list("unexpected", summary.unexpected);
@@ -114,8 +120,8 @@ class ProgressLine {
     const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
     const double rate = static_cast<double>(done) / std::max(elapsed, 1e-3);
     const double left = static_cast<double>(total - done) / std::max(rate, 1.0);
-    fmt::print(stderr, "\r{} of {}, {:.2f} GB/s, {:.0f} s left   {}", gigabytes(done),
-               gigabytes(total), rate / 1e9, left, done == total ? "\n" : "");
+    fmt::print(stderr, "\r{} of {}, {:.2f} GB/s, {:.0f} s left   {}", bytes_text(done),
+               bytes_text(total), rate / 1e9, left, done == total ? "\n" : "");
     std::fflush(stderr);
   }
 
@@ -139,7 +145,7 @@ Status synth_command(const checkpoint::SynthOptions& options, bool is_json) {
         ordered_json{{"out", options.out_dir.string()}, {"bytes", bytes}, {"seconds", elapsed}}
             .dump());
   } else {
-    fmt::print("{}: {} in {:.1f} s\n", options.out_dir.string(), gigabytes(bytes), elapsed);
+    fmt::print("{}: {} in {:.1f} s\n", options.out_dir.string(), bytes_text(bytes), elapsed);
   }
   return {};
 }

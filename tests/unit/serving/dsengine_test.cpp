@@ -65,7 +65,8 @@ std::vector<std::int32_t> token_ids_in(const std::string& answer) {
   std::size_t at = 0;
   while ((at = answer.find("{\"token_ids\":", at)) != std::string::npos) {
     const std::size_t end = answer.find('\n', at);
-    for (const auto& id : json::parse(answer.substr(at, end - at))["token_ids"]) ids.push_back(id);
+    const json line = json::parse(answer.substr(at, end - at));
+    for (const auto& id : line["token_ids"]) ids.push_back(id);
     at = end;
   }
   return ids;
@@ -287,6 +288,7 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   RawClient client(endpoint);
   client.send(http_post("/v1/generate", kSecret, kGreedy));
   ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()).size(), 12u);
   EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
   world.server()->request_shutdown();
   for (int rank = 0; rank < 4; ++rank) {
