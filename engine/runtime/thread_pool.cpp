@@ -10,9 +10,11 @@
 namespace dsl {
 namespace {
 
-/// About 50 microseconds of pauses: longer than the gaps between the regions of one layer, far
-/// shorter than the gap between two requests.
-constexpr int kSpins = 1000;
+/// Longer than the gaps between the regions of one layer, far shorter than the gap between two
+/// requests.
+constexpr std::chrono::microseconds kSpinTime{50};
+/// Pauses between two looks at the clock.
+constexpr int kPausesPerLook = 64;
 
 void pause_briefly() {
 #if defined(__x86_64__)
@@ -22,11 +24,17 @@ void pause_briefly() {
 #endif
 }
 
-/// Waits until value differs from `old`: spins first, then sleeps in the kernel.
-void wait_for_change(std::atomic<std::uint32_t>& value, std::uint32_t old, int spins) {
-  for (int i = 0; i < spins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause_briefly();
+/// Waits until value differs from `old`: spins for up to `spin_time`, then sleeps in the kernel.
+void wait_for_change(std::atomic<std::uint32_t>& value, std::uint32_t old,
+                     std::chrono::microseconds spin_time) {
+  if (spin_time.count() > 0) {
+    const auto end = std::chrono::steady_clock::now() + spin_time;
+    do {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (value.load(std::memory_order_acquire) != old) return;
+        pause_briefly();
+      }
+    } while (std::chrono::steady_clock::now() < end);
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
@@ -56,7 +64,8 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(ThreadPoolOptions options
   const auto num_cpus = static_cast<std::int64_t>(cpu_set.cpus.size());
   const bool fits = std::int64_t{num_threads} * options.local_ranks <= num_cpus;
 
-  std::unique_ptr<ThreadPool> pool(new ThreadPool(num_threads, fits ? kSpins : 0));
+  std::unique_ptr<ThreadPool> pool(
+      new ThreadPool(num_threads, fits ? kSpinTime : std::chrono::microseconds(0)));
   try {
     for (int thread = 1; thread < num_threads; ++thread) {
       pool->workers_.emplace_back([raw = pool.get(), thread] { raw->work(thread); });
@@ -79,7 +88,8 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(ThreadPoolOptions options
   return pool;
 }
 
-ThreadPool::ThreadPool(int num_threads, int spins) : num_threads_(num_threads), spins_(spins) {}
+ThreadPool::ThreadPool(int num_threads, std::chrono::microseconds spin_time)
+    : num_threads_(num_threads), spin_time_(spin_time) {}
 
 ThreadPool::~ThreadPool() { stop(); }
 
@@ -93,13 +103,13 @@ void ThreadPool::dispatch(Entry entry, void* context) {
   for (;;) {
     const std::uint32_t left = unfinished_.load(std::memory_order_acquire);
     if (left == 0) return;
-    wait_for_change(unfinished_, left, spins_);
+    wait_for_change(unfinished_, left, spin_time_);
   }
 }
 
 void ThreadPool::work(int thread) {
   for (std::uint32_t seen = 0;; ++seen) {
-    wait_for_change(epoch_, seen, spins_);
+    wait_for_change(epoch_, seen, spin_time_);
     if (stopping_.load(std::memory_order_relaxed)) return;
     entry_(context_, thread);
     if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -82,13 +83,13 @@ class ThreadPool {
  private:
   using Entry = void (*)(void* context, int thread);
 
-  ThreadPool(int num_threads, int spins);
+  ThreadPool(int num_threads, std::chrono::microseconds spin_time);
   void dispatch(Entry entry, void* context);
   void work(int thread);
   void stop();
 
   const int num_threads_;
-  const int spins_;  // pauses before a waiting thread goes to sleep
+  const std::chrono::microseconds spin_time_;  // before a waiting thread goes to sleep
   bool pinned_ = false;
   std::vector<std::thread> workers_;
 
