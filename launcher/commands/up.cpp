@@ -66,7 +66,7 @@ class UpProgress {
 Status test_generation(const DeploymentRecord& record, const std::string& secret,
                        Cancellation& cancellation) {
   GenerateOptions options;
-  options.prompt = "1";
+  options.token_ids = {1};  // a token of every vocabulary
   options.max_tokens = 2;
   options.sampling.ignore_eos = true;
   options.sampling.temperature = 0;

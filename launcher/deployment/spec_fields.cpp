@@ -222,7 +222,7 @@ std::span<const SpecField> deployment_fields() {
        0,
        0,
        {"auto", "scalar", "avx2", "avx512", "avx512_bf16"}},
-      {"listen", "--listen", member(&S::listen), "host of the engine port", 0, 0, {}},
+      {"listen", "--listen", member(&S::listen), "HOST or HOST:PORT of the engine port", 0, 0, {}},
       {"start_timeout_s",
        "--start-timeout",
        member(&S::start_timeout_s),

@@ -40,16 +40,19 @@ void put(json& object, const char* key, const std::optional<T>& value) {
   if (value) object[key] = *value;
 }
 
+/// The error that an object describes; kProtocol when it describes none.
 Error error_of(const json& object) {
   const auto text = [&](const char* key) {
     const auto found = object.find(key);
     return found != object.end() && found->is_string() ? found->get<std::string>() : "";
   };
-  // The code is written "DSL-200".
-  const std::string code = text("code");
+  const std::string code = text("code");  // "DSL-200"
   int number = 0;
   if (code.rfind("DSL-", 0) == 0) {
     std::from_chars(code.data() + 4, code.data() + code.size(), number);
+  }
+  if (number == 0) {
+    return {ErrorCode::kProtocol, "the engine sent a malformed error", std::string(kVersions)};
   }
   return Error{static_cast<ErrorCode>(number), text("message"), text("remedy")};
 }
@@ -95,6 +98,9 @@ std::string score_body(std::span<const std::int32_t> token_ids) {
 
 Result<std::string> GenerateStream::take_line(std::string_view text) {
   DSL_ASSIGN(const json line, parse_json(text, "engine port", ErrorCode::kProtocol));
+  if (!line.is_object()) {
+    return fail(ErrorCode::kProtocol, kVersions, "the engine sent a line that is no object");
+  }
   try {
     if (line.contains("error")) return tl::unexpected<Error>(error_of(line.at("error")));
     std::string piece;
@@ -156,10 +162,8 @@ Result<EngineDescription> parse_info(std::string_view text) {
 
 Error parse_refusal(int status, std::string_view body) {
   Result<json> parsed = parse_json(body, "engine port", ErrorCode::kProtocol);
-  if (parsed && parsed->is_object() && parsed->contains("error") &&
-      (*parsed)["error"].is_object()) {
-    Error error = error_of((*parsed)["error"]);
-    if (static_cast<int>(error.code) != 0) return error;
+  if (parsed && parsed->is_object() && parsed->contains("error")) {
+    return error_of((*parsed)["error"]);
   }
   if (status == 401 || status == 403) {
     return {ErrorCode::kAuthentication, "the engine refused the secret of this deployment",

@@ -7,7 +7,9 @@
 namespace dsl::launcher {
 namespace {
 
+/// The port is the system's choice unless the user named one.
 std::string listen_address(const DeploymentSpec& spec, const std::string& node) {
+  if (spec.listen.find(':') != std::string::npos) return spec.listen;
   const std::string fallback = spec.cluster == ClusterKind::kLocal ? "127.0.0.1" : node;
   return (spec.listen.empty() ? fallback : spec.listen) + ":0";
 }

@@ -1,0 +1,282 @@
+// dslaunch with the real engine and the demo model: what users do, and what happens to them.
+#include <gmock/gmock.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/e2e/cli_process.h"
+
+namespace dsl::e2e {
+namespace {
+
+using nlohmann::json;
+using std::chrono::seconds;
+using testing::HasSubstr;
+
+constexpr const char* kModel = DSL_TEST_DATA_DIR "/demo_model/arith-bf16";
+constexpr const char* kQuestion = "What is 47 + 85?";
+
+class CliTest : public testing::Test {
+ protected:
+  void TearDown() override { EXPECT_TRUE(home_.is_quiet()) << "a process is left"; }
+
+  static std::vector<std::string> generate(std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"generate", kModel, "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  /// A generation that goes on until something ends it.
+  static std::vector<std::string> endless(std::vector<std::string> more) {
+    more.insert(more.end(), {"--chat", kQuestion, "--ignore-eos", "--max-tokens", "100000000",
+                             "--kv-tokens", "4096"});
+    return generate(more);
+  }
+  CliResult up(const std::string& name, std::vector<std::string> more = {}) {
+    std::vector<std::string> arguments = {"up", kModel, "--name", name, "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return home_.run(arguments);
+  }
+  void expect_one_error_line(const CliResult& result, int exit_code, const std::string& code) {
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    EXPECT_THAT(result.err, testing::StartsWith(code)) << result.err;
+  }
+
+  CliHome home_;
+};
+
+TEST_F(CliTest, AnswersOverFourRanksAndTellsTheWorld) {
+  const CliResult result =
+      home_.run(generate({"--chat", kQuestion, "--tp", "2", "--pp", "2", "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json answer = json::parse(result.out);
+  EXPECT_THAT(answer.at("text").get<std::string>(), HasSubstr("132"));
+  EXPECT_EQ(answer.at("finish_reason"), "stop");
+  EXPECT_EQ(answer.at("token_ids").size(),
+            answer.at("usage").at("completion_tokens").get<std::size_t>());
+  EXPECT_EQ(answer.at("world").at("ranks"), 4);
+  EXPECT_EQ(answer.at("world").at("links").size(), 12U);
+  EXPECT_GT(answer.at("timings").at("load_s").get<double>(), 0);
+  EXPECT_GT(answer.at("timings").at("decode_tokens_per_s").get<double>(), 0);
+}
+
+TEST_F(CliTest, PrintsTheSameTextWhateverTheWorld) {
+  const CliResult one = home_.run(generate({"--chat", kQuestion}));
+  ASSERT_EQ(one.exit_code, 0) << one.err;
+  EXPECT_THAT(one.out, HasSubstr("132"));
+  const CliResult two = home_.run(generate({"--chat", kQuestion, "--pp", "2"}));
+  EXPECT_EQ(two.out, one.out);
+}
+
+TEST_F(CliTest, NamesARankThatIsKilledWhileLoading) {
+  CliProcess process = home_.start(endless({"--tp", "2", "--pp", "2"}));
+  const pid_t rank = home_.wait_for_process({"dsengine", " --rank 2 "});
+  ASSERT_NE(rank, 0);
+  const auto killed = std::chrono::steady_clock::now();
+  ::kill(rank, SIGKILL);
+  const CliResult result = process.wait(seconds(20));
+  EXPECT_LT(std::chrono::steady_clock::now() - killed, seconds(5));
+  expect_one_error_line(result, 5, "DSL-602 RankFailed: rank 2 (stage 1, shard 0) was killed");
+}
+
+TEST_F(CliTest, NamesARankThatIsKilledWhileGenerating) {
+  for (const std::string rank : {"0", "3"}) {
+    CliProcess process = home_.start(endless({"--tp", "2", "--pp", "2"}));
+    ASSERT_TRUE(eventually(seconds(30), [&] { return !process.out().empty(); })) << process.err();
+    const pid_t pid = home_.wait_for_process({"dsengine", " --rank " + rank + " "});
+    const auto killed = std::chrono::steady_clock::now();
+    ::kill(pid, SIGKILL);
+    const CliResult result = process.wait(seconds(20));
+    EXPECT_LT(std::chrono::steady_clock::now() - killed, seconds(5));
+    expect_one_error_line(result, 5, "DSL-602 RankFailed: rank " + rank + " ");
+  }
+}
+
+TEST_F(CliTest, CtrlCStopsCleanly) {
+  CliProcess process = home_.start(endless({"--pp", "2"}));
+  ASSERT_TRUE(eventually(seconds(30), [&] { return !process.out().empty(); })) << process.err();
+  ::kill(process.pid(), SIGINT);
+  const CliResult result = process.wait(seconds(10));
+  expect_one_error_line(result, 130, "DSL-105 Cancelled: stopped by SIGINT");
+}
+
+TEST_F(CliTest, CtrlCWhileLoadingStopsCleanly) {
+  CliProcess process = home_.start(endless({"--pp", "2"}));
+  ASSERT_NE(home_.wait_for_process({"dsengine", " --rank 1 "}), 0);
+  ::kill(process.pid(), SIGTERM);
+  expect_one_error_line(process.wait(seconds(10)), 143, "DSL-105 Cancelled: stopped by SIGTERM");
+}
+
+TEST_F(CliTest, RanksDieWithAKilledLauncher) {
+  CliProcess process = home_.start(endless({"--pp", "2"}));
+  ASSERT_TRUE(eventually(seconds(30), [&] { return !process.out().empty(); })) << process.err();
+  ::kill(process.pid(), SIGKILL);
+  process.wait(seconds(5));
+  EXPECT_TRUE(home_.is_quiet());
+}
+
+TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
+  expect_one_error_line(home_.run({"generate", "/no/such/model", "--prompt", "x"}), 3,
+                        "DSL-102 NotFound: there is no model directory /no/such/model");
+  expect_one_error_line(home_.run({"generate", "/tmp", "--prompt", "x"}), 3, "DSL-102 NotFound");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--tp", "3"})), 2,
+                        "DSL-101 InvalidArgument: tp is 3");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--pp", "1000"})), 2, "DSL-500");
+  expect_one_error_line(home_.run(generate({"--prompt", "\xFF"})), 3, "DSL-403 InvalidUtf8");
+  expect_one_error_line(home_.run({"generate", kModel}), 2, "DSL-101");
+  expect_one_error_line(home_.run({"nonsense"}), 2, "DSL-101");
+  expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
+  const CliResult as_json = home_.run({"generate", "/no/such/model", "--prompt", "x", "--json"});
+  EXPECT_EQ(json::parse(as_json.err).at("error").at("code"), "DSL-102");
+}
+
+TEST_F(CliTest, ATokenOutsideTheVocabularyIsAnError) {
+  const CliResult result = home_.run(generate({"--token-ids", "1,99999999"}));
+  EXPECT_THAT(result.exit_code, testing::AnyOf(2, 3)) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("99999999"));
+}
+
+TEST_F(CliTest, ATakenPortIsAnError) {
+  const int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(::bind(taken, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(::listen(taken, 1), 0);
+  ASSERT_EQ(::getsockname(taken, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const std::string listen = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--listen", listen})), 7,
+                        "DSL-206 AddressInUse: rank 0");
+  ::close(taken);
+}
+
+TEST_F(CliTest, EvalWritesLogits) {
+  std::ofstream(home_.path() / "tokens.txt") << "[1, 5, 6, 7]";
+  const std::string npy = (home_.path() / "logits.npy").string();
+  const CliResult result =
+      home_.run({"eval", kModel, "--threads", "1", "--dtype", "f32", "--token-ids",
+                 (home_.path() / "tokens.txt").string(), "--logits", npy, "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json scores = json::parse(result.out);
+  EXPECT_EQ(scores.at("tokens"), 4);
+  EXPECT_GT(scores.at("perplexity").get<double>(), 1);
+  const auto vocab_size = scores.at("vocab_size").get<std::uintmax_t>();
+  EXPECT_EQ(std::filesystem::file_size(npy), 128 + 4 * vocab_size * sizeof(float));
+}
+
+TEST_F(CliTest, BenchReportsTheFractionOfTheLimit) {
+  const CliResult result =
+      home_.run({"bench", "engine", kModel, "--threads", "1", "--prompt-tokens", "16",
+                 "--gen-tokens", "8", "--batch", "2", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json bench = json::parse(result.out);
+  for (const char* key : {"prefill_tokens_per_s", "decode_tokens_per_s", "decode_gb_per_s",
+                          "read_bandwidth_gb_per_s", "fraction_of_read_bandwidth"}) {
+    EXPECT_GT(bench.at(key).get<double>(), 0) << key;
+  }
+}
+
+TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
+  const CliResult started = up("demo", {"--pp", "2", "--json"});
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  EXPECT_EQ(json::parse(started.out).at("state"), "ready");
+
+  const json status = json::parse(home_.run({"status", "demo", "--json"}).out);
+  EXPECT_EQ(status.at("state"), "ready");
+  EXPECT_EQ(status.at("world").at("links").size(), 2U);
+  EXPECT_THAT(home_.run({"status"}).out, HasSubstr("demo"));
+
+  const CliResult answer = home_.run({"generate", "--deployment", "demo", "--chat", kQuestion});
+  EXPECT_EQ(answer.exit_code, 0) << answer.err;
+  EXPECT_THAT(answer.out, HasSubstr("132"));
+  EXPECT_THAT(home_.run({"logs", "demo", "--rank", "1"}).out, HasSubstr("rank-1"));
+  EXPECT_THAT(home_.run({"logs", "demo"}).out, HasSubstr("ready at"));
+
+  expect_one_error_line(up("demo"), 2, "DSL-600 DeploymentExists");
+
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+  EXPECT_TRUE(home_.is_quiet());
+  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+  expect_one_error_line(home_.run({"generate", "--deployment", "demo", "--chat", "x"}), 2,
+                        "DSL-601");
+}
+
+TEST_F(CliTest, TwoDeploymentsLiveSideBySide) {
+  ASSERT_EQ(up("one").exit_code, 0);
+  ASSERT_EQ(up("two").exit_code, 0);
+  for (const char* name : {"one", "two"}) {
+    const CliResult answer = home_.run({"generate", "--deployment", name, "--chat", kQuestion});
+    EXPECT_THAT(answer.out, HasSubstr("132")) << answer.err;
+  }
+  ASSERT_EQ(home_.run({"down", "one"}).exit_code, 0);
+  EXPECT_EQ(home_.run({"status", "--names"}).out, "two\n");
+  ASSERT_EQ(home_.run({"down", "--all"}).exit_code, 0);
+}
+
+TEST_F(CliTest, ALostRankEndsTheDeploymentAndTheReasonStays) {
+  ASSERT_EQ(up("demo", {"--pp", "2"}).exit_code, 0);
+  ::kill(home_.wait_for_process({"dsengine", " --rank 1 "}), SIGKILL);
+  EXPECT_TRUE(home_.is_quiet());
+  const json status = json::parse(home_.run({"status", "demo", "--json"}).out);
+  EXPECT_EQ(status.at("state"), "failed");
+  EXPECT_THAT(status.at("error").at("message").get<std::string>(), HasSubstr("rank 1"));
+  expect_one_error_line(home_.run({"generate", "--deployment", "demo", "--chat", "x"}), 5,
+                        "DSL-602");
+  EXPECT_EQ(up("demo").exit_code, 0) << "the name is free";
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+}
+
+TEST_F(CliTest, AKilledSupervisorLeavesNothing) {
+  ASSERT_EQ(up("demo", {"--pp", "2"}).exit_code, 0);
+  ::kill(home_.wait_for_process({"dslaunch", " supervise "}), SIGKILL);
+  EXPECT_TRUE(home_.is_quiet());
+  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+}
+
+TEST_F(CliTest, AFailedUpCleansUp) {
+  CliProcess process = home_.start({"up", kModel, "--name", "demo", "--pp", "2", "--threads", "1"});
+  const pid_t rank = home_.wait_for_process({"dsengine", " --rank 1 "});
+  ASSERT_NE(rank, 0);
+  ::kill(rank, SIGKILL);
+  expect_one_error_line(process.wait(seconds(20)), 5, "DSL-602 RankFailed: rank 1");
+  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+}
+
+TEST_F(CliTest, AnInterruptedUpCleansUp) {
+  CliProcess process = home_.start({"up", kModel, "--name", "demo", "--pp", "2", "--threads", "1"});
+  ASSERT_NE(home_.wait_for_process({"dsengine", " --rank 1 "}), 0);
+  ::kill(process.pid(), SIGINT);
+  expect_one_error_line(process.wait(seconds(20)), 130, "DSL-105");
+  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+}
+
+TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
+  const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
+  EXPECT_EQ(local.exit_code, 0) << local.err;
+  EXPECT_THAT(local.out, HasSubstr(" supervise "));
+  const CliResult slurm = home_.run({"render", kModel, "--name", "demo", "--cluster", "slurm", "-N",
+                                     "2", "--pp", "2", "-p", "gpu", "-t", "30"});
+  EXPECT_EQ(slurm.exit_code, 0) << slurm.err;
+  EXPECT_THAT(slurm.out, HasSubstr("#SBATCH"));
+}
+
+TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
+  const CliResult version = home_.run({"version", "--verbose", "--json"});
+  ASSERT_EQ(version.exit_code, 0) << version.err;
+  const json found = json::parse(version.out);
+  for (const char* name : {"engine", "ucx", "rdma", "cuda", "nccl", "slurm"}) {
+    EXPECT_TRUE(found.contains(name)) << name;
+  }
+  EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_THAT(home_.run({"completion", shell}).out, HasSubstr("generate"));
+  }
+}
+
+}  // namespace
+}  // namespace dsl::e2e

@@ -1,0 +1,30 @@
+#include "launcher/process/error_line.h"
+
+#include <gtest/gtest.h>
+
+namespace dsl::launcher {
+namespace {
+
+TEST(ErrorLine, EveryErrorSurvivesItsOwnLine) {
+  const Error errors[] = {
+      {ErrorCode::kPeerLost, "rank 2: gone. Really", "start again. Or not"},
+      {ErrorCode::kModelConfig, "config.json: \"x\": expected a number", ""},
+  };
+  for (const Error& error : errors) {
+    const auto back = parse_error_line("2026-01-01 error [rank 3] " + error.to_string());
+    ASSERT_TRUE(back);
+    EXPECT_EQ(back->code, error.code);
+    EXPECT_EQ(back->message, error.message);
+    EXPECT_EQ(back->remedy, error.remedy);
+  }
+}
+
+TEST(ErrorLine, OtherTextIsNoError) {
+  for (const char* line : {"", "DSL-", "DSL-200", "DSL-200 PeerHung: x", "DSL-999 Nothing: x",
+                           "all is well", "DSL-abc PeerLost: x", "DSL-99999999999 PeerLost: x"}) {
+    EXPECT_FALSE(parse_error_line(line)) << line;
+  }
+}
+
+}  // namespace
+}  // namespace dsl::launcher

@@ -1,0 +1,73 @@
+#include "launcher/deployment/record.h"
+
+#include <gmock/gmock.h>
+
+namespace dsl::launcher {
+namespace {
+
+DeploymentRecord full_record() {
+  DeploymentRecord record;
+  record.name = "demo";
+  record.launch_id = "0123456789abcdef";
+  record.cluster = ClusterKind::kSlurm;
+  record.state = DeploymentState::kFailed;
+  record.model = "/models/\xE6\xA8\xA1";
+  record.tp = 2;
+  record.pp = 3;
+  record.version = "0.1.0";
+  record.started_unix_s = 1'800'000'000;
+  record.endpoint = "n1:1234";
+  record.owner = {42, 4242, "n1"};
+  record.allocation_id = "77";
+  record.nodes = {"n1", "n2"};
+  record.links = {{0, 1, "shm", "memory"}, {1, 2, "tcp", "eth0"}};
+  record.bytes_loaded = 5'000'000'000;
+  record.bytes_total = 6'000'000'000;
+  record.error = {ErrorCode::kPeerLost, "rank 2: gone", "look"};
+  return record;
+}
+
+TEST(Record, SurvivesJson) {
+  const DeploymentRecord record = full_record();
+  const Result<DeploymentRecord> back = parse_record(to_json(record));
+  ASSERT_TRUE(back) << back.error().to_string();
+  EXPECT_EQ(to_json(*back), to_json(record));
+  EXPECT_EQ(back->owner, record.owner);
+  EXPECT_EQ(back->links, record.links);
+  EXPECT_EQ(back->error.code, ErrorCode::kPeerLost);
+}
+
+TEST(Record, LeavesLinksOutWhenSpaceIsShort) {
+  DeploymentRecord record = full_record();
+  record.links.assign(1000, {0, 1, "rc_verbs", "mlx5_0:1"});
+  const std::string text = to_json(record, 1024);
+  EXPECT_LE(text.size(), 1024U);
+  ASSERT_TRUE(parse_record(text));
+}
+
+TEST(Record, NamesTheWrongField) {
+  const auto message = [](std::string text, const std::string& from, const std::string& to) {
+    text.replace(text.find(from), from.size(), to);
+    const Result<DeploymentRecord> record = parse_record(text);
+    return record ? "no error" : record.error().message;
+  };
+  const std::string good = to_json(full_record());
+  EXPECT_THAT(message(good, "\"tp\":2", "\"tp\":\"2\""), testing::HasSubstr("\"tp\""));
+  EXPECT_THAT(message(good, "\"state\":\"failed\"", "\"state\":\"odd\""),
+              testing::HasSubstr("\"state\""));
+  EXPECT_THAT(message(good, "\"launch\"", "\"lunch\""),
+              testing::HasSubstr("\"launch\" is missing"));
+  EXPECT_THAT(message(good, "[0,1,", "[0,"), testing::HasSubstr("\"links\""));
+  EXPECT_FALSE(parse_record("[]"));
+  EXPECT_FALSE(parse_record("{\"name\":"));
+  EXPECT_FALSE(parse_record(""));
+}
+
+TEST(Record, IgnoresFieldsOfNewerVersions) {
+  std::string text = to_json(full_record());
+  text.insert(1, "\"future\":[1,2],");
+  EXPECT_TRUE(parse_record(text));
+}
+
+}  // namespace
+}  // namespace dsl::launcher

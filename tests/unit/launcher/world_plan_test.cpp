@@ -1,0 +1,73 @@
+#include "launcher/plan/world_plan.h"
+
+#include <gmock/gmock.h>
+
+#include "launcher/plan/cpu_binding.h"
+
+namespace dsl::launcher {
+namespace {
+
+std::vector<Node> nodes(int count, int gpus = 0) {
+  std::vector<Node> list;
+  for (int i = 0; i < count; ++i) list.push_back({fmt::format("n{}", i), 8, gpus});
+  return list;
+}
+
+TEST(WorldPlan, KeepsStagesWholeAndCoversAllRanksOnce) {
+  for (const int tp : {1, 2, 4, 8}) {
+    for (int pp = 1; pp <= 9; ++pp) {
+      for (int count = 1; count <= pp; ++count) {
+        const Result<WorldPlan> plan = plan_world(nodes(count), tp, pp);
+        ASSERT_TRUE(plan) << plan.error().to_string();
+        int next = 0;
+        int fewest = tp * pp;
+        int most = 0;
+        for (const NodePlan& node : plan->nodes) {
+          EXPECT_EQ(node.first_rank, next);
+          EXPECT_EQ(node.num_ranks % tp, 0) << "a stage is split";
+          EXPECT_GT(node.num_ranks, 0);
+          next += node.num_ranks;
+          fewest = std::min(fewest, node.num_ranks);
+          most = std::max(most, node.num_ranks);
+        }
+        EXPECT_EQ(next, tp * pp);
+        EXPECT_LE(most - fewest, tp) << "uneven";
+      }
+    }
+  }
+}
+
+TEST(WorldPlan, RefusesImpossibleShapesWithTheArithmetic) {
+  const auto spread = plan_world(nodes(4), 2, 2);
+  ASSERT_FALSE(spread);
+  EXPECT_EQ(spread.error().code, ErrorCode::kParallelism);
+  EXPECT_THAT(spread.error().message, testing::HasSubstr("tp 2 x pp 2 = 4 ranks"));
+  const auto dense = plan_world(nodes(2, 4), 4, 4);
+  ASSERT_FALSE(dense);
+  EXPECT_THAT(dense.error().message,
+              testing::HasSubstr("2 stages x tp 4 = 8 ranks, but has 4 GPUs"));
+  EXPECT_FALSE(plan_world({}, 1, 1));
+}
+
+TEST(WorldPlan, TextSurvives) {
+  const Result<WorldPlan> plan = plan_world(nodes(3), 2, 4);
+  EXPECT_EQ(to_text(*plan), "n0:0-1,n1:2-3,n2:4-7");
+  EXPECT_EQ(*parse_node_plans(to_text(*plan)), plan->nodes);
+  for (const char* bad : {"", "n", "n:", "n:1", "n:1-", ":1-2", "n:2-1", "n:1-2,", "n:a-b",
+                          "n:1-99999999999", "n:-1-2"}) {
+    EXPECT_EQ(parse_node_plans(bad).error().code, ErrorCode::kInvalidArgument) << bad;
+  }
+}
+
+TEST(CpuBinding, SharesAreDisjointAndEven) {
+  const std::vector<int> cpus = {3, 5, 7, 9, 11};
+  EXPECT_EQ(split_cpus(cpus, 2), (std::vector<std::vector<int>>{{3, 5}, {7, 9, 11}}));
+  EXPECT_EQ(split_cpus(cpus, 5).back(), std::vector<int>{11});
+  EXPECT_EQ(split_cpus(cpus, 6), std::vector<std::vector<int>>(6)) << "too few: unbound";
+  EXPECT_EQ(threads_per_rank(8, 4), 2);
+  EXPECT_EQ(threads_per_rank(2, 4), 1);
+  EXPECT_FALSE(usable_cpus().empty());
+}
+
+}  // namespace
+}  // namespace dsl::launcher
