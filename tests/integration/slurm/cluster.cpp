@@ -110,9 +110,6 @@ Cluster::Cluster(fs::path folder, pid_t keeper, UniqueFd keep_alive)
 Cluster::~Cluster() {
   keep_alive_.reset();
   wait_for(keeper_);
-  if (std::getenv("DSL_TEST_KEEP_LOGS") != nullptr) return;
-  std::error_code error;
-  fs::remove_all(folder_, error);
 }
 
 Finished Cluster::on(const std::string& host, std::vector<std::string> command) const {

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A real Slurm cluster of four nodes on this machine, for tests. Root is needed.
 #
-#   cluster.sh run DIR            brings it up in DIR, prints "ready", lives until standard input ends, takes it down
+#   cluster.sh run DIR            brings it up in DIR, prints "ready", lives until standard input ends, takes it down and
+#                                 removes DIR (set DSL_TEST_KEEP_LOGS to keep its logs)
 #   cluster.sh on DIR HOST CMD…   runs CMD on a host: ctl (login node and controller) or n1 … n4
-#   cluster.sh crash DIR NODE     the node and everything on it dies
+#   cluster.sh crash DIR NODE     the node and everything on it dies; cluster.sh boot DIR NODE brings it back
 #   cluster.sh stop DIR munged|slurmctld|slurmd-NODE ; cluster.sh start DIR …    one daemon
 #   cluster.sh sweep              takes down clusters whose `run` was killed
 #
@@ -237,7 +238,7 @@ case ${1:-} in
     echo "dslt$$" >"$dir/prefix"
     use "$dir"
     echo "$$ $(start_ticks $$) $dir" >"/run/dsl-slurm-test/$$"
-    trap 'down; rm -f "/run/dsl-slurm-test/$$"' EXIT
+    trap 'down; rm -f "/run/dsl-slurm-test/$$"; [[ -n ${DSL_TEST_KEEP_LOGS:-} ]] || rm -rf "$dir"' EXIT
     trap 'exit 143' TERM INT HUP
     exec {keep}<&0  # the daemons do not inherit it
     up
@@ -246,8 +247,9 @@ case ${1:-} in
     ;;
   on) use "$2"; shift 2; enter "$@" ;;
   crash) use "$2"; kill_recorded "$dir/run/init-$3.pid" bash ;;
+  boot) use "$2"; boot "$3"; start_daemon "slurmd-$3" ;;
   stop) use "$2"; stop_daemon "$3" ;;
   start) use "$2"; start_daemon "$3" ;;
   sweep) sweep ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
