@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kJitStackStart = 32 << 10;
 constexpr std::size_t kJitStackMax = 1 << 20;
 constexpr std::uint32_t kHeapLimitKib = 64 << 10;
-constexpr std::uint32_t kMatchLimit = 50'000'000;
+constexpr std::uint32_t kMatchLimit = 1'000'000;
 
 template <auto Free>
 struct FreeWith {

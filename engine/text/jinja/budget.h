@@ -24,7 +24,7 @@ class Budget {
   }
 
  private:
-  static constexpr std::size_t kMaxSteps = 20'000'000;  // some seconds
+  static constexpr std::size_t kMaxSteps = 5'000'000;  // about a second
   static constexpr std::size_t kMaxSize = std::size_t{64} << 20;
   static constexpr std::size_t kSizePerStep = 32;
 
