@@ -6,6 +6,8 @@
 
 #include "engine/kernels/ref/ref_ops.h"
 #ifdef DSL_X86_KERNELS
+#include <cpuid.h>
+
 #include "engine/kernels/cpu/cpu_ops.h"
 #endif
 
@@ -15,12 +17,20 @@ namespace {
 constexpr std::string_view kScalar = "scalar";
 
 #ifdef DSL_X86_KERNELS
+/// Clang's __builtin_cpu_supports does not know this feature.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
 /// Tables that this CPU can run, from the slowest to the fastest.
 std::vector<const cpu::KernelTable*> detect_tables() {
   __builtin_cpu_init();
   std::vector<const cpu::KernelTable*> tables;
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl");

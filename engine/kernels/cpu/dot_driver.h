@@ -49,7 +49,7 @@ inline constexpr std::int64_t kFusedRows = 4;
 DotRows weight_rows(const KernelTable& kernels, const WeightView& weight, std::int64_t first,
                     std::int64_t count, DType element, Workspace& workspace);
 
-/// Rows of a block-quantised weight as stored, with their scales, for dot_bf16_e4m3.
+/// The same rows as stored, to be read in place; with their scales when block-quantised.
 DotRows stored_rows(const WeightView& weight, std::int64_t first, std::int64_t count,
                     Workspace& workspace);
 
