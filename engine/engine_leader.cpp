@@ -13,8 +13,19 @@ namespace {
 /// How often an idle engine looks whether the other ranks still live.
 constexpr auto kIdleCheck = std::chrono::milliseconds(200);
 
-double seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
+tl::unexpected<Error> bad_field(std::string_view field, std::string_view expected,
+                                std::int64_t found) {
+  return fail(ErrorCode::kRequestInvalid, "correct the field",
+              "request field {}: expected {}, found {}", field, expected, found);
+}
+
+Status validate_tokens(std::span<const std::int32_t> token_ids, std::int64_t vocab_size) {
+  if (token_ids.empty()) return bad_field("token_ids", "at least one token", 0);
+  for (const std::int32_t id : token_ids) {
+    if (id >= 0 && id < vocab_size) continue;
+    return bad_field("token_ids", fmt::format("ids from 0 to {}", vocab_size - 1), id);
+  }
+  return {};
 }
 
 scheduler::SchedulerOptions scheduler_options(const RankWorker& worker) {
@@ -51,44 +62,37 @@ Status Leader::check_context(std::int64_t num_tokens) const {
 
 Status Leader::validate(const GenerateRequest& request) const {
   const std::int64_t vocab_size = worker_.parts().config.vocab_size;
-  const auto reject = [](std::string_view field, const auto& expected, std::int64_t found) {
-    return fail(ErrorCode::kRequestInvalid, "correct the field",
-                "request field {}: expected {}, found {}", field, expected, found);
-  };
-  if (request.prompt_token_ids.empty()) {
-    return reject("prompt_token_ids", "at least one token", 0);
+  DSL_TRY(validate_tokens(request.prompt_token_ids, vocab_size));
+  if (!request.emitted_token_ids.empty()) {
+    DSL_TRY(validate_tokens(request.emitted_token_ids, vocab_size));
   }
-  if (request.max_tokens < 0) return reject("max_tokens", "0 or more", request.max_tokens);
-  for (const auto* ids : {&request.prompt_token_ids, &request.emitted_token_ids}) {
-    for (const std::int32_t id : *ids) {
-      if (id >= 0 && id < vocab_size) continue;
-      return reject("token_ids", fmt::format("ids from 0 to {}", vocab_size - 1), id);
-    }
-  }
+  if (request.max_tokens < 0) return bad_field("max_tokens", "0 or more", request.max_tokens);
   DSL_TRY(sampling::validate(request.sampling, vocab_size));
   return check_context(static_cast<std::int64_t>(request.prompt_token_ids.size() +
                                                  request.emitted_token_ids.size()) +
                        1);
 }
 
+Status Leader::check_open() const {
+  if (ended_) return tl::unexpected<Error>(*ended_);
+  return {};
+}
+
 Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventSink sink) {
   DSL_TRY(validate(request));
-  const auto num_prompt = static_cast<std::int64_t>(request.prompt_token_ids.size());
-  const std::int64_t room = max_context_ - num_prompt;
-  Submission submission;
-  submission.generation.max_new_tokens =
+  const std::int64_t room =
+      max_context_ - static_cast<std::int64_t>(request.prompt_token_ids.size());
+  const std::int64_t max_new_tokens =
       request.max_tokens == 0 ? room : std::min(request.max_tokens, room);
-  submission.generation.request = std::move(request);
-  submission.generation.sink = std::move(sink);
-  submission.generation.submitted = Clock::now();
+  Generation generation(std::move(request), std::move(sink), max_new_tokens,
+                        worker_.parts().config.eos_token_ids);
 
   const std::lock_guard lock(mutex_);
-  if (ended_) return tl::unexpected<Error>(*ended_);
-  submission.id = SequenceId{next_id_++};
-  const auto id = static_cast<Engine::RequestId>(submission.id);
-  messages_.emplace_back(std::move(submission));
+  DSL_TRY(check_open());
+  const SequenceId id{next_id_++};
+  messages_.emplace_back(Submission{id, std::move(generation)});
   posted_.notify_one();
-  return id;
+  return static_cast<Engine::RequestId>(id);
 }
 
 void Leader::cancel(Engine::RequestId id) {
@@ -99,23 +103,17 @@ void Leader::cancel(Engine::RequestId id) {
 
 Status Leader::score(std::span<const std::int32_t> token_ids,
                      std::function<void(std::span<const float>)> rows) {
-  GenerateRequest as_request;
-  as_request.prompt_token_ids.assign(token_ids.begin(), token_ids.end());
-  if (token_ids.size() > 1) {
-    as_request.prompt_token_ids.pop_back();  // a scored sequence needs no room for an answer
-    as_request.emitted_token_ids.clear();
+  DSL_TRY(validate_tokens(token_ids, worker_.parts().config.vocab_size));
+  DSL_TRY(check_context(static_cast<std::int64_t>(token_ids.size())));
+  const auto job = std::make_shared<ScoreJob>(std::move(rows));
+  {
+    const std::lock_guard lock(mutex_);
+    DSL_TRY(check_open());
+    messages_.emplace_back(
+        ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
+    posted_.notify_one();
   }
-  DSL_TRY(validate(as_request));
-  const auto job = std::make_shared<ScoreJob>();
-  job->rows = std::move(rows);
-
-  std::unique_lock lock(mutex_);
-  if (ended_) return tl::unexpected<Error>(*ended_);
-  messages_.emplace_back(
-      ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
-  posted_.notify_one();
-  scored_.wait(lock, [&] { return job->outcome.has_value(); });
-  return *job->outcome;
+  return job->wait();
 }
 
 void Leader::shutdown() {
@@ -186,28 +184,11 @@ Result<bool> Leader::take_messages(bool idle) {
 }
 
 void Leader::handle(Submission submission) {
-  const auto added = generations_.emplace(submission.id, std::move(submission.generation)).first;
-  Generation& generation = added->second;
-  const auto& emitted = generation.request.emitted_token_ids;
-  generation.num_new_tokens = static_cast<std::int64_t>(emitted.size());
-  if (!emitted.empty()) {
-    if (const auto reason = finish_reason(generation, emitted.back())) {
-      return end_generation(added, {{}, true, *reason, timings(generation), {}});
-    }
-  }
-  scheduler::SequenceStart start;
-  start.id = submission.id;
-  start.num_prompt_tokens = static_cast<std::int64_t>(generation.request.prompt_token_ids.size());
-  start.token_ids = generation.request.prompt_token_ids;
-  start.token_ids.insert(start.token_ids.end(), emitted.begin(), emitted.end());
-  start.sampling = generation.request.sampling;
-  const Status queued = scheduler_.add(
-      std::move(start),
-      std::min(max_context_, static_cast<std::int64_t>(generation.request.prompt_token_ids.size()) +
-                                 generation.max_new_tokens));
-  if (!queued.has_value()) {
-    end_generation(added, {{}, true, FinishReason::kError, timings(generation), queued.error()});
-  }
+  Generation& generation = submission.generation;
+  if (const auto reason = generation.reason_to_end_at_once()) return generation.end(*reason);
+  const Status queued = scheduler_.add(generation.sequence(submission.id), generation.max_tokens());
+  if (!queued.has_value()) return generation.end(FinishReason::kError, queued.error());
+  generations_.emplace(submission.id, std::move(generation));
 }
 
 void Leader::handle(ScoreSubmission submission) {
@@ -218,21 +199,21 @@ void Leader::handle(ScoreSubmission submission) {
   start.token_ids = std::move(submission.token_ids);
   const std::int64_t num_tokens = start.num_prompt_tokens;
   Status queued = scheduler_.add(std::move(start), num_tokens);
-  if (!queued.has_value()) return end_score(submission.job, std::move(queued));
+  if (!queued.has_value()) return submission.job->end(std::move(queued));
   scores_.emplace(submission.id, std::move(submission.job));
 }
 
 void Leader::handle(Cancellation cancellation) {
-  const auto found = generations_.find(cancellation.id);
-  if (found == generations_.end()) return;
+  auto cancelled = generations_.extract(cancellation.id);
+  if (cancelled.empty()) return;
   scheduler_.remove(cancellation.id);
-  end_generation(found, {{}, true, FinishReason::kCancelled, timings(found->second), {}});
+  cancelled.mapped().end(FinishReason::kCancelled);
 }
 
 Status Leader::launch(scheduler::StepPlan plan) {
   for (const auto& start : plan.started) {
     const auto found = generations_.find(start.id);
-    if (found != generations_.end() && !found->second.started) found->second.started = Clock::now();
+    if (found != generations_.end()) found->second.mark_started();
   }
   if (plan_sender_) {
     DSL_TRY(worker_.outbox().reap());
@@ -288,7 +269,7 @@ Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
 Status Leader::collect() {
   StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  if (step.tokens_receive) DSL_TRY(collect_remote(step));
+  if (step.tokens_receive) DSL_TRY(receive_results(step));
   finish_scored(step);
   for (std::size_t i = 0; i < step.sampled.size(); ++i) {
     deliver_token(step.sampled[i], std::move(step.tokens[i]));
@@ -296,7 +277,7 @@ Status Leader::collect() {
   return {};
 }
 
-Status Leader::collect_remote(StepInFlight& step) {
+Status Leader::receive_results(StepInFlight& step) {
   const auto patience = step_patience(worker_.parts().options.step_deadline, step.num_rows);
   const int source = worker_.parts().plan.sampling_rank();
   const auto row_bytes =
@@ -323,73 +304,29 @@ Status Leader::collect_remote(StepInFlight& step) {
 
 void Leader::deliver_scored(SequenceId id, std::int64_t position, std::span<const float> row) {
   const auto found = scores_.find(id);
-  if (found == scores_.end() || position != found->second->num_delivered) return;
-  found->second->rows(row);
-  ++found->second->num_delivered;
+  if (found != scores_.end()) found->second->deliver(position, row);
 }
 
 void Leader::finish_scored(const StepInFlight& step) {
   for (const ScoredRows& rows : step.scored) {
-    const auto found = scores_.find(rows.id);
-    if (found == scores_.end() || !rows.is_last) continue;
+    if (!rows.is_last) continue;
+    auto finished = scores_.extract(rows.id);
+    if (finished.empty()) continue;
     scheduler_.remove(rows.id);
-    end_score(found->second, {});
-    scores_.erase(found);
+    finished.mapped()->end({});
   }
 }
 
 void Leader::deliver_token(SequenceId id, sampling::SampledToken token) {
   const auto found = generations_.find(id);
   if (found == generations_.end()) return;  // cancelled while the step ran
-  Generation& generation = found->second;
-  ++generation.num_new_tokens;
-  if (!generation.first_token) generation.first_token = Clock::now();
-
-  const auto reason = finish_reason(generation, token.token_id);
-  if (!reason) scheduler_.append(id, token.token_id);
-  GenerateEvent event;
-  event.tokens.push_back(std::move(token));
-  if (!reason) return generation.sink(std::move(event));
+  const std::int32_t token_id = token.token_id;
+  if (!found->second.deliver(std::move(token))) return scheduler_.append(id, token_id);
   scheduler_.remove(id);
-  event.finished = true;
-  event.finish_reason = *reason;
-  event.timings = timings(generation);
-  end_generation(found, std::move(event));
-}
-
-std::optional<FinishReason> Leader::finish_reason(const Generation& generation,
-                                                  std::int32_t token_id) const {
-  const auto holds = [&](const std::vector<std::int32_t>& ids) {
-    return std::find(ids.begin(), ids.end(), token_id) != ids.end();
-  };
-  const bool is_eos = !generation.request.ignore_eos && holds(worker_.parts().config.eos_token_ids);
-  if (is_eos || holds(generation.request.stop_token_ids)) return FinishReason::kStop;
-  if (generation.num_new_tokens >= generation.max_new_tokens) return FinishReason::kLength;
-  return std::nullopt;
-}
-
-GenerateTimings Leader::timings(const Generation& generation) const {
-  const auto now = Clock::now();
-  const auto started = generation.started.value_or(now);
-  const auto first_token = generation.first_token.value_or(now);
-  return {seconds(started - generation.submitted), seconds(first_token - started),
-          seconds(now - first_token), seconds(first_token - generation.submitted)};
+  generations_.erase(found);
 }
 
 // ---- The end of requests and of the world.
-
-void Leader::end_generation(std::map<SequenceId, Generation>::iterator generation,
-                            GenerateEvent event) {
-  const Engine::EventSink sink = std::move(generation->second.sink);
-  generations_.erase(generation);
-  sink(std::move(event));
-}
-
-void Leader::end_score(const std::shared_ptr<ScoreJob>& job, Status outcome) {
-  const std::lock_guard lock(mutex_);
-  job->outcome = std::move(outcome);
-  scored_.notify_all();
-}
 
 void Leader::end_all(FinishReason reason, const Error& error) {
   std::deque<Message> unhandled;
@@ -404,11 +341,9 @@ void Leader::end_all(FinishReason reason, const Error& error) {
       scores_.emplace(score->id, std::move(score->job));
     }
   }
-  while (!generations_.empty()) {
-    const auto first = generations_.begin();
-    end_generation(first, {{}, true, reason, timings(first->second), error});
-  }
-  for (const auto& [id, job] : scores_) end_score(job, tl::unexpected<Error>(error));
+  for (auto& [id, generation] : generations_) generation.end(reason, error);
+  for (auto& [id, job] : scores_) job->end(tl::unexpected<Error>(error));
+  generations_.clear();
   scores_.clear();
 }
 

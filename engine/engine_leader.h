@@ -2,8 +2,6 @@
 // tokens.
 #pragma once
 
-#include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -19,6 +17,7 @@
 #include "engine/engine.h"
 #include "engine/engine_messages.h"
 #include "engine/engine_rank.h"
+#include "engine/engine_requests.h"
 #include "engine/scheduler/scheduler.h"
 
 namespace dsl::engine {
@@ -38,24 +37,8 @@ class Leader {
   void shutdown();
 
  private:
-  using Clock = std::chrono::steady_clock;
   using SequenceId = scheduler::SequenceId;
 
-  /// A score() call that waits for its rows.
-  struct ScoreJob {
-    std::function<void(std::span<const float>)> rows;
-    std::int64_t num_delivered = 0;  // rows; a preempted sequence computes its first rows twice
-    std::optional<Status> outcome;   // guarded by mutex_
-  };
-  struct Generation {
-    GenerateRequest request;
-    Engine::EventSink sink;
-    std::int64_t max_new_tokens = 0;  // emitted ones included
-    std::int64_t num_new_tokens = 0;
-    Clock::time_point submitted;
-    std::optional<Clock::time_point> started;
-    std::optional<Clock::time_point> first_token;
-  };
   struct Submission {
     SequenceId id{};
     Generation generation;
@@ -89,7 +72,8 @@ class Leader {
 
   Status validate(const GenerateRequest& request) const;
   Status check_context(std::int64_t num_tokens) const;
-  SequenceId post(std::function<Message(SequenceId)> make);
+  /// kCancelled or the error that ended the engine, once it takes no request any more.
+  Status check_open() const;
 
   void run();
   Status serve();
@@ -102,19 +86,14 @@ class Leader {
   Status launch(scheduler::StepPlan plan);
   StepInFlight describe(const scheduler::StepPlan& plan, const scheduler::StepRows& rows) const;
   Status collect();
-  Status collect_remote(StepInFlight& step);
+  Status receive_results(StepInFlight& step);
   void deliver_scored(SequenceId id, std::int64_t position, std::span<const float> row);
   void finish_scored(const StepInFlight& step);
   void deliver_token(SequenceId id, sampling::SampledToken token);
-  std::optional<FinishReason> finish_reason(const Generation& generation,
-                                            std::int32_t token_id) const;
-  GenerateTimings timings(const Generation& generation) const;
 
   Status watch_world();
   Status check_world();
   Status end_world();
-  void end_generation(std::map<SequenceId, Generation>::iterator generation, GenerateEvent event);
-  void end_score(const std::shared_ptr<ScoreJob>& job, Status outcome);
   void end_all(FinishReason reason, const Error& error);
 
   RankWorker& worker_;

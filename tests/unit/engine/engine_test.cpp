@@ -89,7 +89,7 @@ TEST(EngineTest, MalformedRequestsAreRefusedByName) {
   const auto world = start(options());
   GenerateRequest empty = request(4);
   empty.prompt_token_ids.clear();
-  EXPECT_THAT(world->generate(empty).error.message, HasSubstr("prompt_token_ids"));
+  EXPECT_THAT(world->generate(empty).error.message, HasSubstr("at least one token"));
   GenerateRequest foreign = request(4);
   foreign.prompt_token_ids[0] = 128;
   EXPECT_THAT(world->generate(foreign).error.message, HasSubstr("found 128"));

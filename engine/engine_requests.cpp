@@ -1,0 +1,108 @@
+#include "engine/engine_requests.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace dsl::engine {
+namespace {
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+Generation::Generation(GenerateRequest request, Engine::EventSink sink, std::int64_t max_new_tokens,
+                       const std::vector<std::int32_t>& eos_token_ids)
+    : request_(std::move(request)),
+      sink_(std::move(sink)),
+      max_new_tokens_(max_new_tokens),
+      num_new_tokens_(static_cast<std::int64_t>(request_.emitted_token_ids.size())),
+      end_token_ids_(request_.stop_token_ids) {
+  if (request_.ignore_eos) return;
+  end_token_ids_.insert(end_token_ids_.end(), eos_token_ids.begin(), eos_token_ids.end());
+}
+
+scheduler::SequenceStart Generation::sequence(scheduler::SequenceId id) const {
+  scheduler::SequenceStart start;
+  start.id = id;
+  start.num_prompt_tokens = static_cast<std::int64_t>(request_.prompt_token_ids.size());
+  start.token_ids = request_.prompt_token_ids;
+  start.token_ids.insert(start.token_ids.end(), request_.emitted_token_ids.begin(),
+                         request_.emitted_token_ids.end());
+  start.sampling = request_.sampling;
+  return start;
+}
+
+std::int64_t Generation::max_tokens() const {
+  return static_cast<std::int64_t>(request_.prompt_token_ids.size()) + max_new_tokens_;
+}
+
+std::optional<FinishReason> Generation::reason_to_end_at_once() const {
+  if (request_.emitted_token_ids.empty()) return std::nullopt;
+  return reason_to_end(request_.emitted_token_ids.back());
+}
+
+void Generation::mark_started() {
+  if (!started_) started_ = Clock::now();
+}
+
+bool Generation::deliver(sampling::SampledToken token) {
+  ++num_new_tokens_;
+  if (!first_token_) first_token_ = Clock::now();
+  GenerateEvent event;
+  if (const auto reason = reason_to_end(token.token_id)) {
+    event.finished = true;
+    event.finish_reason = *reason;
+    event.timings = timings();
+  }
+  event.tokens.push_back(std::move(token));
+  const bool finished = event.finished;
+  sink_(std::move(event));
+  return finished;
+}
+
+void Generation::end(FinishReason reason, const Error& error) {
+  GenerateEvent event;
+  event.finished = true;
+  event.finish_reason = reason;
+  event.timings = timings();
+  event.error = error;
+  sink_(std::move(event));
+}
+
+std::optional<FinishReason> Generation::reason_to_end(std::int32_t last_token_id) const {
+  const bool is_end = std::find(end_token_ids_.begin(), end_token_ids_.end(), last_token_id) !=
+                      end_token_ids_.end();
+  if (is_end) return FinishReason::kStop;
+  if (num_new_tokens_ >= max_new_tokens_) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+GenerateTimings Generation::timings() const {
+  const auto now = Clock::now();
+  const auto started = started_.value_or(now);
+  const auto first_token = first_token_.value_or(now);
+  return {seconds(started - submitted_), seconds(first_token - started), seconds(now - first_token),
+          seconds(first_token - submitted_)};
+}
+
+void ScoreJob::deliver(std::int64_t position, std::span<const float> row) {
+  if (position != num_delivered_) return;
+  rows_(row);
+  ++num_delivered_;
+}
+
+void ScoreJob::end(Status outcome) {
+  const std::lock_guard lock(mutex_);
+  outcome_ = std::move(outcome);
+  ended_.notify_all();
+}
+
+Status ScoreJob::wait() {
+  std::unique_lock lock(mutex_);
+  ended_.wait(lock, [this] { return outcome_.has_value(); });
+  return *outcome_;
+}
+
+}  // namespace dsl::engine
