@@ -25,7 +25,11 @@ struct FreeMessage {
   }
 };
 
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
+using ConfPtr = std::unique_ptr<slurm_conf_t, FreeMessage<slurm_free_conf>>;
+#else
 using ConfPtr = std::unique_ptr<slurm_conf_t, FreeMessage<slurm_free_ctl_conf>>;
+#endif
 using NodesPtr = std::unique_ptr<node_info_msg_t, FreeMessage<slurm_free_node_info_msg>>;
 using PartitionsPtr =
     std::unique_ptr<partition_info_msg_t, FreeMessage<slurm_free_partition_info_msg>>;
@@ -34,6 +38,18 @@ using SubmitPtr =
     std::unique_ptr<submit_response_msg_t, FreeMessage<slurm_free_submit_response_response_msg>>;
 using WillRunPtr =
     std::unique_ptr<will_run_response_msg_t, FreeMessage<slurm_free_will_run_response_msg>>;
+
+/// How the library's calls name a job.
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
+slurm_step_id_t native_id(JobId id) {
+  slurm_step_id_t native{};
+  native.job_id = id.value;
+  native.step_het_comp = native.step_id = NO_VAL;
+  return native;
+}
+#else
+std::uint32_t native_id(JobId id) { return id.value; }
+#endif
 
 }  // namespace
 
@@ -98,7 +114,7 @@ Result<std::vector<Job>> LibslurmClient::jobs(const JobFilter& filter, Deadline)
 Result<Job> LibslurmClient::job(JobId id, Deadline) {
   job_info_msg_t* raw = nullptr;
   const auto operation = [id] { return fmt::format("look up job {}", id.value); };
-  if (slurm_load_job(&raw, id.value, SHOW_ALL) != SLURM_SUCCESS) {
+  if (slurm_load_job(&raw, native_id(id), SHOW_ALL) != SLURM_SUCCESS) {
     return slurm_failure(last_error_number(), operation());
   }
   const JobsPtr message(raw);
@@ -136,14 +152,14 @@ Result<StartEstimate> LibslurmClient::estimate_start(const JobSpec& spec, Deadli
 }
 
 Status LibslurmClient::cancel(JobId id, Deadline) {
-  if (slurm_kill_job(id.value, SIGKILL, 0) == SLURM_SUCCESS) return {};
+  if (slurm_kill_job(native_id(id), SIGKILL, 0) == SLURM_SUCCESS) return {};
   const int number = last_error_number();
   if (number == ESLURM_ALREADY_DONE || number == ESLURM_TRANSITION_STATE_NO_UPDATE) return {};
   return slurm_failure(number, fmt::format("cancel job {}", id.value));
 }
 
 Status LibslurmClient::signal_batch(JobId id, int signal, Deadline) {
-  if (slurm_kill_job(id.value, static_cast<std::uint16_t>(signal), KILL_JOB_BATCH) ==
+  if (slurm_kill_job(native_id(id), static_cast<std::uint16_t>(signal), KILL_JOB_BATCH) ==
       SLURM_SUCCESS) {
     return {};
   }

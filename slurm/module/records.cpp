@@ -69,7 +69,7 @@ TimeLimit to_time_limit(std::uint32_t minutes) {
 }
 
 /// squeue's word for a reason. The library has the table but no public header declares the
-/// function, whose name changed in 23.11.
+/// function, whose name changed in 24.05.
 std::string reason_word(std::uint32_t reason) {
   using ReasonString = const char* (*)(enum job_state_reason);
   static const auto reason_string = [] {
