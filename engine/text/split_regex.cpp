@@ -13,7 +13,10 @@ namespace {
 constexpr std::size_t kJitStackStart = 32 << 10;
 constexpr std::size_t kJitStackMax = 1 << 20;
 constexpr std::uint32_t kHeapLimitKib = 64 << 10;
-constexpr std::uint32_t kMatchLimit = 1'000'000;
+// Backtracking per match: passing over all of the text some times is fine, trying all of its splits
+// is not.
+constexpr std::uint32_t kMatchLimitBase = 1'000'000;
+constexpr std::uint32_t kMatchLimitPerByte = 3;
 
 template <auto Free>
 struct FreeWith {
@@ -44,7 +47,6 @@ RegexScratch::RegexScratch() : impl_(std::make_unique<Impl>()) {
   DSL_CHECK(impl_->match_data && impl_->context && impl_->stack, "out of memory");
   pcre2_jit_stack_assign(impl_->context.get(), nullptr, impl_->stack.get());
   pcre2_set_heap_limit(impl_->context.get(), kHeapLimitKib);
-  pcre2_set_match_limit(impl_->context.get(), kMatchLimit);
 }
 RegexScratch::RegexScratch(RegexScratch&&) noexcept = default;
 RegexScratch& RegexScratch::operator=(RegexScratch&&) noexcept = default;
@@ -91,6 +93,10 @@ Result<std::optional<RegexMatch>> SplitRegex::find(std::string_view subject, std
                                                    RegexScratch& scratch) const {
   RegexScratch::Impl& state = *scratch.impl_;
   const auto* bytes = reinterpret_cast<PCRE2_SPTR>(subject.data());
+  // Texts are at most 1 GiB, so this fits.
+  pcre2_set_match_limit(
+      state.context.get(),
+      kMatchLimitBase + kMatchLimitPerByte * static_cast<std::uint32_t>(subject.size()));
   int result = PCRE2_ERROR_JIT_STACKLIMIT;
   if (impl_->has_jit) {
     result = pcre2_jit_match(impl_->code.get(), bytes, subject.size(), start, PCRE2_NO_UTF_CHECK,

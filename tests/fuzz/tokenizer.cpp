@@ -34,7 +34,7 @@ std::string tokenizer_with(const std::string& pattern) {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   const Json added = {{"id", 258}, {"content", "<x>"}, {"special", true}, {"normalized", false}};
   const Json root = {
-      {"added_tokens", {added}},
+      {"added_tokens", Json::array({added})},
       {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {split, byte_level}}}},
       {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"a b", "ab c"}}}}};
   return root.dump();
@@ -53,6 +53,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!is_json && dsl::text::find_invalid_utf8(head)) return 0;
   const std::string json = is_json ? std::string(head) : tokenizer_with(std::string(head));
   const auto tokenizer = Tokenizer::parse(json, "", "fuzz");
+  DSL_CHECK(tokenizer || is_json || head != "x", "{}", tokenizer.error().to_string());
   if (!tokenizer) return 0;
   for (const SpecialTokens special : {SpecialTokens::kIgnore, SpecialTokens::kParse}) {
     const auto ids = tokenizer->encode(text, {.special_tokens = special});

@@ -32,7 +32,7 @@ Json small_tokenizer() {
   return {{"version", "1.0"},
           {"normalizer", nullptr},
           {"added_tokens", Json::array()},
-          {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", {byte_level}}}},
+          {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", Json::array({byte_level})}}},
           {"post_processor", nullptr},
           {"decoder", {{"type", "ByteLevel"}}},
           {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", {"b c", "a b", "ab c"}}}}};
@@ -221,11 +221,11 @@ TEST(Tokenizer, AddsTheConfiguredTokensOnlyWhenAsked) {
   EXPECT_EQ(with.front(), *v3_tokenizer().bos_id());
   EXPECT_EQ(v3_tokenizer().eos_id(), 1);
   Json json = small_tokenizer();
-  json["added_tokens"] = {added(300, "<s>", true)};
-  json["post_processor"] = {
-      {"type", "TemplateProcessing"},
-      {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}}},
-      {"special_tokens", {{"<s>", {{"id", "<s>"}, {"ids", {300}}, {"tokens", {"<s>"}}}}}}};
+  json["added_tokens"] = Json::array({added(300, "<s>", true)});
+  json["post_processor"] = Json::parse(R"({
+      "type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}],
+      "special_tokens": {"<s>": {"id": "<s>", "ids": [300], "tokens": ["<s>"]}}})");
   EXPECT_EQ(*parse(json)->encode("x", {.post_processing = PostProcessing::kApply}),
             (Ids{300, 'x'}));
   EXPECT_EQ(*parse(json, R"({"add_bos_token": false})")
@@ -295,7 +295,7 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotImplement) {
       [](Json& j) {
         Json token = added(300, "<m>", true);
         token["lstrip"] = true;
-        j["added_tokens"] = {token};
+        j["added_tokens"] = Json::array({token});
       },
       kUnsupported, "lstrip of added token \"<m>\"");
   expect_refused(regex("\\w+"), kUnsupported, "\\w");
@@ -304,13 +304,14 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotImplement) {
   expect_refused(regex("a*"), kUnsupported, "empty string");
   expect_refused(regex("\\p{Han}"), kUnsupported, "Han");
   expect_refused(regex("(a"), kCorrupt, "(a");
-  expect_refused([](Json& j) { j["model"]["merges"] = {"a zz"}; }, kCorrupt, "model.merges");
+  expect_refused([](Json& j) { j["model"]["merges"] = Json::array({"a zz"}); }, kCorrupt,
+                 "model.merges");
   expect_refused([](Json& j) { j["model"]["vocab"]["ab"] = 255; }, kCorrupt, "model.vocab");
   expect_refused([](Json& j) { j["model"]["vocab"]["ab"] = -1; }, kCorrupt, "model.vocab");
   expect_refused([](Json& j) { j["model"]["vocab"].erase("a"); }, kCorrupt, "merges");
   expect_refused([](Json& j) { j["model"]["vocab"].erase("z"); }, kUnsupported, "byte 0x7A");
-  expect_refused([](Json& j) { j["added_tokens"] = {added(5, "ab", false)}; }, kCorrupt,
-                 "256 as in the vocabulary");
+  expect_refused([](Json& j) { j["added_tokens"] = Json::array({added(5, "ab", false)}); },
+                 kCorrupt, "256 as in the vocabulary");
   expect_refused([](Json& j) { j.erase("model"); }, kCorrupt, "model");
 }
 
