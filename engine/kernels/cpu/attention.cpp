@@ -60,9 +60,26 @@ void CpuOps::mla_attention(const Matrix& q, const WeightView& kv_b, const Latent
   }
   const std::int64_t cost = shape.num_heads * shape.kv_lora_rank * (keys + q.rows);
   if (!absorbed.empty()) {
-    split(shape.num_heads, 1, cost,
+    // Threads take heads, because a head's weights serve all rows; rows are split too where heads
+    // are too few.
+    const std::int64_t heads = shape.num_heads;
+    const std::int64_t row_parts =
+        std::clamp<std::int64_t>((pool().size() + heads - 1) / heads, 1, std::ssize(absorbed));
+    split(heads * row_parts, 1, cost,
           [&](std::int64_t first, std::int64_t last, Workspace& workspace) {
-            attend_absorbed(call, absorbed, first, last, workspace);
+            while (first < last) {
+              const std::int64_t part = first / heads;
+              const std::int64_t head = first % heads;
+              const std::int64_t count = std::min(heads - head, last - first);
+              const auto rows = ThreadPool::part(std::ssize(absorbed), 1, static_cast<int>(part),
+                                                 static_cast<int>(row_parts));
+              attend_absorbed(
+                  call,
+                  std::span(absorbed).subspan(static_cast<std::size_t>(rows.first),
+                                              static_cast<std::size_t>(rows.last - rows.first)),
+                  head, head + count, workspace);
+              first += count;
+            }
           });
   }
   // Unit-major inside a head, so that threads get whole heads where there are enough of them.

@@ -13,7 +13,7 @@ constexpr std::int64_t kAbsorbedRows = 16;
 /// Rows in absorbed form, for the heads of one thread.
 class AbsorbedHeads {
  public:
-  AbsorbedHeads(const AttentionCall& call, const std::vector<AbsorbedRow>& rows,
+  AbsorbedHeads(const AttentionCall& call, std::span<const AbsorbedRow> rows,
                 std::int64_t first_head, std::int64_t last_head, Workspace& workspace)
       : call_(call),
         rows_(rows),
@@ -144,7 +144,7 @@ class AbsorbedHeads {
   }
 
   const AttentionCall& call_;
-  const std::vector<AbsorbedRow>& rows_;
+  const std::span<const AbsorbedRow> rows_;
   const std::int64_t first_head_;
   const std::int64_t num_heads_;
   const std::int64_t num_rows_;
@@ -154,7 +154,7 @@ class AbsorbedHeads {
 };
 }  // namespace
 
-void attend_absorbed(const AttentionCall& call, const std::vector<AbsorbedRow>& rows,
+void attend_absorbed(const AttentionCall& call, std::span<const AbsorbedRow> rows,
                      std::int64_t first_head, std::int64_t last_head, Workspace& workspace) {
   const Workspace::Scope scope(workspace);
   AbsorbedHeads(call, rows, first_head, last_head, workspace).run();

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <limits>
-#include <vector>
+#include <span>
 
 #include "engine/kernels/cpu/dot_driver.h"
 #include "engine/kernels/ops.h"
@@ -104,7 +104,7 @@ struct AbsorbedRow {
 };
 
 /// Rows in absorbed form, for heads [first_head, last_head); rows of one segment stand together.
-void attend_absorbed(const AttentionCall& call, const std::vector<AbsorbedRow>& rows,
+void attend_absorbed(const AttentionCall& call, std::span<const AbsorbedRow> rows,
                      std::int64_t first_head, std::int64_t last_head, Workspace& workspace);
 
 }  // namespace dsl::cpu
