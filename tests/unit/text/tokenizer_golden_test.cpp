@@ -30,6 +30,19 @@ TEST(TokenizerGolden, V3AndDemoGiveTheReferenceIds) {
   EXPECT_GE(count, 3000);
 }
 
+TEST(TokenizerGolden, CharactersNewerThanTheRegexLibraryAreCutAsTheReferenceCutsThem) {
+  std::istringstream lines(
+      test::read_compressed(kTestData / "reference/tokenizer_goldens/newer_unicode.jsonl.gz"));
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const auto golden = nlohmann::json::parse(line);
+    const auto text = golden["text"].get<std::string>();
+    expect_ids(v3_tokenizer(), text, golden["v3"].get<Ids>());
+    expect_ids(v2_tokenizer(), text, golden["v2"].get<Ids>());
+  }
+  EXPECT_GE(count, 500);
+}
+
 TEST(TokenizerGolden, V2GivesTheOriginalIds) {
   const auto goldens = nlohmann::json::parse(
       *read_text_file(kTestData / "assets/tokenizers/deepseek-v2-style/goldens.json"));
