@@ -53,7 +53,8 @@ struct GenerateTimings {
   double time_to_first_token_s = 0;
 };
 
-/// One event of a request's stream: new tokens, and at the end the reason.
+/// One event of a request's stream: new tokens, and at the end the reason. A token that stops the
+/// request (eos or a stop token) is part of the stream.
 struct GenerateEvent {
   std::vector<sampling::SampledToken> tokens;
   bool finished = false;

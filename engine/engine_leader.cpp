@@ -157,7 +157,12 @@ Status Leader::serve() {
         continue;
       }
     }
-    if (!in_flight_.empty()) DSL_TRY(collect());
+    if (!in_flight_.empty()) {
+      DSL_TRY(collect());
+    } else {
+      DSL_CHECK(!scheduler_.has_work(), "{} sequences wait and {} run, but no step can be formed",
+                scheduler_.num_waiting(), scheduler_.num_running());
+    }
   }
   while (!in_flight_.empty()) DSL_TRY(collect());
   return {};

@@ -154,6 +154,18 @@ TEST(EngineTest, InfoStatesWhatTheWorldHolds) {
   EXPECT_GT(info.active_bytes_per_token, 0);
 }
 
+TEST(EngineTest, IdleWorldNoticesALostRank) {
+  const auto world = start(options(2, 2));
+  ASSERT_EQ(world->generate(request(2)).token_ids.size(), 2u);
+  world->break_rank(3, {ErrorCode::kPeerLost, "rank 3 is gone", "start it again"});
+  // A request may come before the engine has noticed; it must end with an error all the same.
+  const auto generated = world->generate(request(2));
+  EXPECT_EQ(generated.error.code, ErrorCode::kPeerLost);
+  EXPECT_THAT(generated.error.message, HasSubstr("rank 3"));
+  for (const Status& outcome : world->shutdown()) EXPECT_FALSE(outcome.has_value());
+  EXPECT_TRUE(world->failure().has_value());
+}
+
 class HungRankTest : public ::testing::TestWithParam<std::size_t> {};
 
 TEST_P(HungRankTest, AllOthersFailWithinTheDeadlineAndNameIt) {

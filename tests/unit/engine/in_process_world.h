@@ -52,6 +52,9 @@ class InProcessWorld {
   /// Logits of all positions, row-major.
   Result<std::vector<float>> score(std::span<const std::int32_t> token_ids);
 
+  /// Makes a rank above 0 fail, as if it had lost its connections.
+  void break_rank(std::size_t rank, const Error& error) { wires_[rank]->abort(error); }
+
   /// Ends the world and returns what follow() returned on ranks 1 and above; ok for a silent rank.
   std::vector<Status> shutdown();
   /// What rank 0's on_failure was told; after shutdown().
