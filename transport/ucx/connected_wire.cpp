@@ -21,8 +21,8 @@ constexpr std::uint32_t kNotAPeer = ~std::uint32_t{0};
 constexpr unsigned kRoundsPerClockRead = 32;
 constexpr unsigned kBusyRoundsPerCheck = 1024;
 constexpr int kDrainRounds = 1000;
-// The scheduler likes to put a process beside the one that woke it. Two ranks that poll on one core would wait for each
-// other's whole spin time; a yield lets the other one answer.
+// The scheduler likes to put a process beside the one that woke it. Two ranks that poll on one core
+// would wait for each other's whole spin time; a yield lets the other one answer.
 constexpr std::chrono::microseconds kYieldAfter{20};
 constexpr std::chrono::milliseconds kMaxSleep{10};
 // When a link breaks, the membership often knows which rank failed first; it gets this long to say
@@ -48,8 +48,7 @@ Status add_event(int epoll_fd, int fd) {
 
 Result<std::unique_ptr<ConnectedWire>> ConnectedWire::create(int rank, int world_size,
                                                              std::chrono::microseconds spin,
-                                                             std::unique_ptr<Worker> host,
-                                                             std::unique_ptr<Worker> network) {
+                                                             std::unique_ptr<Worker> worker) {
   std::unique_ptr<ConnectedWire> wire(new ConnectedWire(rank, world_size, spin));
   wire->epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
   wire->abort_event_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -58,11 +57,8 @@ Result<std::unique_ptr<ConnectedWire>> ConnectedWire::create(int rank, int world
                 std::strerror(errno));
   }
   DSL_TRY(add_event(wire->epoll_.get(), wire->abort_event_.get()));
-  for (const Worker* worker : {host.get(), network.get()}) {
-    if (worker != nullptr) DSL_TRY(add_event(wire->epoll_.get(), worker->event_fd()));
-  }
-  wire->host_ = std::move(host);
-  wire->network_ = std::move(network);
+  DSL_TRY(add_event(wire->epoll_.get(), worker->event_fd()));
+  wire->worker_ = std::move(worker);
   return wire;
 }
 
@@ -73,21 +69,16 @@ ConnectedWire::~ConnectedWire() {
     }
   }
   if (frozen_ || aborted_.load()) return;
-  const Deadline deadline = Deadline::after(kFlushTime);
-  for (Worker* worker : {host_.get(), network_.get()}) {
-    if (worker != nullptr) worker->flush(deadline);
-  }
+  worker_->flush(Deadline::after(kFlushTime));
 }
 
-Status ConnectedWire::add_peer(int peer, Worker& worker, const std::string& address) {
-  auto link = worker.connect(address);
+Status ConnectedWire::add_peer(int peer, const std::string& address) {
+  auto link = worker_->connect(address);
   if (!link) {
     return tl::unexpected(
         std::move(link).error().within(fmt::format("rank {} connects to rank {}", rank_, peer)));
   }
-  Peer& entry = peers_[static_cast<std::size_t>(peer)];
-  entry.worker = &worker;
-  entry.link = *link;
+  peers_[static_cast<std::size_t>(peer)].link = *link;
   return {};
 }
 
@@ -95,7 +86,7 @@ Status ConnectedWire::update_reports() {
   for (std::size_t peer = 0; peer < peers_.size(); ++peer) {
     Peer& entry = peers_[peer];
     if (entry.link == nullptr) continue;
-    const std::string info = entry.worker->describe(*entry.link);
+    const std::string info = worker_->describe(*entry.link);
     const auto lane = parse_lanes(info);
     if (!lane) {
       return fail(ErrorCode::kTransport, "report this with the output of ucx_info -v",
@@ -115,13 +106,7 @@ std::vector<wire::LinkReport> ConnectedWire::links() const {
   return reports;
 }
 
-bool ConnectedWire::progress() {
-  if (frozen_) return false;
-  bool busy = false;
-  if (host_) busy = host_->progress();
-  if (network_) busy = network_->progress() || busy;
-  return busy;
-}
+bool ConnectedWire::progress() { return !frozen_ && worker_->progress(); }
 
 Status ConnectedWire::check_usable(int peer) const {
   if (aborted_.load(std::memory_order_acquire)) return tl::unexpected(abort_reason());
@@ -151,19 +136,16 @@ ConnectedWire::Operation& ConnectedWire::find(wire::Request request) {
 
 Result<wire::Request> ConnectedWire::send(int peer, wire::Tag tag, ConstBytes data) {
   DSL_TRY(check_usable(peer));
-  Peer& entry = peers_[static_cast<std::size_t>(peer)];
-  return track(peer, entry.worker->send(*entry.link, ucx_tag(rank_, tag), data));
+  Link& link = *peers_[static_cast<std::size_t>(peer)].link;
+  return track(peer, worker_->send(link, ucx_tag(rank_, tag), data));
 }
 
 Result<wire::Request> ConnectedWire::receive(int peer, wire::Tag tag, MutableBytes data) {
   DSL_TRY(check_usable(peer));
-  Peer& entry = peers_[static_cast<std::size_t>(peer)];
-  return track(peer, entry.worker->receive(ucx_tag(peer, tag), data));
+  return track(peer, worker_->receive(ucx_tag(peer, tag), data));
 }
 
-bool ConnectedWire::settle(Operation& operation) {
-  return peers_[static_cast<std::size_t>(operation.peer)].worker->poll(operation.transfer);
-}
+bool ConnectedWire::settle(Operation& operation) { return worker_->poll(operation.transfer); }
 
 Result<bool> ConnectedWire::done(wire::Request request) {
   Operation& operation = find(request);
@@ -209,8 +191,7 @@ Error ConnectedWire::deadline_error(const Operation& operation) const {
 
 Status ConnectedWire::finish(Operation& operation) {
   operation.in_use = false;
-  const Peer& peer = peers_[static_cast<std::size_t>(operation.peer)];
-  Status status = peer.worker->outcome(operation.transfer);
+  Status status = worker_->outcome(operation.transfer);
   if (status) return status;
   if (status.error().code == ErrorCode::kPeerLost) {
     return tl::unexpected(lost(operation.peer, status.error().message));
@@ -220,18 +201,16 @@ Status ConnectedWire::finish(Operation& operation) {
 }
 
 Status ConnectedWire::give_up(Operation& operation, Error error) {
-  Peer& peer = peers_[static_cast<std::size_t>(operation.peer)];
   const bool receive = operation.transfer.direction == Transfer::Direction::kReceive;
   operation.in_use = false;
   if (frozen_) {
-    peer.worker->abandon(operation.transfer);
-  } else if (!(receive && peer.worker->cancel_receive(operation.transfer))) {
-    if (peer.worker->force_close(*peer.link)) {
-      for (int i = 0; i < kDrainRounds && !settle(operation); ++i) progress();
-    }
+    worker_->abandon(operation.transfer);
+  } else if (!(receive && worker_->cancel_receive(operation.transfer))) {
+    worker_->force_close(*peers_[static_cast<std::size_t>(operation.peer)].link);
+    for (int i = 0; i < kDrainRounds && !settle(operation); ++i) progress();
     if (!settle(operation)) {
       frozen_ = true;
-      peer.worker->abandon(operation.transfer);
+      worker_->abandon(operation.transfer);
       abort(error);
     }
   }
@@ -254,9 +233,7 @@ Error ConnectedWire::lost(int peer, std::string_view reason) {
 }
 
 void ConnectedWire::sleep(Deadline deadline) {
-  for (Worker* worker : {host_.get(), network_.get()}) {
-    if (worker != nullptr && !frozen_ && !worker->arm()) return;
-  }
+  if (!frozen_ && !worker_->arm()) return;
   epoll_event event{};
   const auto limit = std::min(kMaxSleep, deadline.remaining());
   if (::epoll_wait(epoll_.get(), &event, 1, static_cast<int>(limit.count())) < 1) return;

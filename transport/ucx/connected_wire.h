@@ -16,22 +16,17 @@
 
 namespace dsl::ucx {
 
-/// Links inside the host go through one worker, links to other hosts through another; either may be
-/// absent. Waiting polls for `spin`, then sleeps with a bound, because some transports lose
-/// wake-ups. Thread-compatible, except abort().
+/// Waiting polls for `spin`, then sleeps with a bound, because some transports lose wake-ups.
+/// Thread-compatible, except abort().
 class ConnectedWire final : public wire::Wire {
  public:
   static Result<std::unique_ptr<ConnectedWire>> create(int rank, int world_size,
                                                        std::chrono::microseconds spin,
-                                                       std::unique_ptr<Worker> host,
-                                                       std::unique_ptr<Worker> network);
+                                                       std::unique_ptr<Worker> worker);
   ~ConnectedWire() override;
 
-  Worker* host() { return host_.get(); }
-  Worker* network() { return network_.get(); }
-
-  /// Connects a peer through one of the two workers.
-  Status add_peer(int peer, Worker& worker, const std::string& address);
+  /// Connects to a peer's worker.
+  Status add_peer(int peer, const std::string& address);
   /// Watches the process of a peer on this host.
   void watch_process(int peer, int pid) { processes_.watch(peer, pid, epoll_.get()); }
   /// Asks UCX what the links use; kTransport when it cannot be told.
@@ -50,7 +45,6 @@ class ConnectedWire final : public wire::Wire {
 
  private:
   struct Peer {
-    Worker* worker = nullptr;
     Link* link = nullptr;
     std::optional<std::string> lost;  // why
     wire::LinkReport report;
@@ -79,8 +73,7 @@ class ConnectedWire final : public wire::Wire {
 
   const int rank_;
   const std::chrono::microseconds spin_;
-  std::unique_ptr<Worker> host_;
-  std::unique_ptr<Worker> network_;
+  std::unique_ptr<Worker> worker_;
   std::vector<Peer> peers_;
   UniqueFd epoll_;
   UniqueFd abort_event_;

@@ -3,14 +3,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <thread>
 #include <utility>
 
-#include "transport/base/log.h"
 #include "transport/bootstrap/frame.h"
 #include "transport/ucx/connected_wire.h"
-#include "transport/ucx/environment.h"
 #include "transport/ucx/host_identity.h"
 #include "transport/ucx/lanes.h"
 #include "transport/ucx/ucx_wire.h"
@@ -31,57 +28,20 @@ constexpr std::size_t kProbeBytes = 32 * 1024;  // large enough for the path of 
 struct Introduction {
   std::string host;
   std::uint32_t pid = 0;
-  bool shares_memory = false;  // the user allows shared memory
   bool has_rdma = false;
 
-  std::string encode() const {
-    return PayloadWriter().text(host).u32(pid).u32(shares_memory).u32(has_rdma).take();
-  }
+  std::string encode() const { return PayloadWriter().text(host).u32(pid).u32(has_rdma).take(); }
   static Result<Introduction> decode(std::string_view blob) {
     PayloadReader reader(blob);
     Introduction result;
     DSL_ASSIGN(result.host, reader.text());
     DSL_ASSIGN(result.pid, reader.u32());
-    DSL_ASSIGN(const std::uint32_t shares_memory, reader.u32());
     DSL_ASSIGN(const std::uint32_t has_rdma, reader.u32());
     DSL_TRY(reader.finish());
-    result.shares_memory = shares_memory != 0;
     result.has_rdma = has_rdma != 0;
     return result;
   }
 };
-
-struct Addresses {
-  std::string host;  // empty: no such worker
-  std::string network;
-
-  std::string encode() const { return PayloadWriter().text(host).text(network).take(); }
-  static Result<Addresses> decode(std::string_view blob) {
-    PayloadReader reader(blob);
-    Addresses result;
-    DSL_ASSIGN(result.host, reader.text());
-    DSL_ASSIGN(result.network, reader.text());
-    DSL_TRY(reader.finish());
-    return result;
-  }
-};
-
-template <typename T>
-Result<std::vector<T>> exchange(bootstrap::Membership& membership, const T& mine,
-                                Deadline deadline) {
-  DSL_ASSIGN(const std::vector<std::string> blobs, membership.exchange(mine.encode(), deadline));
-  std::vector<T> all;
-  for (const std::string& blob : blobs) {
-    DSL_ASSIGN(T value, T::decode(blob));
-    all.push_back(std::move(value));
-  }
-  return all;
-}
-
-std::string user_transports() {
-  const char* list = std::getenv("UCX_TLS");
-  return list == nullptr ? "" : list;
-}
 
 int usable_cores() {
   cpu_set_t set;
@@ -97,7 +57,7 @@ class WireUp {
 
   Result<std::unique_ptr<wire::Wire>> run() {
     DSL_TRY(introduce());
-    DSL_TRY(create_workers());
+    DSL_TRY(create_wire());
     DSL_TRY(connect_peers());
     DSL_TRY(probe_links());
     DSL_TRY(wire_->update_reports());
@@ -109,9 +69,7 @@ class WireUp {
  private:
   int rank() const { return membership_.rank(); }
 
-  bool on_this_host(std::size_t peer) const {
-    return peers_[peer].shares_memory && self().shares_memory && peers_[peer].host == self().host;
-  }
+  bool on_this_host(std::size_t peer) const { return peers_[peer].host == self().host; }
 
   const Introduction& self() const { return peers_[static_cast<std::size_t>(rank())]; }
 
@@ -119,49 +77,38 @@ class WireUp {
     const auto devices = verbs::list_rdma_devices();
     Introduction mine{.host = host_identity(),
                       .pid = static_cast<std::uint32_t>(::getpid()),
-                      .shares_memory = !split_transports(user_transports()).host.empty(),
                       .has_rdma = devices && verbs::has_active_port(*devices)};
-    DSL_ASSIGN(peers_, exchange(membership_, mine, deadline_));
+    DSL_ASSIGN(const std::vector<std::string> blobs,
+               membership_.exchange(mine.encode(), deadline_));
+    for (const std::string& blob : blobs) {
+      DSL_ASSIGN(Introduction introduction, Introduction::decode(blob));
+      peers_.push_back(std::move(introduction));
+    }
     return {};
   }
 
-  Status create_workers() {
-    bool host_peers = false;
-    bool network_peers = false;
-    int ranks_here = 0;
-    for (std::size_t peer = 0; peer < peers_.size(); ++peer) {
-      ranks_here += peers_[peer].host == self().host;
-      if (static_cast<int>(peer) == rank()) continue;
-      (on_this_host(peer) ? host_peers : network_peers) = true;
-    }
-    const TransportLists lists = split_transports(user_transports());
-    std::unique_ptr<Worker> host;
-    std::unique_ptr<Worker> network;
-    if (host_peers) {
-      DSL_ASSIGN(host, Worker::create(ErrorMode::kNone, lists.host));
-    }
-    if (network_peers) {
-      DSL_ASSIGN(network, Worker::create(ErrorMode::kPeer, lists.network));
-    }
+  Status create_wire() {
+    const auto ranks_here =
+        std::count_if(peers_.begin(), peers_.end(),
+                      [this](const Introduction& peer) { return peer.host == self().host; });
     const auto default_spin =
         ranks_here > usable_cores() ? std::chrono::microseconds(0) : kDefaultSpin;
-    DSL_ASSIGN(wire_, ConnectedWire::create(rank(), membership_.world_size(),
-                                            options_.spin.value_or(default_spin), std::move(host),
-                                            std::move(network)));
+    DSL_ASSIGN(std::unique_ptr<Worker> worker, Worker::create());
+    address_ = worker->address();
+    DSL_ASSIGN(wire_,
+               ConnectedWire::create(rank(), membership_.world_size(),
+                                     options_.spin.value_or(default_spin), std::move(worker)));
     return {};
   }
 
   Status connect_peers() {
-    Addresses mine;
-    if (wire_->host() != nullptr) mine.host = wire_->host()->address();
-    if (wire_->network() != nullptr) mine.network = wire_->network()->address();
-    DSL_ASSIGN(const std::vector<Addresses> all, exchange(membership_, mine, deadline_));
-    for (std::size_t peer = 0; peer < all.size(); ++peer) {
+    DSL_ASSIGN(const std::vector<std::string> addresses, membership_.exchange(address_, deadline_));
+    for (std::size_t peer = 0; peer < addresses.size(); ++peer) {
       if (static_cast<int>(peer) == rank()) continue;
-      const bool here = on_this_host(peer);
-      DSL_TRY(wire_->add_peer(static_cast<int>(peer), here ? *wire_->host() : *wire_->network(),
-                              here ? all[peer].host : all[peer].network));
-      if (here) wire_->watch_process(static_cast<int>(peer), static_cast<int>(peers_[peer].pid));
+      DSL_TRY(wire_->add_peer(static_cast<int>(peer), addresses[peer]));
+      if (on_this_host(peer)) {
+        wire_->watch_process(static_cast<int>(peer), static_cast<int>(peers_[peer].pid));
+      }
     }
     return {};
   }
@@ -218,7 +165,7 @@ class WireUp {
   Status check_reports() const {
     for (const wire::LinkReport& link : wire_->links()) {
       const auto peer = static_cast<std::size_t>(link.peer);
-      if (peers_[peer].host == self().host) continue;
+      if (on_this_host(peer)) continue;
       if (!options_.required_transport.empty() &&
           !fulfils(link.transport, options_.required_transport)) {
         return fail(ErrorCode::kTransportUnavailable,
@@ -260,6 +207,7 @@ class WireUp {
   const UcxOptions options_;
   const Deadline deadline_;
   std::vector<Introduction> peers_;
+  std::string address_;  // of this rank's worker
   std::unique_ptr<ConnectedWire> wire_;
 };
 

@@ -24,30 +24,20 @@ void on_endpoint_error(void* argument, ucp_ep_h, ucs_status_t status) {
   link.reason = ::ucs_status_string(status);
 }
 
-struct ConfigReleaser {
-  void operator()(ucp_config_t* config) const { ::ucp_config_release(config); }
-};
-
 }  // namespace
 
-Result<std::unique_ptr<Worker>> Worker::create(ErrorMode mode, const std::string& transports) {
+Result<std::unique_ptr<Worker>> Worker::create() {
   prepare_environment();
-  std::unique_ptr<Worker> worker(new Worker(mode));
-  DSL_TRY(worker->open(transports));
+  std::unique_ptr<Worker> worker(new Worker());
+  DSL_TRY(worker->open());
   return worker;
 }
 
-Status Worker::open(const std::string& transports) {
-  ucp_config_t* raw_config = nullptr;
-  DSL_TRY(ucx_status("ucp_config_read", ::ucp_config_read(nullptr, nullptr, &raw_config)));
-  const std::unique_ptr<ucp_config_t, ConfigReleaser> config(raw_config);
-  if (!transports.empty()) {
-    DSL_TRY(ucx_status("setting TLS", ::ucp_config_modify(raw_config, "TLS", transports.c_str())));
-  }
+Status Worker::open() {
   ucp_params_t params{};
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
   params.features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP;
-  DSL_TRY(ucx_status("ucp_init", ::ucp_init(&params, raw_config, &context_)));
+  DSL_TRY(ucx_status("ucp_init", ::ucp_init(&params, nullptr, &context_)));
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
   worker_params.thread_mode = UCS_THREAD_MODE_SERIALIZED;
@@ -71,15 +61,12 @@ Worker::~Worker() {
 Result<Link*> Worker::connect(const std::string& address) {
   auto link = std::make_unique<Link>();
   ucp_ep_params_t params{};
-  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE;
+  params.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                      UCP_EP_PARAM_FIELD_ERR_HANDLER;
   params.address = reinterpret_cast<const ucp_address_t*>(address.data());
-  params.err_mode = UCP_ERR_HANDLING_MODE_NONE;
-  if (mode_ == ErrorMode::kPeer) {
-    params.field_mask |= UCP_EP_PARAM_FIELD_ERR_HANDLER;
-    params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
-    params.err_handler.cb = on_endpoint_error;
-    params.err_handler.arg = link.get();
-  }
+  params.err_mode = UCP_ERR_HANDLING_MODE_PEER;
+  params.err_handler.cb = on_endpoint_error;
+  params.err_handler.arg = link.get();
   DSL_TRY(ucx_status("ucp_ep_create", ::ucp_ep_create(worker_, &params, &link->endpoint)));
   links_.push_back(std::move(link));
   return links_.back().get();
@@ -175,9 +162,8 @@ bool Worker::cancel_receive(Transfer& transfer) {
   return false;
 }
 
-bool Worker::force_close(Link& link) {
-  if (mode_ == ErrorMode::kNone) return false;
-  if (link.endpoint == nullptr) return true;
+void Worker::force_close(Link& link) {
+  if (link.endpoint == nullptr) return;
   ucp_request_param_t params{};
   params.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
   params.flags = UCP_EP_CLOSE_FLAG_FORCE;
@@ -191,7 +177,6 @@ bool Worker::force_close(Link& link) {
     }
     ::ucp_request_free(request);
   }
-  return true;
 }
 
 void Worker::flush(Deadline deadline) {

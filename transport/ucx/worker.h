@@ -1,4 +1,5 @@
-// A UCX context with one worker and its endpoints: tagged messages with one kind of peers.
+// A UCX context with one worker and its endpoints: tagged messages with peers whose failure UCX
+// notices.
 #pragma once
 
 #include <cstddef>
@@ -16,13 +17,6 @@ struct ucp_worker;
 struct ucp_ep;
 
 namespace dsl::ucx {
-
-/// How an endpoint learns that its peer is gone.
-enum class ErrorMode {
-  kNone,  // not by UCX; all of shared memory's speed (UCX gives no zero-copy with peer-failure
-          // detection)
-  kPeer,  // UCX fails the endpoint and completes its requests with an error
-};
 
 /// An endpoint. Owned by its worker.
 struct Link {
@@ -45,8 +39,7 @@ struct Transfer {
 /// Owns the UCX objects; destroys them without any exchange with the peers. Thread-compatible.
 class Worker {
  public:
-  /// `transports`: value of UCX_TLS, or empty for UCX's default.
-  static Result<std::unique_ptr<Worker>> create(ErrorMode mode, const std::string& transports);
+  static Result<std::unique_ptr<Worker>> create();
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -75,8 +68,8 @@ class Worker {
 
   /// Ends a receive that no message has matched; true when it is done, so that its buffer is free.
   bool cancel_receive(Transfer& transfer);
-  /// Fails the link and all its transfers at once. False in ErrorMode::kNone, where UCX cannot.
-  bool force_close(Link& link);
+  /// Fails the link and all its transfers at once.
+  void force_close(Link& link);
   /// Hands what was sent to the network, as far as the deadline allows.
   void flush(Deadline deadline);
   /// Lets go of a transfer that cannot be ended. The worker must not be progressed afterwards: UCX
@@ -84,11 +77,10 @@ class Worker {
   void abandon(Transfer& transfer);
 
  private:
-  explicit Worker(ErrorMode mode) : mode_(mode) {}
-  Status open(const std::string& transports);
+  Worker() = default;
+  Status open();
   Transfer started(Transfer::Direction direction, void* request, std::size_t size);
 
-  const ErrorMode mode_;
   ucp_context* context_ = nullptr;
   ucp_worker* worker_ = nullptr;
   int event_fd_ = -1;  // UCX's

@@ -1,9 +1,8 @@
-// The parts of the UCX wire that need no peer: lists of transports, lanes in UCX's text; and what
+// The parts of the UCX wire that need no peer: lanes in UCX's text; and what
 // this machine has.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "transport/ucx/environment.h"
 #include "transport/ucx/lanes.h"
 #include "transport/verbs/describe_transports.h"
 #include "transport/verbs/rdma_devices.h"
@@ -12,33 +11,8 @@
 namespace dsl::ucx {
 namespace {
 
-using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-struct SplitCase {
-  std::string user;
-  std::string host;
-  std::string network;
-};
-
-TEST(EnvironmentTest, UsersListOfTransportsIsHonoured) {
-  const SplitCase cases[] = {{"", "posix,sysv,cma,self", ""},
-                             {"all", "posix,sysv,cma,self", "all"},
-                             {"tcp,self", "", "tcp,self"},
-                             {"rc_verbs,ud_verbs,self", "", "rc_verbs,ud_verbs,self"},
-                             {"shm,tcp", "shm", "shm,tcp"},
-                             {"posix,cma,rc", "posix,cma", "posix,cma,rc"},
-                             {"^tcp", "posix,sysv,cma,self", "^tcp"},
-                             {"^cma", "posix,sysv,self", "^cma"},
-                             {"^posix,sysv", "", "^posix,sysv"},
-                             {"^shm", "", "^shm"}};
-  for (const SplitCase& each : cases) {
-    const TransportLists lists = split_transports(each.user);
-    EXPECT_EQ(lists.host, each.host) << each.user;
-    EXPECT_EQ(lists.network, each.network) << each.user;
-  }
-}
 
 TEST(LanesTest, LaneThatCarriesMessagesIsFound) {
   const auto shared = parse_lanes(
