@@ -1,6 +1,7 @@
 #include "launcher/commands/deployments.h"
 
 #include <memory>
+#include <thread>
 
 #include "launcher/cluster/allocator.h"
 #include "launcher/deployment/registry.h"
@@ -9,6 +10,11 @@
 
 namespace dsl::launcher {
 namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kExplainTime{1500};
+constexpr milliseconds kPollInterval{100};
 
 /// The Slurm registry, or nothing where there is no Slurm; other problems are logged.
 std::unique_ptr<Registry> open_slurm_if_there() {
@@ -42,6 +48,18 @@ Result<std::vector<DeploymentRecord>> list_deployments() {
   }
   records.insert(records.end(), more->begin(), more->end());
   return records;
+}
+
+Error explain_by_record(const DeploymentRecord& record, Error error) {
+  const bool may_be_a_trace = exit_code(error.code) == exit_code(ErrorCode::kPeerLost);
+  const Deadline deadline = Deadline::after(kExplainTime);
+  while (may_be_a_trace && !deadline.expired()) {
+    const Result<DeploymentRecord> now = find_deployment(record.name);
+    if (!now || now->launch_id != record.launch_id) break;
+    if (now->state == DeploymentState::kFailed) return now->error;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return error;
 }
 
 Status end_deployment(const DeploymentRecord& record, Deadline deadline) {

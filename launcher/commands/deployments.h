@@ -18,6 +18,11 @@ Result<DeploymentRecord> find_deployment(const std::string& name);
 /// does not answer is a warning in the log.
 Result<std::vector<DeploymentRecord>> list_deployments();
 
+/// A broken stream is often only the trace of a lost rank, whose name the supervisor writes into
+/// the record a moment later: that error if it comes soon, else `error`. Errors that are no such
+/// trace are returned at once.
+Error explain_by_record(const DeploymentRecord& record, Error error);
+
 /// Ends a deployment in good order, by force when `deadline` comes, and forgets it.
 Status end_deployment(const DeploymentRecord& record, Deadline deadline);
 

@@ -70,11 +70,12 @@ Result<std::unique_ptr<Session>> Session::attach(const std::string& deployment) 
   session->tp_ = record.tp;
   session->pp_ = record.pp;
   session->links_ = record.links;
+  session->attached_ = record;
   return session;
 }
 
 Error Session::explain(Error error) {
-  if (!world_ || error.code == ErrorCode::kCancelled) return error;
+  if (attached_) return explain_by_record(*attached_, std::move(error));
   const bool may_be_a_trace = exit_code(error.code) == exit_code(ErrorCode::kPeerLost);
   if (!may_be_a_trace) return error;
   return world_->failure(Deadline::after(kExplainTime)).value_or(std::move(error));

@@ -42,7 +42,8 @@ class Session {
   Session();
 
   Cancellation cancellation_;
-  std::unique_ptr<World> world_;
+  std::unique_ptr<World> world_;              // own ranks, or
+  std::optional<DeploymentRecord> attached_;  // those of a deployment
   std::unique_ptr<EngineClient> client_;
   int tp_ = 1;
   int pp_ = 1;

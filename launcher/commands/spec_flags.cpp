@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "launcher/deployment/spec_reader.h"
+#include "launcher/plan/model_shape.h"
 
 namespace dsl::launcher {
 namespace {
@@ -18,21 +19,6 @@ bool is_deployment_only(const SpecField& field) {
 bool is_spec_file(const std::string& path) {
   const std::string extension = std::filesystem::path(path).extension().string();
   return extension == ".yaml" || extension == ".yml";
-}
-
-/// Looked at here, before any process is started or node asked for, because it is the commonest
-/// mistake.
-Status check_model_folder(const std::filesystem::path& model) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(model, ignored)) {
-    return fail(ErrorCode::kNotFound, "name a directory in Hugging Face layout",
-                "there is no model directory {}", model.string());
-  }
-  if (!std::filesystem::exists(model / "config.json", ignored)) {
-    return fail(ErrorCode::kNotFound, "name a directory in Hugging Face layout",
-                "the directory {} holds no model: config.json is missing", model.string());
-  }
-  return {};
 }
 
 }  // namespace
@@ -95,7 +81,7 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
   }
   if (spec.name.empty()) spec.name = default_name(spec.model);
   DSL_TRY(validate(spec, is_spec_file(model_) ? ErrorCode::kConfig : ErrorCode::kInvalidArgument));
-  DSL_TRY(check_model_folder(spec.model));
+  DSL_TRY(check_shape(spec.model, spec.tp, spec.pp));
   return spec;
 }
 

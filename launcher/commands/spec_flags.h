@@ -28,7 +28,7 @@ class SpecFlags {
   std::vector<std::string> typed() const;
 
   /// Reads the SPEC.yaml if one was named, puts the flags over it, makes the model path absolute,
-  /// fills in the name and validates. A model directory must hold config.json (kNotFound).
+  /// fills in the name and validates. Then check_shape().
   Result<DeploymentSpec> resolve() const;
 
  private:

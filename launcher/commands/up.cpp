@@ -6,6 +6,7 @@
 
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployment_launch.h"
+#include "launcher/commands/deployments.h"
 #include "launcher/commands/spec_flags.h"
 #include "launcher/commands/world_json.h"
 #include "launcher/engine_client/engine_client.h"
@@ -108,7 +109,8 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   UpProgress shown;
   const auto on_progress = [&](const LaunchProgress& progress) { shown.show(progress); };
   DSL_ASSIGN(const DeploymentRecord record, launch->wait_ready(cancellation, on_progress));
-  DSL_TRY(test_generation(record, launch->secret(), cancellation));
+  Status tested = test_generation(record, launch->secret(), cancellation);
+  if (!tested) return tl::unexpected<Error>(explain_by_record(record, std::move(tested).error()));
   launch->keep();
   print_up(record, std::chrono::duration<double>(Clock::now() - start).count(), output.json);
   return 0;

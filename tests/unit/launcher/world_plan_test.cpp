@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "launcher/plan/cpu_binding.h"
+#include "launcher/plan/model_shape.h"
+#include "tests/unit/launcher/scratch_folder.h"
 
 namespace dsl::launcher {
 namespace {
@@ -56,6 +60,25 @@ TEST(WorldPlan, TextSurvives) {
   for (const char* bad : {"", "n", "n:", "n:1", "n:1-", ":1-2", "n:2-1", "n:1-2,", "n:a-b",
                           "n:1-99999999999", "n:-1-2"}) {
     EXPECT_EQ(parse_node_plans(bad).error().code, ErrorCode::kInvalidArgument) << bad;
+  }
+}
+
+TEST(ModelShape, RefusesWhatTheModelCannotBeSplitInto) {
+  const ScratchFolder scratch;
+  const auto write = [&](const std::string& text) {
+    std::ofstream(scratch.path() / "config.json") << text;
+  };
+  EXPECT_EQ(check_shape(scratch.path() / "none", 1, 1).error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(check_shape(scratch.path(), 1, 1).error().code, ErrorCode::kNotFound);
+  write(R"({"num_hidden_layers":5,"num_attention_heads":12})");
+  EXPECT_TRUE(check_shape(scratch.path(), 4, 5));
+  EXPECT_THAT(check_shape(scratch.path(), 1, 6).error().message,
+              testing::HasSubstr("6 stages cannot share 5 layers"));
+  EXPECT_THAT(check_shape(scratch.path(), 8, 1).error().message,
+              testing::HasSubstr("8 shards cannot share 12 heads"));
+  for (const char* odd : {"", "{", "[]", R"({"num_hidden_layers":"x","num_attention_heads":-1})"}) {
+    write(odd);
+    EXPECT_TRUE(check_shape(scratch.path(), 8, 100)) << "the engine explains: " << odd;
   }
 }
 
