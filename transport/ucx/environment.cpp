@@ -22,7 +22,6 @@ void prepare_environment() {
     set_default("UCX_POSIX_ERROR_HANDLING", "y");
     set_default("UCX_SYSV_ERROR_HANDLING", "y");
     set_default("UCX_CMA_MEMORY_INVALIDATE", "y");
-                "n");  // a UCX_TLS of the user may make some of these unused
     const auto devices = verbs::list_rdma_devices();
     const bool soft = devices && std::any_of(devices->begin(), devices->end(),
                                              [](const auto& device) { return device.software; });
