@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "engine/engine.h"
+#include "engine/machine_commands.h"
 #include "engine/serving/engine_service.h"
 #include "engine/serving/http_server.h"
 #include "engine/serving/rank_report.h"
@@ -337,9 +338,10 @@ void add_options(CLI::App& app, Arguments& arguments) {
 int run(int argc, char** argv) {
   CLI::App app("One rank of a dslaunch world, and tools for its weights", "dsengine");
   Arguments arguments;
-  int weights_exit_code = 0;
+  int command_exit_code = 0;
   add_options(app, arguments);
-  add_weights_commands(app, weights_exit_code);
+  add_weights_commands(app, command_exit_code);
+  add_machine_commands(app, command_exit_code);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && arguments.model.empty())
@@ -347,7 +349,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
   }
-  if (!app.get_subcommands().empty()) return weights_exit_code;
+  if (!app.get_subcommands().empty()) return command_exit_code;
   return run_rank(std::move(arguments));
 }
 

@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "../checkpoint/checkpoint_files.h"
 #include "child.h"
@@ -85,6 +86,33 @@ TEST(Dsengine, AWorldOfOneServesWithoutSupervisor) {
   child.signal(SIGTERM);
   EXPECT_EQ(child.wait(Deadline::after(kGoneWithin)), 0) << child.text();
   EXPECT_THAT(child.text(), testing::Not(HasSubstr(kSecret)));
+}
+
+TEST(Dsengine, RequestsBeyondModelAndContextAreRefusedAndHarmNobody) {
+  Child child(rank_argv({"--kv-tokens", "512"}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  const std::string endpoint = endpoint_in(child.text());
+  RawClient other(endpoint);
+  other.send(http_post("/v1/generate", kSecret, kGreedy));
+  const std::pair<json, const char*> cases[] = {
+      {{{"token_ids", std::vector<int>(5000, 1)}}, "DSL-501"},
+      {{{"token_ids", {1, 1 << 20}}}, "DSL-503"},
+      {{{"token_ids", json::array()}}, "DSL-503"},
+      {{{"token_ids", {1}}, {"sampling", {{"top_p", 2}}}}, "DSL-503"},
+      {{{"prompt", "text without a tokenizer"}}, "DSL-102"},
+  };
+  for (const auto& [body, code] : cases) {
+    RawClient client(endpoint);
+    client.send(http_post("/v1/generate", kSecret, body.dump()));
+    ASSERT_TRUE(client.read_until("\"remedy\"")) << client.received();
+    EXPECT_THAT(client.received(), HasSubstr(code));
+  }
+  RawClient score(endpoint);
+  score.send(
+      http_post("/v1/score", kSecret, json{{"token_ids", std::vector<int>(5000, 1)}}.dump()));
+  ASSERT_TRUE(score.read_until("DSL-501")) << score.received();
+  ASSERT_TRUE(other.read_until("0\r\n\r\n"));
+  EXPECT_EQ(token_ids_in(other.received()).size(), 12u);
 }
 
 TEST(Dsengine, SigtermEndsStreamsWithALine) {
@@ -211,7 +239,11 @@ class World {
     options.failure_deadline = 1000ms;
     options.heartbeat_interval = 100ms;
     bootstrap::RendezvousEvents events;
-    events.joined = [](int) {};
+    events.joined = [this](int rank) {
+      const std::scoped_lock lock(mutex_);
+      joined_.insert(rank);
+      changed_.notify_all();
+    };
     events.reported = [this](int rank, const std::string& report) {
       const json object = json::parse(report);
       const std::scoped_lock lock(mutex_);
@@ -235,6 +267,10 @@ class World {
     for (int rank = 0; rank < tp_ * pp_; ++rank) start_rank(rank);
   }
 
+  bool wait_joined(int rank) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 60s, [&] { return joined_.contains(rank); });
+  }
   /// The report of this kind of a rank; null when none comes within a minute.
   json wait_for_report(int rank, const std::string& event) {
     std::unique_lock lock(mutex_);
@@ -267,6 +303,7 @@ class World {
   const int pp_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::set<int> joined_;
   std::map<int, std::vector<json>> reports_;
   std::unique_ptr<bootstrap::RendezvousServer> server_;
   std::vector<std::unique_ptr<Child>> ranks_;
@@ -327,6 +364,15 @@ TEST(DsengineWorld, ARankThatFailsToLoadEndsTheOthers) {
   EXPECT_EQ(report["code"], "DSL-102");
   EXPECT_EQ(world.rank(1).wait(Deadline::after(kGoneWithin)), 3) << world.rank(1).text();
   EXPECT_EQ(world.rank(0).wait(Deadline::after(kGoneWithin)), 5) << world.rank(0).text();
+}
+
+TEST(DsengineWorld, ARankKilledBeforeItIsReadyEndsTheOthers) {
+  World world(2, 1);
+  world.start_all();
+  ASSERT_TRUE(world.wait_joined(1));
+  world.rank(1).signal(SIGKILL);
+  EXPECT_EQ(world.rank(0).wait(Deadline::after(kGoneWithin)), 5) << world.rank(0).text();
+  EXPECT_THAT(world.rank(0).text(), HasSubstr("rank 1"));
 }
 
 TEST(DsengineWorld, RanksDoNotOutliveTheirSupervisor) {
