@@ -103,6 +103,10 @@ Value length(const Call& call) {
   if (const SourcedText* text = call.value.as_text()) {
     return Value::integer(static_cast<std::int64_t>(character_offsets(text->bytes()).size()) - 1);
   }
+  if (call.value.as_list() == nullptr && call.value.as_dict() == nullptr &&
+      !call.value.is<Undefined>()) {
+    give_up(call.line(), "length of a value of type {}", type_name(call.value));
+  }
   return Value::integer(static_cast<std::int64_t>(call.items().size()));
 }
 
@@ -145,7 +149,10 @@ Value indent(const Call& call) {
   const bool indents_blank = call.arguments.boolean(2, "blank", false);
   const SourcedText spaces(fmt::format("{:{}}", "", width), Source::kTemplate);
   const SourcedText line_break("\n", Source::kTemplate);
-  SourcedText text = to_text(call.value);
+  if (call.value.as_text() == nullptr) {
+    give_up(call.line(), "indent of a value of type {}", type_name(call.value));
+  }
+  SourcedText text = *call.value.as_text();
   text.append(line_break);  // so that a line break at the end starts one more line
   SourcedText out;
   bool is_first = true;
@@ -171,6 +178,9 @@ Value first(const Call& call) {
 }
 
 Value last(const Call& call) {
+  if (call.value.is<std::shared_ptr<const Iterator>>()) {
+    give_up(call.line(), "last of a value of type {}", type_name(call.value));
+  }
   List list = call.items();
   return list.empty() ? Value::undefined("last") : list.back();
 }
@@ -184,17 +194,20 @@ Value reverse(const Call& call) {
   return Value::text(std::move(out));
 }
 
+/// What a value is compared by: texts without regard to case unless asked for.
+Value comparison_key(const Call& call, const Value& value, bool keeps_case) {
+  if (keeps_case || value.as_text() == nullptr) return value;
+  return Value::text(change_case(*value.as_text(), Case::kLower, call.line()));
+}
+
 Value sort(const Call& call) {
   const bool is_reversed = call.arguments.boolean(0, "reverse", false);
   const bool keeps_case = call.arguments.boolean(1, "case_sensitive", false);
   const SourcedText* path = call.arguments.text(2, "attribute");
   std::vector<std::pair<Value, Value>> keyed;  // key, item
   for (const Value& item : call.items()) {
-    Value key = path == nullptr ? item : attribute_path(call, item, path->bytes());
-    if (!keeps_case && key.as_text() != nullptr) {
-      key = Value::text(change_case(*key.as_text(), Case::kLower, call.line()));
-    }
-    keyed.emplace_back(std::move(key), item);
+    const Value key = path == nullptr ? item : attribute_path(call, item, path->bytes());
+    keyed.emplace_back(comparison_key(call, key, keeps_case), item);
   }
   std::ranges::stable_sort(keyed, [&](const auto& a, const auto& b) {
     return is_reversed ? compare("<", b.first, a.first, call.site())
@@ -206,23 +219,37 @@ Value sort(const Call& call) {
 }
 
 Value unique(const Call& call) {
-  List kept;
-  for (Value& item : call.items()) {
-    for (const Value& other : kept) call.budget.walk(call.line(), other);
-    if (std::ranges::none_of(kept, [&](const Value& other) { return equal(other, item); })) {
-      kept.push_back(std::move(item));
-    }
+  const bool keeps_case = call.arguments.boolean(0, "case_sensitive", false);
+  if (call.arguments.find(1, "attribute") != nullptr) {
+    give_up(call.line(), "unique with attribute is not implemented");
   }
-  return Value::list(std::move(kept));
+  List kept;
+  List keys;
+  for (const Value& item : call.items()) {
+    Value key = comparison_key(call, item, keeps_case);
+    const bool is_known = std::ranges::any_of(
+        keys, [&](const Value& other) { return compare("==", other, key, call.site()); });
+    if (is_known) continue;
+    keys.push_back(std::move(key));
+    kept.push_back(item);
+  }
+  return Value::iterator(std::move(kept));
 }
 
 template <bool kLargest>
 Value extreme(const Call& call) {
+  const bool keeps_case = call.arguments.boolean(0, "case_sensitive", false);
+  if (call.arguments.find(1, "attribute") != nullptr) {
+    give_up(call.line(), "min or max with attribute is not implemented");
+  }
   List list = call.items();
   if (list.empty()) return Value::undefined(kLargest ? "max" : "min");
   Value best = list[0];
   for (const Value& item : list) {
-    if (compare(kLargest ? ">" : "<", item, best, call.site())) best = item;
+    if (compare(kLargest ? ">" : "<", comparison_key(call, item, keeps_case),
+                comparison_key(call, best, keeps_case), call.site())) {
+      best = item;
+    }
   }
   return best;
 }
@@ -238,11 +265,13 @@ Value sum(const Call& call) {
 }
 
 Value absolute(const Call& call) {
+  if (call.value.is<bool>()) return Value::integer(*call.value.as_integer());
   const bool is_negative = compare("<", call.value, Value::integer(0), call.site());
   return is_negative ? negate_or_keep("-", call.value, call.site()) : call.value;
 }
 
 Value to_integer(const Call& call) {
+  require_defined(call.value, call.site());
   if (const auto integer = call.value.as_integer()) return Value::integer(*integer);
   if (const auto number = call.value.as_number()) {
     if (std::abs(*number) < 9e18) return Value::integer(static_cast<std::int64_t>(*number));
@@ -257,6 +286,7 @@ Value to_integer(const Call& call) {
 }
 
 Value to_float(const Call& call) {
+  require_defined(call.value, call.site());
   if (const auto number = call.value.as_number()) return Value::number(*number);
   if (const SourcedText* text = call.value.as_text()) {
     const SourcedText digits = strip(*text, std::nullopt, Ends::kBoth);
@@ -285,7 +315,7 @@ Value map(const Call& call) {
                                     call.arguments_from(1), call.budget));
     }
   }
-  return Value::list(std::move(mapped));
+  return Value::iterator(std::move(mapped));
 }
 
 /// select, reject, selectattr and rejectattr: keep the items whose test (or truth) is what is asked
@@ -306,10 +336,8 @@ Value select(const Call& call) {
                             : apply_test(test->bytes(), subject, test_arguments, call.budget);
     if (passes == kKeeps) kept.push_back(std::move(item));
   }
-  return Value::list(std::move(kept));
+  return Value::iterator(std::move(kept));
 }
-
-Value keep(const Call& call) { return call.value; }
 
 const std::unordered_map<std::string_view, Filter>& filters() {
   static const std::unordered_map<std::string_view, Filter> kFilters = {
@@ -335,13 +363,12 @@ const std::unordered_map<std::string_view, Filter>& filters() {
       {"rejectattr", select<true, false>},
       {"replace", replace_filter},
       {"reverse", reverse},
-      {"safe", keep},
       {"select", select<false, true>},
       {"selectattr", select<true, true>},
       {"sort", sort},
       {"string", [](const Call& call) { return Value::text(to_text(call.value)); }},
       {"sum", sum},
-      {"title", change_case_filter<Case::kTitle>},
+      {"title", change_case_filter<Case::kWordBeginnings>},
       {"tojson", to_json_filter},
       {"trim", trim},
       {"unique", unique},

@@ -240,6 +240,7 @@ void Interpreter::run_set(const Statement& statement) {
 }
 
 SourcedText Interpreter::captured(const Block& block) {
+  const InnerScope inner(*this, scope_);
   SourcedText outer = std::exchange(output_, {});
   run(block);
   return std::exchange(output_, std::move(outer));

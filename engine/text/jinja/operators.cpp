@@ -11,6 +11,11 @@ namespace {
   give_up(line, "operator {} between {} and {}", name, type_name(left), type_name(right));
 }
 
+/// A list, or a tuple where `model` is one.
+Value list_like(const Value& model, List items) {
+  return model.is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
+}
+
 /// What `loop` knows.
 Value loop_attribute(const Loop& loop, std::string_view name) {
   const auto count = static_cast<std::int64_t>(loop.items->size());
@@ -85,7 +90,7 @@ Value repeat(const Value& value, std::int64_t times, Site site) {
       items.insert(items.end(), value.as_list()->begin(), value.as_list()->end());
     }
   }
-  return text != nullptr ? Value::text(std::move(out)) : Value::list(std::move(items));
+  return text != nullptr ? Value::text(std::move(out)) : list_like(value, std::move(items));
 }
 
 bool contains(const Value& container, const Value& member, Site site) {
@@ -97,10 +102,13 @@ bool contains(const Value& container, const Value& member, Site site) {
     return text->bytes().find(part->bytes()) != std::string::npos;
   }
   if (const Dict* dict = container.as_dict()) {
+    if (member.as_list() != nullptr || member.as_dict() != nullptr) {
+      wrong_types("in", member, container, site.line);
+    }
     return member.as_text() != nullptr && dict->find(member.as_text()->bytes()) != nullptr;
   }
-  const List* list = container.as_list();
-  if (list == nullptr) wrong_types("in", member, container, site.line);
+  const std::optional<List> list = iterate(container);
+  if (!list) wrong_types("in", member, container, site.line);
   site.budget.walk(site.line, container);
   return std::ranges::any_of(*list, [&](const Value& value) { return equal(value, member); });
 }
@@ -190,11 +198,12 @@ Value binary(std::string_view name, const Value& left, const Value& right, Site 
     text.append(*right.as_text());
     return Value::text(std::move(text));
   }
-  if (name == "+" && left.as_list() != nullptr && right.as_list() != nullptr) {
+  if (name == "+" && left.as_list() != nullptr && right.as_list() != nullptr &&
+      left.is_tuple == right.is_tuple) {
     site.budget.produce(site.line, left.as_list()->size() + right.as_list()->size());
     List items = *left.as_list();
     items.insert(items.end(), right.as_list()->begin(), right.as_list()->end());
-    return Value::list(std::move(items));
+    return list_like(left, std::move(items));
   }
   wrong_types(name, left, right, site.line);
 }
@@ -297,7 +306,7 @@ Value slice(const Value& value, const Value& start, const Value& stop, const Val
       items.push_back((*list)[at]);
     }
   }
-  return text != nullptr ? Value::text(std::move(out)) : Value::list(std::move(items));
+  return text != nullptr ? Value::text(std::move(out)) : list_like(value, std::move(items));
 }
 
 }  // namespace dsl::text::jinja

@@ -34,9 +34,13 @@ bool compare_with(const Call& call) {
   return compare(std::string_view(kName, sizeof...(Name)), call.value, call.argument(), call.site);
 }
 
-bool is_iterable(const Call& call) {
+bool is_sequence(const Call& call) {
   return call.is<Undefined>() || call.value.as_text() != nullptr ||
          call.value.as_list() != nullptr || call.value.as_dict() != nullptr;
+}
+
+bool is_iterable(const Call& call) {
+  return is_sequence(call) || call.is<std::shared_ptr<const Iterator>>();
 }
 
 const std::unordered_map<std::string_view, Test>& tests() {
@@ -52,7 +56,7 @@ const std::unordered_map<std::string_view, Test>& tests() {
       {"number", [](const Call& call) { return call.value.as_number().has_value(); }},
       {"string", [](const Call& call) { return call.value.as_text() != nullptr; }},
       {"mapping", [](const Call& call) { return call.value.as_dict() != nullptr; }},
-      {"sequence", is_iterable},
+      {"sequence", is_sequence},
       {"iterable", is_iterable},
       {"callable", [](const Call& call) { return call.is<std::shared_ptr<const Callable>>(); }},
       {"odd", [](const Call& call) { return call.integer() % 2 != 0; }},

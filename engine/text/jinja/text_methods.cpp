@@ -152,10 +152,14 @@ SourcedText change_case(const SourcedText& text, Case target, int line) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte >= 0x80)
       give_up(line, "changing the case of characters beyond ASCII is not implemented");
-    const bool raises = target == Case::kUpper || (target == Case::kCapitalised && is_first) ||
-                        (target == Case::kTitle && starts_word);
+    const bool raises =
+        target == Case::kUpper || (target == Case::kCapitalised && is_first) ||
+        ((target == Case::kTitle || target == Case::kWordBeginnings) && starts_word);
     is_first = false;
-    starts_word = std::isalpha(byte) == 0;
+    starts_word =
+        target == Case::kWordBeginnings
+            ? is_space(byte) || std::string_view("-({[<").find(c) != std::string_view::npos
+            : std::isalpha(byte) == 0;
     return static_cast<char>(raises ? std::toupper(byte) : std::tolower(byte));
   });
 }

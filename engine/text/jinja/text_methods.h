@@ -25,7 +25,9 @@ List split_lines(const SourcedText& text);
 SourcedText replace(const SourcedText& text, std::string_view from, const SourcedText& to,
                     std::int64_t max_count, int line);
 
-enum class Case { kUpper, kLower, kCapitalised, kTitle };
+/// kTitle is str.title(); kWordBeginnings Jinja's filter, which raises what follows white space,
+/// "-" or a bracket.
+enum class Case { kUpper, kLower, kCapitalised, kTitle, kWordBeginnings };
 /// upper() and the like. Gives up on characters beyond ASCII.
 SourcedText change_case(const SourcedText& text, Case target, int line);
 

@@ -128,6 +128,10 @@ Value Value::tuple(List items) {
   value.is_tuple = true;
   return value;
 }
+Value Value::iterator(List items) {
+  const Value value = list(std::move(items));
+  return {std::make_shared<const Iterator>(Iterator{*value.as_list()}), value.depth, value.weight};
+}
 Value Value::dict(Dict dict) {
   Measure measure;
   for (const Dict::Entry& entry : dict.entries()) measure.add(entry.value);
@@ -159,7 +163,7 @@ std::optional<double> Value::as_number() const {
 std::string_view type_name(const Value& value) {
   constexpr std::array<std::string_view, std::variant_size_v<Value::Data>> kNames = {
       "undefined", "None", "bool",      "int",      "float", "str",
-      "list",      "dict", "namespace", "function", "loop"};
+      "list",      "dict", "namespace", "function", "loop",  "generator"};
   return value.is_tuple ? "tuple" : kNames[value.data.index()];
 }
 
@@ -246,6 +250,9 @@ std::string float_text(double value) {
 std::optional<List> iterate(const Value& value) {
   if (value.is<Undefined>()) return List{};
   if (const List* list = value.as_list()) return *list;
+  if (const auto* lazy = std::get_if<std::shared_ptr<const Iterator>>(&value.data)) {
+    return (*lazy)->items;
+  }
   if (const Dict* dict = value.as_dict()) {
     List keys;
     for (const Dict::Entry& entry : dict->entries()) keys.push_back(Value::text(entry.key));

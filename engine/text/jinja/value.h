@@ -61,6 +61,11 @@ struct Loop {
   std::size_t index = 0;
 };
 
+/// What filters such as map and select give: always true, without length, index or text.
+struct Iterator {
+  List items;
+};
+
 struct Undefined {
   std::string name;
 };
@@ -69,9 +74,10 @@ struct None {};
 /// Immutable but for namespaces; cheap to copy.
 struct Value {
   using Text = std::shared_ptr<const SourcedText>;
-  using Data = std::variant<Undefined, None, bool, std::int64_t, double, Text,
-                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, Namespace*,
-                            std::shared_ptr<const Callable>, std::shared_ptr<const Loop>>;
+  using Data =
+      std::variant<Undefined, None, bool, std::int64_t, double, Text, std::shared_ptr<const List>,
+                   std::shared_ptr<const Dict>, Namespace*, std::shared_ptr<const Callable>,
+                   std::shared_ptr<const Loop>, std::shared_ptr<const Iterator>>;
   Data data = None{};
   int depth = 0;  // of nested containers, at most kMaxDepth
   std::size_t weight =
@@ -93,6 +99,7 @@ struct Value {
   /// Containers give up beyond kMaxDepth and kMaxWeight.
   static Value list(List items);
   static Value tuple(List items);
+  static Value iterator(List items);
   static Value dict(Dict dict);
   static Value undefined(std::string_view name) { return {Undefined{std::string(name)}, 0, 1}; }
   static Value none() { return {None{}, 0, 1}; }
