@@ -158,6 +158,8 @@ Status supervise(const SuperviseOptions& options) {
   const Error reason = run_world(std::move(world), *allocator, cancellation, keeper);
   if (reason.code != ErrorCode::kCancelled) return failed(reason);
   log(LogLevel::kInfo, "{}", reason.message);
+  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
+  DSL_TRY(secrets.remove(keeper.record().launch_id));
   return registry->remove(keeper.record());
 }
 
