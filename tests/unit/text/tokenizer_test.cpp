@@ -2,7 +2,6 @@
 
 #include <nlohmann/json.hpp>
 #include <random>
-#include <thread>
 
 #include "engine/text/byte_alphabet.h"
 #include "tests/unit/text/test_assets.h"
@@ -323,20 +322,6 @@ TEST(Tokenizer, NamesTheFileThatIsMissingOrBroken) {
   ASSERT_FALSE(broken.has_value());
   EXPECT_EQ(broken.error().code, ErrorCode::kTokenizerCorrupt);
   EXPECT_NE(broken.error().message.find("x/tokenizer.json"), std::string::npos);
-}
-
-TEST(Tokenizer, EncodesFromSeveralThreadsAtOnce) {
-  const Tokenizer& tokenizer = demo_tokenizer();
-  const Ids expected = encode(tokenizer, "What is 47 + 85? 你好");
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
-      for (int round = 0; round < 200; ++round) {
-        EXPECT_EQ(encode(tokenizer, "What is 47 + 85? 你好"), expected);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace
