@@ -81,6 +81,7 @@ void print_table(const EngineBenchResult& result, const EngineDescription& engin
   fmt::print(
       "limit     {}/s read bandwidth of this machine, measured in this run: {:.0f} % reached\n",
       human_bytes(static_cast<std::int64_t>(result.read_bytes_per_s)), result.fraction * 100);
+  if (result.fraction > 1) fmt::print("          (weights this small stay in the caches)\n");
 }
 
 Result<int> bench_engine(const BenchFlags& flags, const OutputOptions& output) {

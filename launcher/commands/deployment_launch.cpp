@@ -78,7 +78,10 @@ Result<std::unique_ptr<DeploymentLaunch>> DeploymentLaunch::start(const Deployme
   // On Slurm nobody owns a job that waits in the queue; locally this process owns the name until
   // the supervisor does.
   if (spec.cluster == ClusterKind::kLocal) request.record.owner = this_process();
+  const Result<DeploymentRecord> earlier = registry->find(spec.name);
   DSL_TRY(registry->create(request.record));
+  // Only a failed launch can have been replaced; nobody else will remove its secret.
+  if (earlier) DSL_TRY(secrets.remove(earlier->launch_id));
   std::unique_ptr<DeploymentLaunch> launch(new DeploymentLaunch(
       std::move(registry), std::move(allocator), std::move(secrets), std::move(request)));
   DSL_TRY(launch->secrets_.save(launch_id, launch->request_.secret));

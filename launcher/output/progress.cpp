@@ -68,16 +68,13 @@ void Progress::update(std::int64_t bytes, std::int64_t total, Clock::time_point 
 }
 
 void Progress::note(const std::string& text, Clock::time_point now) {
-  if (style_ == Style::kLines) {
-    // A line says something new or nothing.
-    if (text == last_note_) return;
-    last_note_ = text;
-    print(fmt::format("{}: {}", what_, text));
-    return;
-  }
-  if (is_due(now)) {
-    print(fmt::format("{}: {}  ({})", what_, text, human_duration(seconds(now - start_))));
-  }
+  // A line says something new or nothing; a bar shows that time passes.
+  if (style_ == Style::kLines && text == last_note_) return;
+  if (!is_due(now)) return;
+  last_note_ = text;
+  print(style_ == Style::kLines
+            ? fmt::format("{}: {}", what_, text)
+            : fmt::format("{}: {}  ({})", what_, text, human_duration(seconds(now - start_))));
 }
 
 void Progress::clear() {

@@ -213,6 +213,43 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
                         "DSL-601");
 }
 
+TEST_F(CliTest, ASpecificationFileBringsUpTheSame) {
+  const std::filesystem::path file = home_.path() / "demo.yaml";
+  std::ofstream(file) << "model: " << kModel << "\nname: from-file\npp: 2\nthreads: 1\n";
+  ASSERT_EQ(home_.run({"up", file.string(), "--pp", "1"}).exit_code, 0);
+  const json status = json::parse(home_.run({"status", "from-file", "--json"}).out);
+  EXPECT_EQ(status.at("world").at("pp"), 1) << "flags override the file";
+  EXPECT_EQ(home_.run({"down", "from-file"}).exit_code, 0);
+  std::ofstream(file) << "model: " << kModel << "\nppp: 2\n";
+  expect_one_error_line(home_.run({"up", file.string()}), 2,
+                        "DSL-107 Config: " + file.string() + ":2:1: unknown key \"ppp\"");
+}
+
+TEST_F(CliTest, FollowedLogsEndWithTheirDeployment) {
+  ASSERT_EQ(up("demo").exit_code, 0);
+  CliProcess logs = home_.start({"logs", "demo", "-f"});
+  ASSERT_TRUE(eventually(seconds(10), [&] { return !logs.out().empty(); }));
+  ASSERT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+  const CliResult result = logs.wait(seconds(10));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped by SIGTERM"));
+}
+
+TEST_F(CliTest, SecretsAreInNoLogAndNoArgumentAndGoWithTheDeployment) {
+  ASSERT_EQ(up("demo").exit_code, 0);
+  const std::filesystem::path secrets = home_.path() / ".local/state/dslaunch/secrets";
+  std::string secret;
+  for (const auto& entry : std::filesystem::directory_iterator(secrets)) {
+    std::ifstream(entry.path()) >> secret;
+    EXPECT_EQ(entry.status().permissions(), std::filesystem::perms(0600));
+  }
+  ASSERT_EQ(secret.size(), 64U);
+  EXPECT_TRUE(home_.processes({secret}).empty()) << "in a command line";
+  EXPECT_EQ(home_.run({"logs", "demo"}).out.find(secret), std::string::npos);
+  ASSERT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_empty(secrets));
+}
+
 TEST_F(CliTest, TwoDeploymentsLiveSideBySide) {
   ASSERT_EQ(up("one").exit_code, 0);
   ASSERT_EQ(up("two").exit_code, 0);

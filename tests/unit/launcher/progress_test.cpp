@@ -64,12 +64,15 @@ TEST(Progress, LinesComeNowAndThenWithoutControlCharacters) {
   EXPECT_THAT(text, testing::Not(HasSubstr("\x1b")));
 }
 
-TEST(Progress, NotesAreSaidOnce) {
+TEST(Progress, NotesAreSaidOnceAndNotTooOften) {
   const Sink sink;
-  Progress progress("queue", Progress::Style::kLines, sink.file());
-  progress.note("waits");
-  progress.note("waits");
-  progress.note("starts");
+  const auto start = Progress::Clock::now();
+  Progress progress("queue", Progress::Style::kLines, sink.file(), start);
+  progress.note("short", start + seconds(1));
+  progress.note("waits", start + seconds(2));
+  progress.note("waits", start + seconds(9));
+  progress.note("starts", start + seconds(10));
+  progress.note("soon", start + seconds(11));
   EXPECT_EQ(sink.text(), "queue: waits\nqueue: starts\n");
 }
 
