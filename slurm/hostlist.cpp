@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 255;    // of a DNS name
 constexpr std::size_t kMaxNumberDigits = 18;  // fits std::uint64_t
+constexpr std::size_t kMaxParts = 16;  // of a name; no site has names with more than a few brackets
 constexpr std::string_view kRemedy = "write hosts as n1,n2 or n[1-4,7]";
 
 /// Numbers lo..hi, each padded with zeros to `width`.
@@ -53,7 +54,8 @@ Result<Range> parse_range(std::string_view text) {
   const auto hi = dash == std::string_view::npos ? lo : parse_number(text.substr(dash + 1));
   if (!lo || !hi) {
     return fail(ErrorCode::kInvalidArgument, kRemedy,
-                "hostlist: expected a number or a range in a bracket, found \"{:.40}\"", text);
+                "hostlist: expected a number or a range in a bracket, found {:?}",
+                text.substr(0, 80));
   }
   if (*lo > *hi) {
     return fail(ErrorCode::kInvalidArgument, kRemedy, "hostlist: the range {} runs backwards",
@@ -80,6 +82,9 @@ Result<std::vector<Range>> parse_bracket(std::string_view inside) {
 Result<std::vector<Part>> take_name(std::string_view& rest) {
   std::vector<Part> parts;
   while (!rest.empty() && rest.front() != ',') {
+    if (parts.size() == kMaxParts) {
+      return fail(ErrorCode::kInvalidArgument, kRemedy, "hostlist: a name with too many brackets");
+    }
     if (rest.front() == '[') {
       const std::size_t close = rest.find(']');
       if (close == std::string_view::npos) {

@@ -14,6 +14,10 @@ namespace {
 
 using Clock = std::chrono::system_clock;
 
+// A begin beyond these means nothing, and the clock's nanoseconds overflow in the year 2262.
+constexpr std::time_t kLatestBegin = 4'102'444'800;      // the year 2100
+constexpr std::int64_t kMaxOffsetSeconds = 100'000'000;  // three years
+
 std::optional<std::uint64_t> parse_unsigned(std::string_view text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -54,16 +58,18 @@ std::optional<int> signal_number(std::string_view text) {
 std::optional<std::chrono::seconds> parse_offset(std::string_view text) {
   const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto count = parse_unsigned(text.substr(0, digits));
-  if (!count || *count > 100'000'000) return std::nullopt;
   std::string_view unit = text.substr(digits);
   if (unit.ends_with('s')) unit.remove_suffix(1);
-  const auto amount = static_cast<std::int64_t>(*count);
-  if (unit.empty() || unit == "second") return std::chrono::seconds(amount);
-  if (unit == "minute") return std::chrono::minutes(amount);
-  if (unit == "hour") return std::chrono::hours(amount);
-  if (unit == "day") return std::chrono::hours(24 * amount);
-  if (unit == "week") return std::chrono::hours(7 * 24 * amount);
-  return std::nullopt;
+  std::int64_t unit_seconds = 0;
+  if (unit.empty() || unit == "second") unit_seconds = 1;
+  if (unit == "minute") unit_seconds = 60;
+  if (unit == "hour") unit_seconds = 3600;
+  if (unit == "day") unit_seconds = 24 * 3600;
+  if (unit == "week") unit_seconds = 7 * 24 * 3600;
+  if (!count || unit_seconds == 0 ||
+      *count > static_cast<std::uint64_t>(kMaxOffsetSeconds / unit_seconds))
+    return std::nullopt;
+  return std::chrono::seconds(static_cast<std::int64_t>(*count) * unit_seconds);
 }
 
 /// Local time by a strptime format that must match the whole text; fields it lacks come from `now`.
@@ -76,9 +82,9 @@ std::optional<Clock::time_point> parse_local(std::string_view text, const char* 
   fields.tm_isdst = -1;
   const std::string copy(text);
   const char* end = strptime(copy.c_str(), format, &fields);
-  if (end == nullptr || *end != '\0' || copy.size() != text.size()) return std::nullopt;
+  if (end != copy.c_str() + copy.size()) return std::nullopt;
   const std::time_t seconds = std::mktime(&fields);
-  if (seconds == -1) return std::nullopt;
+  if (seconds < 0 || seconds > kLatestBegin) return std::nullopt;
   return Clock::from_time_t(seconds);
 }
 
@@ -118,7 +124,7 @@ Result<NodeCount> parse_node_count(std::string_view text) {
   const auto max = dash == std::string_view::npos ? min : parse_unsigned(text.substr(dash + 1));
   if (!min || !max || *min == 0 || *min > *max || *max > kMaxHosts) {
     return fail(ErrorCode::kInvalidArgument, "write a number or MIN-MAX, e.g. 2 or 2-4",
-                "number of nodes \"{:.40}\" is malformed", text);
+                "number of nodes {:?} is malformed", text.substr(0, 80));
   }
   return NodeCount{static_cast<std::uint32_t>(*min), static_cast<std::uint32_t>(*max)};
 }
@@ -151,7 +157,7 @@ Result<std::uint64_t> parse_memory_mb(std::string_view text) {
     }
   }
   return fail(ErrorCode::kInvalidArgument, "write a number and K, M, G or T, e.g. 64G",
-              "memory size \"{:.40}\" is malformed", text);
+              "memory size {:?} is malformed", text.substr(0, 80));
 }
 
 Result<WarnSignal> parse_warn_signal(std::string_view text) {
@@ -168,7 +174,7 @@ Result<WarnSignal> parse_warn_signal(std::string_view text) {
   if (!number || !seconds || *seconds > 65535) {
     return fail(ErrorCode::kInvalidArgument,
                 "write [B:]SIGNAL[@SECONDS] with at most 65535 seconds, e.g. B:USR1@120",
-                "signal \"{:.40}\" is malformed", text);
+                "signal {:?} is malformed", text.substr(0, 80));
   }
   signal.number = *number;
   signal.seconds_before = static_cast<std::uint16_t>(*seconds);
@@ -196,7 +202,7 @@ Result<Clock::time_point> parse_begin_time(std::string_view text, Clock::time_po
   }
   return fail(ErrorCode::kInvalidArgument,
               "write now+2hours, 10:00, 2026-02-03 or 2026-02-03T10:00:00",
-              "begin time \"{:.40}\" is malformed", text);
+              "begin time {:?} is malformed", text.substr(0, 80));
 }
 
 Status validate(const JobSpec& spec) {

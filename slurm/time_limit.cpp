@@ -20,7 +20,7 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
 tl::unexpected<Error> malformed(std::string_view text) {
   return fail(ErrorCode::kInvalidArgument,
               "write minutes, hours:minutes:seconds, days-hours:minutes:seconds or UNLIMITED",
-              "time limit \"{:.40}\" is malformed", text);
+              "time limit {:?} is malformed", text.substr(0, 80));
 }
 
 /// One to three numbers between colons. Returns how many, or nothing.

@@ -8,6 +8,7 @@
 namespace dsl::slurm {
 namespace {
 
+using namespace std::string_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -60,7 +61,8 @@ TEST(ExpandHostlist, RefusesHostileSizesWithoutExpandingThem) {
   for (const std::string& list : {std::string("n[0-999999999999999999]"), std::string("n[1-65537]"),
                                   std::string("[0-255][0-255][0-255]"), std::string("n[1-65536],m"),
                                   "[1-60000]" + std::string(300, 'a'), std::string(256, 'a'),
-                                  "n[" + std::string(300, '0') + "1]"}) {
+                                  "n[" + std::string(300, '0') + "1]",
+                                  "[0-9][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]"s}) {
     EXPECT_FALSE(expand_hostlist(list).has_value()) << list.substr(0, 40);
   }
   EXPECT_EQ(expanded("n[1-65536]").size(), kMaxHosts);

@@ -69,10 +69,15 @@ TEST(ParseBeginTime, ReadsOffsetsAndDates) {
   const auto expected = Clock::from_time_t(std::mktime(&fields));
   EXPECT_EQ(parse_begin_time("2026-02-03T10:00", now).value(), expected);
   EXPECT_EQ(parse_begin_time("2026-02-03T10:00:00", now).value(), expected);
-  for (const char* text : {"", "now+", "now-5", "now+5years", "tomorrowish", "2026-13-01",
-                           "2026-02-03T", "25:00", "now+99999999999"}) {
+  for (const char* text :
+       {"", "now+", "now-5", "now+5years", "tomorrowish", "2026-13-01", "2026-02-03T", "25:00",
+        "now+99999999999", "now+100000000weeks", "0001-01-08", "9999-01-01"}) {
     EXPECT_FALSE(parse_begin_time(text, now).has_value()) << text;
   }
+}
+
+TEST(ParseBeginTime, RefusesBytesAfterANul) {
+  EXPECT_FALSE(parse_begin_time(std::string_view("10:00\0x", 7), Clock::now()).has_value());
 }
 
 TEST(ParseBeginTime, TakesAClockTimeAsTheNextOne) {
