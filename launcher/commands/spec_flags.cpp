@@ -31,7 +31,7 @@ void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
     typed_.push_back(std::make_unique<Typed>(Typed{&field, std::nullopt, false}));
     FlagRules rules;
     rules.group = group;
-    rules.value_name = field.is_number() ? "N" : "TEXT";
+    if (field.is_number()) rules.value_name = "N";
     rules.choices.assign(field.choices.begin(), field.choices.end());
     Typed& typed = *typed_.back();
     const FlagTarget target =
