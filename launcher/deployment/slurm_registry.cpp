@@ -77,9 +77,14 @@ std::optional<DeploymentRecord> record_of(const slurm::Job& job) {
   record->allocation_id = std::to_string(job.id.value);
   if (auto nodes = slurm::expand_hostlist(job.nodes)) record->nodes = std::move(*nodes);
   if (slurm::is_over(job.state)) {
-    if (record->state == DeploymentState::kFailed) return *record;
     const auto error = reason_of_end(job);
     if (!error) return std::nullopt;
+    // When Slurm ends a job it signals the ranks too, whose end the supervisor may have taken for
+    // the reason.
+    const bool slurm_ended_it = job.state == slurm::JobState::kTimeout ||
+                                job.state == slurm::JobState::kPreempted ||
+                                job.state == slurm::JobState::kDeadline;
+    if (record->state == DeploymentState::kFailed && !slurm_ended_it) return *record;
     record->state = DeploymentState::kFailed;
     record->error = *error;
     record->endpoint.clear();

@@ -98,6 +98,15 @@ TEST_F(SlurmRegistryTest, PrefersTheSupervisorsOwnError) {
   EXPECT_EQ(registry_.find("demo")->error.message, "rank 3 was killed");
 }
 
+TEST_F(SlurmRegistryTest, BlamesTheTimeLimitAndNotTheRanksThatItEnded) {
+  DeploymentRecord failed = demo_record(DeploymentState::kFailed);
+  failed.error = Error{ErrorCode::kRankFailed, "rank 3 was stopped", "see its log"};
+  slurm_.add_job(5, JobState::kTimeout, comment_of(failed));
+  EXPECT_EQ(registry_.find("demo")->error.code, ErrorCode::kSlurmJobEnded);
+  slurm_.jobs.at({5}).state = JobState::kCancelled;
+  EXPECT_FALSE(registry_.find("demo").has_value()) << "scancel is no failure";
+}
+
 TEST_F(SlurmRegistryTest, ForgetsDeploymentsThatEndedAsAsked) {
   slurm_.add_job(5, JobState::kCompleted, comment_of(demo_record(DeploymentState::kStopping)));
   slurm_.add_job(6, JobState::kCancelled, comment_of(demo_record()));
