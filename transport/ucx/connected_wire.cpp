@@ -68,8 +68,11 @@ ConnectedWire::~ConnectedWire() {
       (void)give_up(operation, Error{ErrorCode::kCancelled, "the wire is destroyed", {}});
     }
   }
-  if (frozen_ || aborted_.load()) return;
-  worker_->flush(Deadline::after(kFlushTime));
+  if (frozen_) {
+    worker_->forsake();
+  } else if (!aborted_.load()) {
+    worker_->flush(Deadline::after(kFlushTime));
+  }
 }
 
 Status ConnectedWire::add_peer(int peer, const std::string& address) {

@@ -31,6 +31,8 @@ class ConnectedWire final : public wire::Wire {
   void watch_process(int peer, int pid) { processes_.watch(peer, pid, epoll_.get()); }
   /// Asks UCX what the links use; kTransport when it cannot be told.
   Status update_reports();
+  /// Lets go of UCX for good: buffers are free, nothing is sent or received any more.
+  void freeze() { frozen_ = true; }
   /// Lets UCX do its work; true when something happened.
   bool progress();
 

@@ -58,15 +58,22 @@ class WireUp {
   Result<std::unique_ptr<wire::Wire>> run() {
     DSL_TRY(introduce());
     DSL_TRY(create_wire());
-    DSL_TRY(connect_peers());
-    DSL_TRY(probe_links());
-    DSL_TRY(wire_->update_reports());
-    DSL_TRY(check_reports());
-    DSL_TRY(meet());
+    if (Status status = connect_all(); !status) {
+      wire_->freeze();
+      return tl::unexpected(std::move(status).error());
+    }
     return std::unique_ptr<wire::Wire>(std::move(wire_));
   }
 
  private:
+  Status connect_all() {
+    DSL_TRY(connect_peers());
+    DSL_TRY(probe_links());
+    DSL_TRY(wire_->update_reports());
+    DSL_TRY(check_reports());
+    return meet();
+  }
+
   int rank() const { return membership_.rank(); }
 
   bool on_this_host(std::size_t peer) const { return peers_[peer].host == self().host; }
@@ -132,6 +139,7 @@ class WireUp {
     }
     for (const auto& [peer, request] : pending) {
       if (status) status = await(peer, request);
+      if (!status) wire_->freeze();
       const Status ended = wire_->wait(request, Deadline::after(std::chrono::seconds(0)));
       if (status) status = ended;
     }

@@ -192,4 +192,11 @@ void Worker::abandon(Transfer& transfer) {
   transfer.request = nullptr;
 }
 
+void Worker::forsake() {
+  for (auto& link : links_) (void)link.release();  // UCX still knows it
+  links_.clear();
+  worker_ = nullptr;
+  context_ = nullptr;
+}
+
 }  // namespace dsl::ucx

@@ -75,6 +75,9 @@ class Worker {
   /// Lets go of a transfer that cannot be ended. The worker must not be progressed afterwards: UCX
   /// may use the buffer.
   void abandon(Transfer& transfer);
+  /// Leaves the UCX objects to the end of the process: UCX 1.13 fails an assertion when an endpoint
+  /// that is still connecting is destroyed.
+  void forsake();
 
  private:
   Worker() = default;

@@ -5,9 +5,10 @@
 set -euo pipefail
 peer=$(realpath "${1:?usage: rdma_test.sh PATH/TO/transport_peer}")
 here=$(dirname "$(realpath "$0")")
-limit_ms=7000 # failure deadline of transport_peer and grace for emulated machines
+failure_ms=15000 # emulated machines may stand still for seconds
+limit_ms=$((failure_ms + 2000))
 
-"$here/rdma_vm.sh" run 2 "peer='$peer' limit_ms=$limit_ms; $(cat <<'GUEST'
+"$here/rdma_vm.sh" run 2 "peer='$peer' limit_ms=$limit_ms; export DSL_TEST_FAILURE_MS=$failure_ms; $(cat <<'GUEST'
 set -eu
 export UCX_WARN_UNUSED_ENV_VARS=n
 start_world() { # NAME WORLD_SIZE: the rendezvous on machine 0

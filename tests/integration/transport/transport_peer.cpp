@@ -32,8 +32,13 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::string_view kSecret = "a secret of the tests";
 constexpr std::chrono::milliseconds kHeartbeat{250};
-constexpr std::chrono::milliseconds kFailureDeadline{5000};
 constexpr std::size_t kSizes[] = {0, 1, 777, 16 * 1024, (1 << 20) + 1};
+
+/// DSL_TEST_FAILURE_MS, for machines that are emulated and may stand still for seconds.
+std::chrono::milliseconds failure_deadline() {
+  const char* value = std::getenv("DSL_TEST_FAILURE_MS");
+  return std::chrono::milliseconds(value == nullptr ? 5000 : std::atoi(value));
+}
 
 int complain(const Error& error) {
   std::fprintf(stderr, "%s\n", error.to_string().c_str());
@@ -47,7 +52,7 @@ int serve(const std::string& host, int world_size, const std::filesystem::path& 
                                                     .world_size = world_size,
                                                     .secret = std::string(kSecret),
                                                     .heartbeat_interval = kHeartbeat,
-                                                    .failure_deadline = kFailureDeadline},
+                                                    .failure_deadline = failure_deadline()},
                                                    events);
   if (!server) return complain(server.error());
   const std::filesystem::path temporary = address_file.string() + ".new";
@@ -148,7 +153,7 @@ int run_rank(int rank, int world_size, const std::string& address, const std::st
                                                  .world_size = world_size,
                                                  .secret = std::string(kSecret),
                                                  .heartbeat_interval = kHeartbeat,
-                                                 .failure_deadline = kFailureDeadline},
+                                                 .failure_deadline = failure_deadline()},
                                                 soon());
   if (!membership) return complain(membership.error());
   auto wire = ucx::connect(**membership,
