@@ -13,7 +13,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kExplainTime{1500};
+/// A rank that hangs is certain only after the failure deadline; one that died is known at once.
+constexpr milliseconds kExplainTime{4500};
 constexpr milliseconds kPollInterval{100};
 
 /// The Slurm registry, or nothing where there is no Slurm; other problems are logged.
@@ -50,10 +51,14 @@ Result<std::vector<DeploymentRecord>> list_deployments() {
   return records;
 }
 
+bool may_be_a_trace(const Error& error) {
+  return exit_code(error.code) == exit_code(ErrorCode::kPeerLost) ||
+         error.code == ErrorCode::kDeadlineExceeded;
+}
+
 Error explain_by_record(const DeploymentRecord& record, Error error) {
-  const bool may_be_a_trace = exit_code(error.code) == exit_code(ErrorCode::kPeerLost);
   const Deadline deadline = Deadline::after(kExplainTime);
-  while (may_be_a_trace && !deadline.expired()) {
+  while (may_be_a_trace(error) && !deadline.expired()) {
     const Result<DeploymentRecord> now = find_deployment(record.name);
     if (!now || now->launch_id != record.launch_id) break;
     if (now->state == DeploymentState::kFailed) return now->error;

@@ -18,6 +18,9 @@ Result<DeploymentRecord> find_deployment(const std::string& name);
 /// does not answer is a warning in the log.
 Result<std::vector<DeploymentRecord>> list_deployments();
 
+/// True for errors that a lost or hung rank makes its neighbours and clients see.
+bool may_be_a_trace(const Error& error);
+
 /// A broken stream is often only the trace of a lost rank, whose name the supervisor writes into
 /// the record a moment later: that error if it comes soon, else `error`. Errors that are no such
 /// trace are returned at once.

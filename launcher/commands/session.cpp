@@ -13,7 +13,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kStopTime{5};
-constexpr milliseconds kExplainTime{1500};
+/// A rank that hangs is certain only after the failure deadline; one that died is known at once.
+constexpr milliseconds kExplainTime{4500};
 
 }  // namespace
 
@@ -76,8 +77,7 @@ Result<std::unique_ptr<Session>> Session::attach(const std::string& deployment) 
 
 Error Session::explain(Error error) {
   if (attached_) return explain_by_record(*attached_, std::move(error));
-  const bool may_be_a_trace = exit_code(error.code) == exit_code(ErrorCode::kPeerLost);
-  if (!may_be_a_trace) return error;
+  if (!may_be_a_trace(error)) return error;
   return world_->failure(Deadline::after(kExplainTime)).value_or(std::move(error));
 }
 

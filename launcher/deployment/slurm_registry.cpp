@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "launcher/cluster/slurm_allocator.h"
@@ -156,6 +157,10 @@ bool SlurmRegistry::is_forgotten(const DeploymentRecord& record) const {
 }
 
 Status SlurmRegistry::remove(const DeploymentRecord& record) {
+  // From inside the job this is the supervisor at its end. Slurm knows better whether that end was
+  // asked for or came by a time limit.
+  const char* own_job = std::getenv("SLURM_JOB_ID");
+  if (own_job != nullptr && record.allocation_id == own_job) return {};
   return secrets_.remove(record.launch_id);
 }
 

@@ -103,6 +103,16 @@ TEST_F(CliTest, NamesARankThatIsKilledWhileGenerating) {
   }
 }
 
+TEST_F(CliTest, NamesARankThatHangsWhileGenerating) {
+  CliProcess process = home_.start(endless({"--tp", "2"}));
+  ASSERT_TRUE(eventually(seconds(30), [&] { return !process.out().empty(); })) << process.err();
+  const auto stopped = std::chrono::steady_clock::now();
+  ::kill(home_.wait_for_process({"dsengine", " --rank 1 "}), SIGSTOP);
+  const CliResult result = process.wait(seconds(20));
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped, seconds(7));
+  expect_one_error_line(result, 5, "DSL-201 PeerHung: rank 1 (stage 0, shard 1)");
+}
+
 TEST_F(CliTest, CtrlCStopsCleanly) {
   CliProcess process = home_.start(endless({"--pp", "2"}));
   ASSERT_TRUE(eventually(seconds(30), [&] { return !process.out().empty(); })) << process.err();
