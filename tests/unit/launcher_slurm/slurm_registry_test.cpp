@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/unit/launcher_slurm/fake_slurm.h"
@@ -158,6 +159,16 @@ TEST_F(SlurmRegistryTest, RemoveForgetsAFailedLaunch) {
   EXPECT_EQ(record->state, DeploymentState::kFailed);
   ASSERT_TRUE(registry_.remove(*record).has_value());
   EXPECT_THAT(registry_.list().value(), IsEmpty());
+}
+
+TEST_F(SlurmRegistryTest, KeepsTheReasonWhenTheSupervisorItselfEnds) {
+  slurm_.add_job(5, JobState::kTimeout, comment_of(demo_record()));
+  const auto record = registry_.find("demo");
+  ASSERT_TRUE(record.has_value());
+  setenv("SLURM_JOB_ID", "5", 1);
+  EXPECT_TRUE(registry_.remove(*record).has_value());
+  unsetenv("SLURM_JOB_ID");
+  EXPECT_EQ(registry_.find("demo")->error.code, ErrorCode::kSlurmJobEnded);
 }
 
 TEST(ToComment, FitsIntoSlurmsLimit) {
