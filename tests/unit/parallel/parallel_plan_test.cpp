@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -52,9 +53,7 @@ TEST(ParallelPlanTest, ErrorsNameTheNumbers) {
 /// Property: stages cover all layers in order, none is empty, and no other split has a smaller
 /// largest stage (checked by moving each boundary by one).
 TEST(ParallelPlanTest, StagesAreCompleteAndLocallyOptimal) {
-  const auto seed = std::random_device{}();
-  SCOPED_TRACE(testing::Message() << "seed " << seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(1553317118);  // found a split that was judged against one with an empty stage
   for (int round = 0; round < 200; ++round) {
     ModelCosts costs;
     costs.layer_bytes.resize(1 + random() % 12);
@@ -93,7 +92,10 @@ TEST(ParallelPlanTest, StagesAreCompleteAndLocallyOptimal) {
       for (const int shift : {-1, 1}) {
         auto moved = ends;
         moved[i] += shift;
-        if (!std::is_sorted(moved.begin(), moved.end())) continue;
+        const bool has_empty_stage =
+            moved.front() < 1 ||
+            std::adjacent_find(moved.begin(), moved.end(), std::greater_equal<>()) != moved.end();
+        if (has_empty_stage) continue;
         EXPECT_LE(largest(ends), largest(moved));
       }
     }
