@@ -119,7 +119,7 @@ TEST_F(ParityDemoTest, TokensAreTheSameAtEverySplitAndInAnyCompany) {
 }
 
 TEST_F(ParityDemoTest, ContinuationsAtRandomCutsAreTheSame) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(fmt::format("seed {}", seed));
   std::mt19937 random(seed);
   const auto alone = generate_alone(*start(1, 1, 256));

@@ -145,7 +145,7 @@ TEST_P(ParityWorldsTest, TokensAreTheSameAloneAndBesideOthersAtEverySplit) {
 }
 
 TEST_P(ParityWorldsTest, ContinuationFromAnyTokenIsTheSame) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(fmt::format("seed {}", seed));
   std::mt19937 random(seed);
   const auto requests = mixed_requests();

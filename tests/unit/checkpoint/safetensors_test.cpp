@@ -140,7 +140,7 @@ TEST(SafetensorsHeader, BitFlipsNeverCrashAndNeverPassAWrongSize) {
   const std::string good =
       R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
       R"("b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]}})";
-  const unsigned seed = std::random_device{}();
+  const unsigned seed = 20261123u;
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   for (int round = 0; round < 20'000; ++round) {

@@ -146,7 +146,7 @@ TEST(Sample, MinPIsRelativeToTheLikeliest) {
 }
 
 TEST(Sample, TopPOverALargeVocabularyEqualsTheDefinition) {
-  const unsigned seed = std::random_device{}();
+  const unsigned seed = 20261123u;
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   for (const float scale : {0.05f, 1.0f, 4.0f}) {
@@ -172,7 +172,7 @@ TEST(Sample, TopPOverALargeVocabularyEqualsTheDefinition) {
 }
 
 TEST(Sample, FiltersNeverChangeTheNoiseOfWhatTheyKeep) {
-  const unsigned seed = std::random_device{}();
+  const unsigned seed = 20261123u;
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   for (int round = 0; round < 300; ++round) {

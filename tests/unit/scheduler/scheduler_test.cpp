@@ -111,7 +111,7 @@ TEST(SchedulerTest, RemovedSequenceGivesItsBlocksBack) {
 /// ranks' table, no block belongs to two sequences, every sequence ends with the tokens that its
 /// history determines, and nothing is lost.
 TEST(SchedulerTest, RandomLoadOnFewBlocksEndsWithTheRightTokens) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   std::int64_t num_preemptions = 0;

@@ -62,7 +62,7 @@ TEST(StepPlanTest, EveryTruncationIsRefused) {
 }
 
 TEST(StepPlanTest, RandomChangesNeitherCrashNorBreakTheTable) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   const auto bytes = encode(example_plan());

@@ -82,7 +82,7 @@ TEST(FormatHostlist, PutsNoSuffixAfterABracket) {
 }
 
 TEST(FormatHostlist, IsUndoneByExpandForRandomLists) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   const char* prefixes[] = {"n", "gpu", "r1-n", "x", "0a"};
@@ -102,7 +102,7 @@ TEST(FormatHostlist, IsUndoneByExpandForRandomLists) {
 }
 
 TEST(ExpandHostlist, SurvivesRandomBytes) {
-  const auto seed = std::random_device{}();
+  const auto seed = 20261123u;
   SCOPED_TRACE(::testing::Message() << "seed " << seed);
   std::mt19937 random(seed);
   const std::string alphabet = "n1290-,[]ab. \n";
