@@ -1,4 +1,5 @@
-// What config.json says of a model, with Hugging Face's field names; every choice in the engine comes from here.
+// What config.json says of a model, with Hugging Face's field names; every choice in the engine
+// comes from here.
 #pragma once
 
 #include <cstdint>
@@ -68,8 +69,9 @@ struct ModelConfig {
   double softmax_scale() const;
 };
 
-/// Reads and validates config.json (and generation_config.json for eos ids when it is there). An unsupported
-/// architecture or field is kModelUnsupported and names it; a missing or contradictory field is kModelConfig.
+/// Reads and validates config.json (and generation_config.json for eos ids when it is there). An
+/// unsupported architecture or field is kModelUnsupported and names it; a missing or contradictory
+/// field is kModelConfig.
 Result<ModelConfig> load_model_config(const std::filesystem::path& model_dir);
 /// The same from the text of config.json; `origin` names it in errors.
 Result<ModelConfig> parse_model_config(std::string_view json, std::string_view origin);

@@ -1,11 +1,15 @@
 // The operations a backend implements; the model is written against them and knows no device.
 //
 // Exactness contract, the same for every backend and kernel variant:
-//  1. Row invariance: what an op writes for one row (token) depends on that row's inputs alone, never on how many
+//  1. Row invariance: what an op writes for one row (token) depends on that row's inputs alone,
+//  never on how many
 //     rows are in the call, where the row stands among them, or how many threads run.
-//  2. Shard invariance: an output feature of linear() does not depend on which other features are in the view.
-//  3. Leaf trees: a sum that tensor parallelism splits is a balanced binary tree over kNumLeaves leaves with fixed
-//     boundaries (LeafSplit). A rank owns a whole subtree, so the joined result has the bits of one process.
+//  2. Shard invariance: an output feature of linear() does not depend on which other features are
+//  in the view.
+//  3. Leaf trees: a sum that tensor parallelism splits is a balanced binary tree over kNumLeaves
+//  leaves with fixed
+//     boundaries (LeafSplit). A rank owns a whole subtree, so the joined result has the bits of one
+//     process.
 // Accumulation is float32. Outputs are rounded once, to the dtype of the output view.
 #pragma once
 
@@ -20,15 +24,17 @@ namespace dsl {
 /// Leaves of every split sum: the largest tensor-parallel degree. A power of two.
 inline constexpr int kNumLeaves = 8;
 
-/// The leaves of a reduction over `size` elements (features or experts) that a shard owns: global leaf i covers
-/// [size*i/kNumLeaves, size*(i+1)/kNumLeaves). A shard of `shards` owns kNumLeaves/shards consecutive leaves.
+/// The leaves of a reduction over `size` elements (features or experts) that a shard owns: global
+/// leaf i covers [size*i/kNumLeaves, size*(i+1)/kNumLeaves). A shard of `shards` owns
+/// kNumLeaves/shards consecutive leaves.
 struct LeafSplit {
   std::int64_t size = 0;  // of the whole reduction, over all shards
   int shard = 0;
   int shards = 1;  // 1, 2, 4 or 8; must divide size
 
   int num_leaves() const { return kNumLeaves / shards; }
-  /// Begin of local leaf i in local coordinates (0 is the shard's first element); i may be num_leaves().
+  /// Begin of local leaf i in local coordinates (0 is the shard's first element); i may be
+  /// num_leaves().
   std::int64_t begin(int i) const {
     const std::int64_t first = std::int64_t{shard} * num_leaves();
     return size * (first + i) / kNumLeaves - size * first / kNumLeaves;
@@ -36,7 +42,8 @@ struct LeafSplit {
   std::int64_t local_size() const { return size / shards; }
 };
 
-/// Per-leaf float32 accumulators [num_leaves, rows, cols], row-major, of a layer's expert sum. Non-owning.
+/// Per-leaf float32 accumulators [num_leaves, rows, cols], row-major, of a layer's expert sum.
+/// Non-owning.
 struct LeafSums {
   float* data = nullptr;
   int num_leaves = 0;
@@ -46,7 +53,8 @@ struct LeafSums {
   float* leaf(int i) const { return data + std::int64_t{i} * rows * cols; }
 };
 
-/// Rotary tables for positions [0, max_positions): cos and sin of every pair, float32 [max_positions, rope_dim/2].
+/// Rotary tables for positions [0, max_positions): cos and sin of every pair, float32
+/// [max_positions, rope_dim/2].
 struct RopeTable {
   const float* cos = nullptr;
   const float* sin = nullptr;
@@ -54,8 +62,8 @@ struct RopeTable {
   std::int64_t rope_dim = 0;
 };
 
-/// One layer's paged cache of MLA latents: [num_blocks, block_tokens, kv_lora_rank + rope_dim]; a row is the normed
-/// latent followed by the roped shared key.
+/// One layer's paged cache of MLA latents: [num_blocks, block_tokens, kv_lora_rank + rope_dim]; a
+/// row is the normed latent followed by the roped shared key.
 struct LatentCache {
   void* data = nullptr;
   DType dtype = DType::kBF16;  // the activation dtype
@@ -65,18 +73,20 @@ struct LatentCache {
   std::int64_t rope_dim = 0;
 };
 
-/// How attention of a token is computed. Both are equal in exact arithmetic but round differently, so the form
-/// belongs to the token (prompt tokens expanded, generated tokens absorbed) and not to the batch it happens to be in.
+/// How attention of a token is computed. Both are equal in exact arithmetic but round differently,
+/// so the form belongs to the token (prompt tokens expanded, generated tokens absorbed) and not to
+/// the batch it happens to be in.
 enum class MlaForm : std::uint8_t { kExpanded, kAbsorbed };
 
-/// Consecutive tokens of one sequence inside a step. Row i of the segment has position first_position + i and attends
-/// to cached positions [0, first_position + i].
+/// Consecutive tokens of one sequence inside a step. Row i of the segment has position
+/// first_position + i and attends to cached positions [0, first_position + i].
 struct AttentionSegment {
   std::int64_t first_row = 0;  // in the step's activation matrix
   std::int64_t num_rows = 0;
   std::int64_t first_position = 0;
   MlaForm form = MlaForm::kExpanded;
-  std::span<const std::int32_t> block_table;  // cache block of positions [k*block_tokens, (k+1)*block_tokens)
+  std::span<const std::int32_t>
+      block_table;  // cache block of positions [k*block_tokens, (k+1)*block_tokens)
 };
 
 struct MlaShape {
@@ -103,7 +113,8 @@ struct RoutingConfig {
   float routed_scaling_factor = 1;
 };
 
-/// Chosen experts of every row, sorted by ascending expert index, and their weights: [rows, num_experts_per_tok].
+/// Chosen experts of every row, sorted by ascending expert index, and their weights: [rows,
+/// num_experts_per_tok].
 struct Routing {
   std::int32_t* expert_ids = nullptr;
   float* weights = nullptr;
@@ -125,17 +136,20 @@ class Ops {
   /// "scalar", "avx2", "avx512", "avx512_bf16", ...
   virtual std::string_view name() const = 0;
 
-  /// out[i, :] = table[token_ids[i] - first_token, :], or zeros when this vocabulary shard lacks the token.
+  /// out[i, :] = table[token_ids[i] - first_token, :], or zeros when this vocabulary shard lacks
+  /// the token.
   virtual void embed(std::span<const std::int32_t> token_ids, const WeightView& table,
                      std::int64_t first_token, const Matrix& out) = 0;
 
   /// out = x / sqrt(mean(x^2) + eps) * weight, statistics in float32. out may be x.
-  virtual void rms_norm(const Matrix& x, const VectorView& weight, float eps, const Matrix& out) = 0;
+  virtual void rms_norm(const Matrix& x, const VectorView& weight, float eps,
+                        const Matrix& out) = 0;
 
   /// out[m, n] = sum_k x[m, k] * w[n, k]. out is float32 or the activation dtype.
   virtual void linear(const Matrix& x, const WeightView& w, const Matrix& out) = 0;
 
-  /// A row-parallel linear: x and w hold this shard's input features. out[m, n] = the shard's subtree sum, float32.
+  /// A row-parallel linear: x and w hold this shard's input features. out[m, n] = the shard's
+  /// subtree sum, float32.
   virtual void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                            MatrixView<float> out) = 0;
 
@@ -149,16 +163,17 @@ class Ops {
   /// residual += update, in float32, rounded once to the dtype of residual.
   virtual void add(const Matrix& residual, MatrixView<const float> update) = 0;
 
-  /// Rotates pairs (2i, 2i+1) of the last rope_dim columns of each of num_heads groups of columns, in place.
-  virtual void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
-                    const RopeTable& table) = 0;
+  /// Rotates pairs (2i, 2i+1) of the last rope_dim columns of each of num_heads groups of columns,
+  /// in place.
+  virtual void rope(const Matrix& x, std::int64_t num_heads,
+                    std::span<const std::int32_t> positions, const RopeTable& table) = 0;
 
   /// Writes rows of [latent | key] to cache rows slots[i] = block * block_tokens + offset.
   virtual void store_latents(const Matrix& latent, const Matrix& rope_key,
                              std::span<const std::int64_t> slots, const LatentCache& cache) = 0;
 
-  /// out[m, heads * v_head_dim] = attention of q[m, heads * (nope + rope)] over the cache. kv_b is this shard's
-  /// [heads * (nope + v), kv_lora_rank]: rows of a head are W_uk, then W_uv.
+  /// out[m, heads * v_head_dim] = attention of q[m, heads * (nope + rope)] over the cache. kv_b is
+  /// this shard's [heads * (nope + v), kv_lora_rank]: rows of a head are W_uk, then W_uv.
   virtual void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
                              std::span<const AttentionSegment> segments, const MlaShape& shape,
                              const Matrix& out) = 0;
@@ -166,13 +181,15 @@ class Ops {
   /// out = silu(gate) * up in float32, rounded once.
   virtual void silu_mul(const Matrix& gate, const Matrix& up, const Matrix& out) = 0;
 
-  /// Router: logits = x w^T in float32, then scores, groups, top-k and weights. bias may be empty (size 0).
+  /// Router: logits = x w^T in float32, then scores, groups, top-k and weights. bias may be empty
+  /// (size 0).
   virtual void route(const Matrix& x, const WeightView& gate, const VectorView& bias,
                      const RoutingConfig& config, const Routing& routing) = 0;
 
-  /// For every expert e in [first_expert, first_expert + experts.size()) and every row that chose it:
-  /// sums.leaf(leaf of e)[row] += weight * down(silu(gate x) * up x), in ascending order of e.
-  /// `split` runs over all routed experts. The activation between up and down is rounded to the dtype of x.
+  /// For every expert e in [first_expert, first_expert + experts.size()) and every row that chose
+  /// it: sums.leaf(leaf of e)[row] += weight * down(silu(gate x) * up x), in ascending order of e.
+  /// `split` runs over all routed experts. The activation between up and down is rounded to the
+  /// dtype of x.
   virtual void routed_experts(const Matrix& x, const Routing& routing,
                               std::span<const ExpertWeights> experts, const LeafSplit& split,
                               const LeafSums& sums) = 0;

@@ -10,7 +10,18 @@
 
 namespace dsl {
 
-enum class DType : std::uint8_t { kF32, kBF16, kF16, kF8E4M3, kF8E8M0, kI8, kI32, kI64, kU8, kBool };
+enum class DType : std::uint8_t {
+  kF32,
+  kBF16,
+  kF16,
+  kF8E4M3,
+  kF8E8M0,
+  kI8,
+  kI32,
+  kI64,
+  kU8,
+  kBool
+};
 
 /// Bytes of one element.
 std::size_t size_of(DType dtype);
@@ -20,13 +31,23 @@ std::string_view name_of(DType dtype);
 Result<DType> parse_dtype(std::string_view name);
 
 /// Storage types: the bits of a value, so that a pointer states what it points to.
-struct BFloat16 { std::uint16_t bits; };
-struct Float16 { std::uint16_t bits; };
-struct Float8E4M3 { std::uint8_t bits; };
-struct Float8E8M0 { std::uint8_t bits; };
+struct BFloat16 {
+  std::uint16_t bits;
+};
+struct Float16 {
+  std::uint16_t bits;
+};
+struct Float8E4M3 {
+  std::uint8_t bits;
+};
+struct Float8E8M0 {
+  std::uint8_t bits;
+};
 
 inline float to_float(float value) { return value; }
-inline float to_float(BFloat16 value) { return std::bit_cast<float>(std::uint32_t{value.bits} << 16); }
+inline float to_float(BFloat16 value) {
+  return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
+}
 float to_float(Float16 value);
 float to_float(Float8E4M3 value);
 /// 2^(bits - 127); 0xFF is NaN.

@@ -36,8 +36,10 @@ struct Matrix {
   Matrix cols_from(std::int64_t first, std::int64_t count) const;
 };
 
-template <> MatrixView<float> Matrix::as<float>() const;
-template <> MatrixView<BFloat16> Matrix::as<BFloat16>() const;
+template <>
+MatrixView<float> Matrix::as<float>() const;
+template <>
+MatrixView<BFloat16> Matrix::as<BFloat16>() const;
 
 /// Scales of a block-quantised weight. Element (r, c) of the weight is multiplied by
 /// data[((r + first_row) / block_rows) * row_stride + (c + first_col) / block_cols].

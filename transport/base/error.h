@@ -49,7 +49,8 @@ tl::unexpected<Error> fail(ErrorCode code, std::string_view remedy,
       Error{code, fmt::format(format, std::forward<Args>(args)...), std::string(remedy)});
 }
 
-/// Ends the process: a broken invariant is a bug, and a rank that goes on could return wrong tokens.
+/// Ends the process: a broken invariant is a bug, and a rank that goes on could return wrong
+/// tokens.
 [[noreturn]] void check_failed(const char* file, int line, const char* expression,
                                const std::string& values);
 
@@ -59,16 +60,16 @@ tl::unexpected<Error> fail(ErrorCode code, std::string_view remedy,
 #define DSL_CONCAT(a, b) DSL_CONCAT_INNER(a, b)
 
 /// Returns the error of a Status or Result from the enclosing function.
-#define DSL_TRY(expression)                                                            \
-  do {                                                                                 \
-    if (auto dsl_result_ = (expression); !dsl_result_.has_value())                     \
-      return ::tl::unexpected<::dsl::Error>(std::move(dsl_result_).error());           \
+#define DSL_TRY(expression)                                                  \
+  do {                                                                       \
+    if (auto dsl_result_ = (expression); !dsl_result_.has_value())           \
+      return ::tl::unexpected<::dsl::Error>(std::move(dsl_result_).error()); \
   } while (false)
 
 /// DSL_ASSIGN(auto x, expression): x = value, or returns the error.
-#define DSL_ASSIGN(declaration, expression)                                            \
-  auto DSL_CONCAT(dsl_result_, __LINE__) = (expression);                               \
-  if (!DSL_CONCAT(dsl_result_, __LINE__).has_value())                                  \
+#define DSL_ASSIGN(declaration, expression)                                                      \
+  auto DSL_CONCAT(dsl_result_, __LINE__) = (expression);                                         \
+  if (!DSL_CONCAT(dsl_result_, __LINE__).has_value())                                            \
     return ::tl::unexpected<::dsl::Error>(std::move(DSL_CONCAT(dsl_result_, __LINE__)).error()); \
   declaration = std::move(*DSL_CONCAT(dsl_result_, __LINE__))
 

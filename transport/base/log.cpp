@@ -10,10 +10,14 @@ namespace {
 
 spdlog::level::level_enum level_of(LogLevel level) {
   switch (level) {
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarning: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarning:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::err;
 }
@@ -38,8 +42,6 @@ void set_log_identity(std::string identity) {
 
 void set_log_level(LogLevel level) { logger().set_level(level_of(level)); }
 
-void log_line(LogLevel level, std::string_view text) {
-  logger().log(level_of(level), "{}", text);
-}
+void log_line(LogLevel level, std::string_view text) { logger().log(level_of(level), "{}", text); }
 
 }  // namespace dsl

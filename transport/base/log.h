@@ -1,4 +1,5 @@
-// One log line per handled event on stderr, synchronous so that a crash loses nothing; Slurm captures it.
+// One log line per handled event on stderr, synchronous so that a crash loses nothing; Slurm
+// captures it.
 #pragma once
 
 #include <fmt/format.h>

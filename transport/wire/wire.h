@@ -1,4 +1,5 @@
-// Point-to-point messages among the ranks of a world: the interface every transport backend implements.
+// Point-to-point messages among the ranks of a world: the interface every transport backend
+// implements.
 #pragma once
 
 #include <cstdint>
@@ -11,17 +12,24 @@
 
 namespace dsl::wire {
 
-/// Matches a message together with its sender. make_tag keeps independent streams apart. Only the low kTagBits are
-/// used: a backend whose matching knows no sender puts the sender's rank above them.
+/// Matches a message together with its sender. make_tag keeps independent streams apart. Only the
+/// low kTagBits are used: a backend whose matching knows no sender puts the sender's rank above
+/// them.
 enum class Tag : std::uint64_t {};
 inline constexpr int kTagBits = 52;
 inline constexpr int kMaxWorldSize = 1 << (64 - kTagBits);
 
 /// What a tag is for; the high bits of a Tag. At most 15.
-enum class Channel : std::uint8_t { kPlan = 1, kActivation = 2, kTokens = 3, kCollective = 4, kTest = 5 };
+enum class Channel : std::uint8_t {
+  kPlan = 1,
+  kActivation = 2,
+  kTokens = 3,
+  kCollective = 4,
+  kTest = 5
+};
 
-/// `sequence` distinguishes messages of one channel and wraps at 2^40. Messages with equal sender and tag arrive in
-/// the order in which they were sent.
+/// `sequence` distinguishes messages of one channel and wraps at 2^40. Messages with equal sender
+/// and tag arrive in the order in which they were sent.
 constexpr Tag make_tag(Channel channel, std::uint8_t lane, std::uint64_t sequence) {
   return Tag{(std::uint64_t{static_cast<std::uint8_t>(channel)} << 48) |
              (std::uint64_t{lane} << 40) | (sequence & ((std::uint64_t{1} << 40) - 1))};
@@ -39,7 +47,8 @@ struct Request {
   std::uint64_t id = 0;
 };
 
-/// One rank's connections to all others. Thread-compatible: used by one thread at a time, except abort().
+/// One rank's connections to all others. Thread-compatible: used by one thread at a time, except
+/// abort().
 class Wire {
  public:
   virtual ~Wire() = default;
@@ -51,8 +60,9 @@ class Wire {
   virtual Result<Request> send(int peer, Tag tag, ConstBytes data) = 0;
   /// Starts a receive of exactly data.size() bytes; a message of another size is kProtocol.
   virtual Result<Request> receive(int peer, Tag tag, MutableBytes data) = 0;
-  /// Ends an operation. A dead peer is kPeerLost, an expired deadline kDeadlineExceeded; both name the peer. After
-  /// any error but kProtocol the link to that peer may be closed: the operation's buffer is free in every case.
+  /// Ends an operation. A dead peer is kPeerLost, an expired deadline kDeadlineExceeded; both name
+  /// the peer. After any error but kProtocol the link to that peer may be closed: the operation's
+  /// buffer is free in every case.
   virtual Status wait(Request request, Deadline deadline) = 0;
   /// True when wait() would not block. Also progresses the backend.
   virtual Result<bool> done(Request request) = 0;
@@ -60,7 +70,8 @@ class Wire {
   /// One report per peer, after the links carried their first message.
   virtual std::vector<LinkReport> links() const = 0;
 
-  /// Fails all pending and later operations with `reason`. Thread-safe: the failure detector calls it.
+  /// Fails all pending and later operations with `reason`. Thread-safe: the failure detector calls
+  /// it.
   virtual void abort(Error reason) = 0;
 };
 
