@@ -189,7 +189,8 @@ TEST_F(CliTest, EvalWritesLogits) {
 TEST_F(CliTest, BenchReportsTheFractionOfTheLimit) {
   const CliResult result =
       home_.run({"bench", "engine", kModel, "--threads", "1", "--prompt-tokens", "16",
-                 "--gen-tokens", "8", "--batch", "2", "--json"});
+                 "--gen-tokens", "8", "--batch", "2", "--json"},
+                seconds(240));
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const json bench = json::parse(result.out);
   for (const char* key : {"prefill_tokens_per_s", "decode_tokens_per_s", "decode_gb_per_s",
