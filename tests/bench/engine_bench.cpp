@@ -28,6 +28,10 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+double best(const std::vector<double>& values) {
+  return *std::max_element(values.begin(), values.end());
+}
+
 /// Bytes of this process in memory: of files and of its own.
 std::int64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -117,10 +121,10 @@ int run(EngineOptions options, const Arguments& arguments) {
   const double steps_per_s = median(decode) / arguments.batch;
   const double bytes_per_s = steps_per_s * static_cast<double>(info.active_bytes_per_token);
   fmt::print(
-      "kernels {} tp {} pp {} threads {} batch {}: load {:.2f} s, prefill {:.1f} tokens/s, decode "
-      "{:.2f} tokens/s\n",
+      "kernels {} tp {} pp {} threads {} batch {}: load {:.2f} s, prefill {:.1f} tokens/s (best "
+      "{:.1f}), decode {:.2f} tokens/s (best {:.2f})\n",
       info.kernels, options.tp, options.pp, options.num_threads, arguments.batch, load_s,
-      median(prefill), median(decode));
+      median(prefill), best(prefill), median(decode), best(decode));
   fmt::print("active {} MB/token, {:.1f} GB/s of {:.1f} GB/s measured: fraction {:.2f}\n",
              info.active_bytes_per_token / 1'000'000, bytes_per_s / 1e9, bandwidth / 1e9,
              bytes_per_s / bandwidth);
