@@ -53,6 +53,22 @@ Pipe make_pipe() {
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+std::optional<std::string> find_reason_to_skip() {
+  if (geteuid() != 0) return "a Slurm cluster of network namespaces needs root";
+  for (const char* program : {"/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd",
+                              "/usr/bin/sinfo", "/usr/bin/srun"}) {
+    if (access(program, X_OK) != 0) {
+      return fmt::format("{} is missing: .ci/install-packages slurm", program);
+    }
+  }
+  const std::string name = fmt::format("dsl-try-{}", getpid());
+  if (run({"ip", "netns", "add", name}).exit_status != 0) {
+    return "this machine lets nobody make network namespaces";
+  }
+  run({"ip", "netns", "delete", name});
+  return std::nullopt;
+}
+
 }  // namespace
 
 Finished run(const std::vector<std::string>& command) {
@@ -71,18 +87,8 @@ Finished run(const std::vector<std::string>& command) {
 }
 
 std::optional<std::string> Cluster::reason_to_skip() {
-  if (geteuid() != 0) return "a Slurm cluster of network namespaces needs root";
-  for (const char* program : {"/usr/sbin/munged", "/usr/sbin/slurmctld", "/usr/sbin/slurmd",
-                              "/usr/bin/sinfo", "/usr/bin/srun"}) {
-    if (access(program, X_OK) != 0) {
-      return fmt::format("{} is missing: .ci/install-packages slurm", program);
-    }
-  }
-  if (run({"ip", "netns", "add", "dsl-slurm-try"}).exit_status != 0) {
-    return "this machine lets nobody make network namespaces";
-  }
-  run({"ip", "netns", "delete", "dsl-slurm-try"});
-  return std::nullopt;
+  static const std::optional<std::string> reason = find_reason_to_skip();
+  return reason;
 }
 
 Result<std::unique_ptr<Cluster>> Cluster::start() {

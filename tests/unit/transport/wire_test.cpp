@@ -180,8 +180,7 @@ TEST_P(WireTest, TreeSumHasTheBitsOfOneProcessWithBothAlgorithms) {
         if (const Status status = group.all_reduce_tree(values, soon()); !status) {
           return status.error().to_string();
         }
-        if (count > 0 &&
-            std::memcmp(values.data(), expected.data(), count * sizeof(float)) != 0) {
+        if (count > 0 && std::memcmp(values.data(), expected.data(), count * sizeof(float)) != 0) {
           return fmt::format("{} values, threshold {}: other bits", count, threshold);
         }
       }
