@@ -1,4 +1,4 @@
-#include "engine/serving/engine_service.h"
+#include "engine/serving/engine_port/engine_service.h"
 
 #include <gmock/gmock.h>
 

@@ -1,4 +1,4 @@
-#include "engine/serving/request_json.h"
+#include "engine/serving/engine_port/request_json.h"
 
 #include <gmock/gmock.h>
 

@@ -1,4 +1,4 @@
-#include "engine/serving/http_server.h"
+#include "engine/serving/http/http_server.h"
 
 #include <sys/socket.h>
 

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/serving/generate_stream.h"
-#include "engine/serving/http_server.h"
-#include "engine/serving/score_stream.h"
-#include "engine/serving/text_codec.h"
+#include "engine/serving/engine_port/generate_stream.h"
+#include "engine/serving/engine_port/score_stream.h"
+#include "engine/serving/http/http_server.h"
+#include "engine/serving/text_service/text_codec.h"
 #include "transport/wire/wire.h"
 
 namespace dsl::serving {

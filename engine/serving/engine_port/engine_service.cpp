@@ -1,11 +1,11 @@
-#include "engine/serving/engine_service.h"
+#include "engine/serving/engine_port/engine_service.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
 
-#include "engine/serving/rank_report.h"
+#include "engine/serving/engine_port/rank_report.h"
 
 namespace dsl::serving {
 namespace {

@@ -1,4 +1,4 @@
-#include "engine/serving/rank_report.h"
+#include "engine/serving/engine_port/rank_report.h"
 
 #include <unistd.h>
 

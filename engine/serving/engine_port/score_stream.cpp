@@ -1,4 +1,4 @@
-#include "engine/serving/score_stream.h"
+#include "engine/serving/engine_port/score_stream.h"
 
 namespace dsl::serving {
 namespace {

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/serving/http_server.h"
-#include "engine/serving/request_json.h"
-#include "engine/serving/text_codec.h"
+#include "engine/serving/engine_port/request_json.h"
+#include "engine/serving/http/http_server.h"
+#include "engine/serving/text_service/text_codec.h"
 
 namespace dsl::serving {
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/serving/http_server.h"
+#include "engine/serving/http/http_server.h"
 
 namespace dsl::serving {
 

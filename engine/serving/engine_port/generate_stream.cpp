@@ -1,4 +1,4 @@
-#include "engine/serving/generate_stream.h"
+#include "engine/serving/engine_port/generate_stream.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-#include "engine/serving/text_codec.h"
+#include "engine/serving/text_service/text_codec.h"
 
 namespace dsl::serving {
 namespace {
