@@ -41,7 +41,7 @@ std::string Error::to_string() const {
 }
 
 Error Error::within(std::string_view context) && {
-  return Error{code, fmt::format("{}: {}", context, message), std::move(remedy)};
+  return Error{code, fmt::format("{}: {}", context, message), std::move(remedy), std::move(field)};
 }
 
 void check_failed(const char* file, int line, const char* expression, const std::string& values) {

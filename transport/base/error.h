@@ -30,6 +30,7 @@ struct [[nodiscard]] Error {
   ErrorCode code = ErrorCode::kInternal;
   std::string message;
   std::string remedy;
+  std::string field = {};  // of a request: the path of the field at fault, such as messages[0].role
 
   /// "DSL-200 PeerLost: <message>. Remedy: <remedy>" on one line.
   std::string to_string() const;
