@@ -15,8 +15,8 @@
 #include <string>
 #include <string_view>
 
+#include "transport/base/crypto.h"
 #include "transport/base/error.h"
-#include "transport/bootstrap/crypto.h"
 
 namespace dsl::bootstrap {
 

@@ -5,22 +5,13 @@
 #include <random>
 #include <utility>
 
+#include "engine/serving/discovery/identity.h"
 #include "engine/serving/engine_port/rank_report.h"
 
 namespace dsl::serving {
 namespace {
 
 using nlohmann::ordered_json;
-
-/// Takes the same time wherever the first difference is.
-bool equals_in_constant_time(std::string_view given, std::string_view secret) {
-  unsigned difference = given.size() == secret.size() ? 0 : 1;
-  for (std::size_t i = 0; i < given.size(); ++i) {
-    difference |= static_cast<unsigned char>(given[i]) ^
-                  static_cast<unsigned char>(secret[i % secret.size()]);
-  }
-  return difference == 0;
-}
 
 HttpResponse with_status(int status, const Error& error) {
   HttpResponse response = error_response(error);
@@ -70,23 +61,23 @@ void EngineService::remember(const std::shared_ptr<GenerateStream>& stream) {
 }
 
 std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
-  static constexpr std::pair<const char*, const char*> kRoutes[] = {
-      {"/v1/generate", "POST"}, {"/v1/score", "POST"}, {"/v1/info", "GET"}, {"/health", "GET"}};
+  static constexpr std::pair<const char*, const char*> kRoutes[] = {{"/v1/generate", "POST"},
+                                                                    {"/v1/score", "POST"},
+                                                                    {"/v1/info", "GET"},
+                                                                    {"/v1/identity", "GET"},
+                                                                    {"/health", "GET"}};
   const auto* route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
                                    [&](const auto& entry) { return head.target == entry.first; });
   // Health says nothing of the model, and probes have no secret.
-  const bool is_open = route != std::end(kRoutes) && head.target == "/health";
-  constexpr std::string_view kScheme = "Bearer ";
-  const std::string_view given = head.authorization;
-  if (!is_open && (!given.starts_with(kScheme) ||
-                   !equals_in_constant_time(given.substr(kScheme.size()), secret_))) {
+  const bool is_open = head.target == "/health" || head.target == kIdentityTarget;
+  if (!is_open && !carries_secret(head, secret_)) {
     return error_response({ErrorCode::kAuthentication,
                            "the request does not carry this engine's secret",
                            "send Authorization: Bearer with the launch's secret"});
   }
   if (route == std::end(kRoutes)) {
     return error_response({ErrorCode::kNotFound, fmt::format("there is no {:.100}", head.target),
-                           "use /v1/generate, /v1/score, /v1/info or /health"});
+                           "use /v1/generate, /v1/score, /v1/info, /v1/identity or /health"});
   }
   if (head.method != route->second) {
     return with_status(
@@ -100,6 +91,7 @@ std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
 HttpResponse EngineService::handle(const HttpRequest& request) {
   if (request.head.target == "/v1/info") return info();
   if (request.head.target == "/health") return health();
+  if (request.head.target == kIdentityTarget) return identity_response(request.head, secret_);
   if (const auto error = failure()) return error_response(*error);
   auto response =
       request.head.target == "/v1/generate" ? generate(request.body) : score(request.body);

@@ -56,11 +56,12 @@ struct Sessions {
 /// One connection; lives as long as its coroutine.
 class Session : public std::enable_shared_from_this<Session> {
  public:
-  Session(tcp::socket socket, const HttpServerOptions& options, HttpHandler& handler,
-          Sessions& sessions)
+  Session(tcp::socket socket, const HttpServerOptions& options, const std::string& endpoint,
+          HttpHandler& handler, Sessions& sessions)
       : stream_(std::move(socket)),
         wake_(stream_.get_executor(), asio::steady_timer::time_point::max()),
         options_(options),
+        endpoint_(endpoint),
         handler_(handler),
         sessions_(sessions) {
     sessions_.alive.insert(this);
@@ -135,12 +136,22 @@ class Session : public std::enable_shared_from_this<Session> {
     co_return is_sent&& keep_alive;
   }
 
-  static HttpHead head_of(const http::request<http::string_body>& request) {
+  HttpHead head_of(const http::request<http::string_body>& request) const {
     const auto text = [](beast::string_view view) { return std::string(view.data(), view.size()); };
-    std::string target = text(request.target());
-    target.resize(std::min(target.find('?'), target.size()));
-    return {text(request.method_string()), std::move(target),
-            text(request[http::field::authorization])};
+    HttpHead head;
+    head.method = text(request.method_string());
+    head.target = text(request.target());
+    const std::size_t question = std::min(head.target.find('?'), head.target.size());
+    if (question < head.target.size()) head.query = head.target.substr(question + 1);
+    head.target.resize(question);
+    head.authorization = text(request[http::field::authorization]);
+    head.content_type = text(request[http::field::content_type]);
+    head.request_id = text(request["X-Request-Id"]);
+    error_code error;
+    const tcp::endpoint client = stream_.socket().remote_endpoint(error);
+    if (!error) head.client_address = client.address().to_string();
+    head.server_endpoint = endpoint_;
+    return head;
   }
 
   /// Tells the client what was wrong with its bytes, if it is still there.
@@ -180,6 +191,7 @@ class Session : public std::enable_shared_from_this<Session> {
     message.set(http::field::content_type, response.content_type);
     if (response.status == 401) message.set(http::field::www_authenticate, "Bearer");
     if (response.status == 429) message.set(http::field::retry_after, "1");
+    for (const auto& [name, value] : response.headers) message.set(name, value);
     message.keep_alive(keep_alive);
   }
 
@@ -274,6 +286,7 @@ class Session : public std::enable_shared_from_this<Session> {
   asio::steady_timer wake_;
   beast::flat_buffer buffer_;
   const HttpServerOptions& options_;
+  const std::string& endpoint_;
   HttpHandler& handler_;
   Sessions& sessions_;
   bool is_answering_ = false;
@@ -361,7 +374,8 @@ class BeastServer final : public HttpServer {
       }
       if (sessions_.alive.size() >= options_.max_connections) continue;  // closes the socket
       socket.set_option(tcp::no_delay(true), error);
-      std::make_shared<Session>(std::move(socket), options_, handler_, sessions_)->start();
+      std::make_shared<Session>(std::move(socket), options_, endpoint_, handler_, sessions_)
+          ->start();
     }
   }
 

@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
@@ -17,8 +19,13 @@ namespace dsl::serving {
 /// What is known of a request before its body is read.
 struct HttpHead {
   std::string method;
-  std::string target;         // without the query
-  std::string authorization;  // value of that header, or empty
+  std::string target;           // without the query
+  std::string query;            // what follows the '?', as sent
+  std::string authorization;    // value of that header, or empty
+  std::string content_type;     // likewise
+  std::string request_id;       // value of X-Request-Id, or empty
+  std::string client_address;   // without port; empty when it has none
+  std::string server_endpoint;  // HttpServer::endpoint()
 };
 
 struct HttpRequest {
@@ -53,6 +60,7 @@ struct HttpResponse {
   std::string content_type = "application/json";
   std::string body;
   std::shared_ptr<ResponseStream> stream;  // when set, the body is sent in chunks
+  std::vector<std::pair<std::string, std::string>> headers = {};  // further ones
 };
 
 /// The answer that tells an error: {"error": {"code", "name", "message", "remedy"}} with a fitting

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include "transport/bootstrap/crypto.h"
+#include "transport/base/crypto.h"
 #include "transport/bootstrap/socket.h"
 
 namespace dsl::bootstrap {
