@@ -25,10 +25,10 @@ const ReferenceFixture& fixture_named(const std::string& name) {
   return loaded.emplace(name, *std::move(fixture)).first->second;
 }
 
-/// Scores of a chosen and a rejected expert closer than this may change places under BF16
-/// activations (four roundings of a score near one); then another expert runs, and the logits say
-/// nothing about an error.
-constexpr float kRoutingTie = 1.0f / 64;
+/// What counts as a clear margin between the reference's two best tokens, of the logits' range.
+constexpr float kClearMargin = 0.05f;
+/// Of a fixture's positions; fewer would show little. README.md of tests/reference has the counts.
+constexpr int kMinClearPositions = 100;
 
 /// One row of logits beside the reference's.
 struct Row {
@@ -58,7 +58,7 @@ struct Row {
   }
 };
 
-class ParityTest : public ::testing::TestWithParam<std::tuple<std::string, std::string>> {
+class ParityTest : public ::testing::TestWithParam<std::tuple<std::string, std::string_view>> {
  protected:
   const ReferenceFixture& fixture() const { return fixture_named(std::get<0>(GetParam())); }
 
@@ -102,40 +102,25 @@ TEST_P(ParityTest, Float32LogitsAreWithinAThousandthOfTheirRange) {
 TEST_P(ParityTest, Bfloat16PicksTheSameTokenWhereTheMarginIsClear) {
   const auto logits = score(DType::kBF16);
   ASSERT_EQ(logits.size(), fixture().logits.size());
-  int num_decided = 0;
-  int num_tied = 0;
-  int num_tied_and_same = 0;
+  int num_clear = 0;
   for (std::size_t position = 0; position < fixture().token_ids.size(); ++position) {
     const Row at = row(logits, position);
-    if (at.margin() <= 0.05f * at.range()) continue;
-    if (fixture().routing_margin[position] < kRoutingTie) {
-      ++num_tied;
-      num_tied_and_same += at.same_argmax() ? 1 : 0;
-      continue;
-    }
-    ++num_decided;
+    if (at.margin() <= kClearMargin * at.range()) continue;
+    ++num_clear;
     EXPECT_TRUE(at.same_argmax()) << "at position " << position << " with margin " << at.margin()
                                   << " of range " << at.range() << ", difference "
-                                  << at.largest_difference() << ", routing margin "
-                                  << fixture().routing_margin[position];
+                                  << at.largest_difference();
   }
-  EXPECT_GE(num_decided, 40);
-  EXPECT_GE(num_tied_and_same, num_tied * 85 / 100) << "of " << num_tied;
-}
-
-std::vector<std::string> variants() {
-  const auto available = available_variants();
-  std::vector<std::string> names{std::string(available.front())};
-  if (available.size() > 1) names.emplace_back(available.back());
-  return names;
+  EXPECT_GE(num_clear, kMinClearPositions);
+  RecordProperty("clear_positions", num_clear);
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, ParityTest,
                          ::testing::Combine(::testing::ValuesIn(fixture_names()),
-                                            ::testing::ValuesIn(variants())),
+                                            ::testing::ValuesIn(available_variants())),
                          [](const auto& combination) {
-                           return std::get<0>(combination.param) + "_" +
-                                  std::get<1>(combination.param);
+                           return fmt::format("{}_{}", std::get<0>(combination.param),
+                                              std::get<1>(combination.param));
                          });
 
 }  // namespace

@@ -85,8 +85,6 @@ Result<ReferenceFixture> load_fixture(const std::string& name,
   DSL_ASSIGN(Array logits, read_npy(dir / "logits.npy"));
   fixture.logits = std::move(logits.values);
   fixture.vocab_size = logits.last_dimension;
-  DSL_ASSIGN(Array margin, read_npy(dir / "routing_margin.npy"));
-  fixture.routing_margin = std::move(margin.values);
   return fixture;
 }
 

@@ -15,8 +15,7 @@ struct ReferenceFixture {
   std::filesystem::path model_dir;  // with synthesised weights
   std::vector<std::int32_t> token_ids;
   std::int64_t vocab_size = 0;
-  std::vector<float> logits;          // [token_ids.size(), vocab_size]
-  std::vector<float> routing_margin;  // [token_ids.size()]
+  std::vector<float> logits;  // [token_ids.size(), vocab_size]
 };
 
 /// Names of all fixtures, sorted.

@@ -11,7 +11,7 @@ class FixtureConfig:
     config: dict
     dtype: str
     seed: int
-    positions: int = 208
+    positions: int = 256
     scale_type: str = "f32"
 
 

@@ -5,9 +5,9 @@
 
 The weights come from synthetic_weights.py and are not committed. A fixture holds
   config.json         the geometry
-  fixture.json        seed, checkpoint dtype, scale type, token ids, CRC-32 of the stored bytes of every tensor
+  fixture.json        seed, checkpoint dtype, scale type, token ids, CRC-32 of the stored bytes of every tensor, and how
+                      far the routers were, at least, from choosing other experts
   logits.npy          [positions, vocab] float32
-  routing_margin.npy  [positions] float32: how far, over all layers, the router was from choosing other experts
 """
 
 import argparse
@@ -23,6 +23,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers.models.deepseek_v2 import modeling_deepseek_v2
 
+import decided_prompt
 import fixture_configs
 import synthetic_weights
 
@@ -49,26 +50,6 @@ def remote_code_v2_router(self, hidden_states):
     else:
         weights = weights * self.routed_scaling_factor
     return logits, weights, experts
-
-
-def routing_margin(gate, logits: torch.Tensor, config: dict) -> torch.Tensor:
-    """Smallest gap, for each token [N], between what the router chose and the best it left out; logits [N, E]."""
-    if config["topk_method"] == "noaux_tc":
-        choice, top, excluded = logits.sigmoid() + gate.e_score_correction_bias, 2, -math.inf
-    else:
-        choice, top, excluded = logits.softmax(-1), 1, 0.0
-    margin = torch.full((len(logits),), math.inf)
-    kept = config["topk_group"]
-    if config["topk_method"] != "greedy" and kept < config["n_group"]:
-        grouped = choice.view(len(choice), config["n_group"], -1)
-        group_scores = grouped.topk(top, -1).values.sum(-1)
-        ordered = group_scores.sort(-1, descending=True)
-        margin = ordered.values[:, kept - 1] - ordered.values[:, kept]
-        allowed = torch.zeros_like(group_scores).scatter_(1, ordered.indices[:, :kept], 1).bool()
-        choice = grouped.masked_fill(~allowed.unsqueeze(-1), excluded).flatten(1)
-    ordered = choice.sort(-1, descending=True).values
-    k = config["num_experts_per_tok"]
-    return torch.minimum(margin, ordered[:, k - 1] - ordered[:, k])
 
 
 def expected_softmax_scale(config: dict) -> float:
@@ -129,44 +110,36 @@ def load_oracle(config: dict, weights: dict[str, torch.Tensor]):
 
 
 @torch.no_grad()
-def reference(config: dict, weights: dict[str, torch.Tensor], token_ids: list[int]):
-    """(logits [positions, vocab], routing margin [positions]) as float32 arrays."""
-    model = load_oracle(config, weights)
-    margins = []
-    for layer in model.model.layers:
-        if hasattr(layer.mlp, "gate"):
-            layer.mlp.gate.register_forward_hook(
-                lambda gate, _, output: margins.append(routing_margin(gate, output[0], config)))
-    logits = model(torch.tensor([token_ids]), use_cache=False).logits[0]
-    return logits.float().numpy(), torch.stack(margins).min(0).values.float().numpy()
-
-
 def write(fixture: fixture_configs.FixtureConfig, out: pathlib.Path, checkpoints: pathlib.Path | None) -> None:
     config = fixture.config
     stored = synthetic_weights.checkpoint(config, fixture.dtype, fixture.seed, fixture.scale_type)
-    generator = numpy.random.default_rng(fixture.seed)
-    token_ids = generator.integers(0, config["vocab_size"], fixture.positions).tolist()
-    logits, margin = reference(config, synthetic_weights.upcast(stored), token_ids)
+    model = load_oracle(config, synthetic_weights.upcast(stored))
+    margins = decided_prompt.RoutingMargins(model, config)
+    token_ids = decided_prompt.choose(model, margins, config["vocab_size"], fixture.positions,
+                                      numpy.random.default_rng(fixture.seed))
+    logits = model(torch.tensor([token_ids]), use_cache=False).logits[0].float().numpy()
+    routing_margin = margins.take().min().item()
     assert numpy.isfinite(logits).all()
+    assert routing_margin > 0.999 * decided_prompt.SMALLEST_MARGIN  # batches of candidates sum in another order
     checksums = {name: f"{zlib.crc32(synthetic_weights.stored_bytes(tensor)):08x}" for name, tensor in stored.items()}
     description = {"dtype": fixture.dtype, "scale_type": fixture.scale_type, "seed": fixture.seed,
-                   "transformers": transformers.__version__, "token_ids": token_ids, "crc32": checksums}
+                   "transformers": transformers.__version__, "routing_margin": round(routing_margin, 4),
+                   "token_ids": token_ids, "crc32": checksums}
     directory = out / fixture.name
     directory.mkdir(parents=True, exist_ok=True)
     config_text = json.dumps(config, indent=2) + "\n"
     (directory / "config.json").write_text(config_text)
     (directory / "fixture.json").write_text(json.dumps(description, indent=0) + "\n")
     numpy.save(directory / "logits.npy", logits)
-    numpy.save(directory / "routing_margin.npy", margin)
     if checkpoints:
         kept = checkpoints / fixture.name
         kept.mkdir(parents=True, exist_ok=True)
         (kept / "config.json").write_text(config_text)
         save_file(stored, kept / "model.safetensors", metadata={"format": "pt"})
     ordered = numpy.sort(logits, -1)
-    clear = (ordered[:, -1] - ordered[:, -2]) > 0.05 * (logits.max() - logits.min())
+    clear = (ordered[:, -1] - ordered[:, -2]) > 0.05 * (ordered[:, -1] - ordered[:, 0])
     print(f"{fixture.name}: {len(token_ids)} positions, logits {logits.min():.2f} to {logits.max():.2f}, "
-          f"{clear.sum()} with a margin above 5 % of the range, smallest routing margin {margin.min():.1e}")
+          f"{clear.sum()} with a margin above 5 % of the range, smallest routing margin {routing_margin:.3f}")
 
 
 def main() -> None:
