@@ -20,6 +20,12 @@ Result<DecoderLayer> DecoderLayer::load(const LayerSource& source, std::int64_t 
   } else {
     DSL_ASSIGN(result.mlp_, Mlp::load(source, prefix + "mlp.", config.intermediate_size));
   }
+  std::vector<WeightView> weights;
+  result.append_weights(weights);
+  for (const WeightView& weight : weights) result.always_read_bytes_ += weight.bytes();
+  if (const auto* moe = std::get_if<Moe>(&result.mlp_)) {
+    result.always_read_bytes_ -= moe->routed_bytes();
+  }
   return result;
 }
 
@@ -45,6 +51,11 @@ Status DecoderLayer::forward(const LayerContext& context, const StepBatch& batch
 void DecoderLayer::append_weights(std::vector<WeightView>& weights) const {
   self_attn_.append_weights(weights);
   std::visit([&](const auto& mlp) { mlp.append_weights(weights); }, mlp_);
+}
+
+std::int64_t DecoderLayer::bytes_read(const Routing& routing) const {
+  const auto* moe = std::get_if<Moe>(&mlp_);
+  return always_read_bytes_ + (moe == nullptr ? 0 : moe->routed_bytes_read(routing));
 }
 
 }  // namespace dsl::model

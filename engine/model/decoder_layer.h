@@ -22,8 +22,12 @@ class DecoderLayer {
                  const Matrix& hidden_states) const;
 
   void append_weights(std::vector<WeightView>& weights) const;
+  /// Stored bytes of the distinct weights of this shard that a step with this routing touches; the
+  /// routing does not matter to a dense layer.
+  std::int64_t bytes_read(const Routing& routing) const;
 
  private:
+  std::int64_t always_read_bytes_ = 0;  // all but routed experts
   float rms_norm_eps_ = 0;
   VectorView input_layernorm_;           // [hidden_size]
   VectorView post_attention_layernorm_;  // [hidden_size]

@@ -3,6 +3,13 @@
 #include <fmt/format.h>
 
 namespace dsl::model {
+namespace {
+
+std::int64_t bytes_of(const ExpertWeights& expert) {
+  return expert.gate_proj.bytes() + expert.up_proj.bytes() + expert.down_proj.bytes();
+}
+
+}  // namespace
 
 Result<Moe> Moe::load(const LayerSource& source, const std::string& prefix) {
   const auto& config = source.config;
@@ -62,6 +69,26 @@ void Moe::append_weights(std::vector<WeightView>& weights) const {
     weights.push_back(expert.down_proj);
   }
   if (shared_experts_) shared_experts_->append_weights(weights);
+}
+
+std::int64_t Moe::routed_bytes() const {
+  std::int64_t bytes = 0;
+  for (const ExpertWeights& expert : experts_.experts()) bytes += bytes_of(expert);
+  return bytes;
+}
+
+std::int64_t Moe::routed_bytes_read(const Routing& routing) const {
+  const auto experts = experts_.experts();
+  std::vector<bool> is_read(experts.size());
+  std::int64_t bytes = 0;
+  for (std::int64_t i = 0; i < routing.rows * routing.num_experts_per_tok; ++i) {
+    const std::int64_t local = routing.expert_ids[i] - experts_.first_expert();
+    const auto index = static_cast<std::size_t>(local);  // another shard's experts lie beyond
+    if (index >= experts.size() || is_read[index]) continue;
+    is_read[index] = true;
+    bytes += bytes_of(experts[index]);
+  }
+  return bytes;
 }
 
 }  // namespace dsl::model

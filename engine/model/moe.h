@@ -23,6 +23,10 @@ class Moe {
   Result<MatrixView<float>> forward(const LayerContext& context, const Matrix& x) const;
 
   void append_weights(std::vector<WeightView>& weights) const;
+  /// Stored bytes of this shard's routed experts, and of those that a step with this routing
+  /// touches.
+  std::int64_t routed_bytes() const;
+  std::int64_t routed_bytes_read(const Routing& routing) const;
 
  private:
   RoutingConfig routing_;

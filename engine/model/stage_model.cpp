@@ -1,6 +1,7 @@
 #include "engine/model/stage_model.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace dsl::model {
 
@@ -76,8 +77,16 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
 
 Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
   const LayerContext context{*ops_, tp_, workspace_, rope_.view()};
-  return layers_[static_cast<std::size_t>(layer)].forward(context, batch, caches_.layer(layer),
-                                                          workspace_.hidden_states(batch.rows()));
+  const DecoderLayer& decoder_layer = layers_[static_cast<std::size_t>(layer)];
+  DSL_TRY(decoder_layer.forward(context, batch, caches_.layer(layer),
+                                workspace_.hidden_states(batch.rows())));
+  layer_bytes_read_ += decoder_layer.bytes_read(workspace_.routing(batch.rows()));
+  return {};
+}
+
+std::int64_t StageModel::take_bytes_read() {
+  const bool head_was_read = std::exchange(head_was_read_, false);
+  return std::exchange(layer_bytes_read_, 0) + (head_was_read ? lm_head_->weight().bytes() : 0);
 }
 
 Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows) {
@@ -89,6 +98,7 @@ Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows)
     ops_->rms_norm(hidden_states.rows_from(rows[static_cast<std::size_t>(i)], 1), norm_,
                    rms_norm_eps_, normed.rows_from(i, 1));
   }
+  head_was_read_ = true;
   const MatrixView<float> result{logits_.as<float>(), count, vocab_size_, vocab_size_};
   DSL_TRY(lm_head_->forward(*ops_, tp_, normed, head_scratch_.as<float>(), result));
   return result;

@@ -62,6 +62,9 @@ class StageModel {
   /// Last stage: logits of the given rows of hidden_states, at most max_logits_rows. The view
   /// [rows, vocab_size] is valid until the next call.
   Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
+  /// Stored bytes of the distinct weights that were touched since the last call, which is made
+  /// after every step; embedding rows are left out.
+  std::int64_t take_bytes_read();
 
  private:
   StageModel(Ops& ops, const parallel::TensorParallel& tp, Workspace workspace, RopeTables rope,
@@ -86,6 +89,8 @@ class StageModel {
   std::optional<parallel::VocabParallelHead> lm_head_;  // on the last stage
   Buffer logits_;                                       // float32 [max_logits_rows, vocab_size]
   Buffer head_scratch_;                                 // float32
+  std::int64_t layer_bytes_read_ = 0;
+  bool head_was_read_ = false;
 };
 
 }  // namespace dsl::model
