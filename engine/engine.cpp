@@ -20,6 +20,7 @@
 #include "engine/model/memory.h"
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
 #include "transport/collectives/wire_collectives.h"
 
@@ -35,6 +36,8 @@ using parallel::ParallelPlan;
 constexpr auto kAgreementPatience = std::chrono::minutes(2);
 /// Without a wish, the cache takes at most this part of the memory that is free at start.
 constexpr std::int64_t kCacheShareOfMemory = 4;
+/// A model that fits the caches is not bound by the memory's bandwidth, which is not measured then.
+constexpr std::int64_t kBandwidthMatters = std::int64_t{256} << 20;
 /// The lane of tensor groups: two groups never share two ranks.
 constexpr std::uint8_t kTensorGroupLane = 0;
 
@@ -106,9 +109,11 @@ std::uint64_t digest_of(const Checkpoint& checkpoint) {
 
 class RankEngine final : public Engine {
  public:
-  RankEngine(std::unique_ptr<RankWorker> worker, EngineInfo info, std::int64_t max_context)
+  RankEngine(std::unique_ptr<RankWorker> worker, EngineInfo info, std::int64_t max_context,
+             double read_bytes_per_s)
       : worker_(std::move(worker)), info_(std::move(info)) {
-    if (worker_->rank() == 0) leader_ = std::make_unique<engine::Leader>(*worker_, max_context);
+    if (worker_->rank() != 0) return;
+    leader_ = std::make_unique<engine::Leader>(*worker_, max_context, read_bytes_per_s);
   }
 
   const EngineInfo& info() const override { return info_; }
@@ -130,6 +135,10 @@ class RankEngine final : public Engine {
                std::function<void(std::span<const float>)> rows) override {
     return leader().score(token_ids, std::move(rows));
   }
+  EngineStats stats() const override {
+    DSL_CHECK(leader_, "rank {} follows", worker_->rank());
+    return leader_->stats();
+  }
   void shutdown() override { leader().shutdown(); }
 
  private:
@@ -142,6 +151,12 @@ class RankEngine final : public Engine {
   EngineInfo info_;
   std::unique_ptr<engine::Leader> leader_;  // rank 0
 };
+
+/// What this rank's threads can read when the other ranks are quiet; 0 when that says nothing.
+double measure_limit(const RankWorker& worker) {
+  if (worker.rank() != 0 || worker.shard_bytes() < kBandwidthMatters) return 0;
+  return measure_read_bandwidth(*worker.parts().pool).value_or(0);
+}
 
 EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   const auto& parts = worker.parts();
@@ -210,7 +225,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                          progress));
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, terms.kv_tokens);
-  return std::make_unique<RankEngine>(std::move(worker), std::move(info), max_context);
+  const double read_bytes_per_s = measure_limit(*worker);
+  return std::make_unique<RankEngine>(std::move(worker), std::move(info), max_context,
+                                      read_bytes_per_s);
 }
 
 }  // namespace dsl

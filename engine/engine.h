@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/engine_stats.h"
 #include "engine/sampling/sampler.h"
 #include "engine/tensor/dtype.h"
 #include "transport/base/deadline.h"
@@ -29,6 +30,8 @@ struct EngineOptions {
   std::int64_t kv_tokens =
       0;  // capacity of the latent cache; 0: max_position_embeddings, bounded by memory
   std::int64_t max_batch_tokens = 256;  // tokens of one step (prefill chunk)
+  std::int64_t max_waiting = 1024;      // requests that wait for the cache; more are refused
+  bool prefix_cache = true;             // requests with the same beginning share its blocks
   std::chrono::milliseconds step_deadline{
       5000};  // a peer that is silent for longer inside a step is an error
 };
@@ -44,6 +47,9 @@ struct GenerateRequest {
   std::vector<std::int32_t> stop_token_ids;  // beside the model's eos
   bool ignore_eos = false;
   std::int64_t max_tokens = 0;  // new tokens including emitted ones
+  std::string tenant;           // tenants get equal shares of the engine
+  int priority = 0;             // higher ones go first
+  bool is_canary = false;       // asks for a sign of life; in no count of requests
 };
 
 struct GenerateTimings {
@@ -59,8 +65,9 @@ struct GenerateEvent {
   std::vector<sampling::SampledToken> tokens;
   bool finished = false;
   FinishReason finish_reason = FinishReason::kStop;
-  GenerateTimings timings;  // valid when finished
-  Error error;              // valid with kError
+  GenerateTimings timings;                // valid when finished
+  std::int64_t cached_prompt_tokens = 0;  // likewise: what another request had computed
+  Error error;                            // valid with kError
 };
 
 struct LoadProgress {
@@ -102,6 +109,7 @@ class Engine {
   /// Rank 0: starts the engine thread; `on_failure` is called once if the world fails.
   virtual Status start(std::function<void(const Error&)> on_failure) = 0;
   /// Rank 0, thread-safe: queues a request; events arrive through `sink` until one is finished.
+  /// kOverloaded when max_waiting wait already.
   virtual Result<RequestId> submit(GenerateRequest request, EventSink sink) = 0;
   /// Rank 0, thread-safe: ends a request within one step.
   virtual void cancel(RequestId id) = 0;
@@ -109,6 +117,8 @@ class Engine {
   /// chunk of rows [num_rows, vocab_size] at a time.
   virtual Status score(std::span<const std::int32_t> token_ids,
                        std::function<void(std::span<const float> rows)> rows) = 0;
+  /// Rank 0, thread-safe.
+  virtual EngineStats stats() const = 0;
   /// Rank 0: lets running requests end with kCancelled, tells all ranks to return from follow().
   virtual void shutdown() = 0;
 };

@@ -30,13 +30,17 @@ Status validate_tokens(std::span<const std::int32_t> token_ids, std::int64_t voc
 
 scheduler::SchedulerOptions scheduler_options(const RankWorker& worker) {
   const auto& parts = worker.parts();
-  return {parts.options.max_batch_tokens, model::kBlockTokens, parts.num_blocks, parts.plan.pp()};
+  return {parts.options.max_batch_tokens, model::kBlockTokens, parts.num_blocks, parts.plan.pp(),
+          parts.options.prefix_cache};
 }
 
 }  // namespace
 
-Leader::Leader(RankWorker& worker, std::int64_t max_context)
-    : worker_(worker), max_context_(max_context), scheduler_(scheduler_options(worker)) {
+Leader::Leader(RankWorker& worker, std::int64_t max_context, double read_bytes_per_s)
+    : worker_(worker),
+      max_context_(max_context),
+      board_(worker.parts().options.max_waiting, read_bytes_per_s),
+      scheduler_(scheduler_options(worker)) {
   if (worker.parts().wire != nullptr) {
     plan_sender_.emplace(*worker.parts().wire, worker.outbox());
   }
@@ -75,7 +79,18 @@ Status Leader::validate(const GenerateRequest& request) const {
 
 Status Leader::check_open() const {
   if (ended_) return tl::unexpected<Error>(*ended_);
+  const auto num_queued = num_waiting_ + static_cast<std::int64_t>(messages_.size());
+  if (num_queued >= worker_.parts().options.max_waiting) {
+    return fail(ErrorCode::kOverloaded, "try again later or send to another replica",
+                "the queue is full: {} requests wait", num_queued);
+  }
   return {};
+}
+
+void Leader::post(Message message) {
+  board_.begin_request();
+  messages_.push_back(std::move(message));
+  posted_.notify_one();
 }
 
 Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventSink sink) {
@@ -90,8 +105,7 @@ Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventS
   const std::lock_guard lock(mutex_);
   DSL_TRY(check_open());
   const SequenceId id{next_id_++};
-  messages_.emplace_back(Submission{id, std::move(generation)});
-  posted_.notify_one();
+  post(Submission{id, std::move(generation)});
   return static_cast<Engine::RequestId>(id);
 }
 
@@ -109,9 +123,7 @@ Status Leader::score(std::span<const std::int32_t> token_ids,
   {
     const std::lock_guard lock(mutex_);
     DSL_TRY(check_open());
-    messages_.emplace_back(
-        ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
-    posted_.notify_one();
+    post(ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
   }
   return job->wait();
 }
@@ -148,6 +160,7 @@ void Leader::run() {
 Status Leader::serve() {
   const auto pipeline = static_cast<std::size_t>(worker_.parts().plan.pp());
   while (true) {
+    publish_stats();
     DSL_ASSIGN(const bool go_on,
                take_messages(/*idle=*/in_flight_.empty() && !scheduler_.has_work()));
     if (!go_on) break;
@@ -172,6 +185,7 @@ Result<bool> Leader::take_messages(bool idle) {
   std::deque<Message> taken;
   {
     std::unique_lock lock(mutex_);
+    num_waiting_ = scheduler_.num_waiting();
     while (idle && messages_.empty() && !stopping_) {
       if (posted_.wait_for(lock, kIdleCheck) == std::cv_status::timeout) {
         lock.unlock();
@@ -181,6 +195,7 @@ Result<bool> Leader::take_messages(bool idle) {
     }
     if (stopping_) return false;
     taken.swap(messages_);
+    num_waiting_ += static_cast<std::int64_t>(taken.size());
   }
   for (Message& message : taken) {
     std::visit([this](auto& value) { handle(std::move(value)); }, message);
@@ -190,9 +205,16 @@ Result<bool> Leader::take_messages(bool idle) {
 
 void Leader::handle(Submission submission) {
   Generation& generation = submission.generation;
-  if (const auto reason = generation.reason_to_end_at_once()) return generation.end(*reason);
-  const Status queued = scheduler_.add(generation.sequence(submission.id), generation.max_tokens());
-  if (!queued.has_value()) return generation.end(FinishReason::kError, queued.error());
+  if (const auto reason = generation.reason_to_end_at_once()) {
+    board_.end_request();
+    return generation.end(*reason);
+  }
+  const Status queued = scheduler_.add(generation.sequence(submission.id), generation.terms());
+  if (!queued.has_value()) {
+    board_.end_request();
+    return generation.end(FinishReason::kError, queued.error());
+  }
+  if (generation.is_canary()) canary_ = submission.id;
   generations_.emplace(submission.id, std::move(generation));
 }
 
@@ -203,8 +225,11 @@ void Leader::handle(ScoreSubmission submission) {
   start.num_prompt_tokens = static_cast<std::int64_t>(submission.token_ids.size());
   start.token_ids = std::move(submission.token_ids);
   const std::int64_t num_tokens = start.num_prompt_tokens;
-  Status queued = scheduler_.add(std::move(start), num_tokens);
-  if (!queued.has_value()) return submission.job->end(std::move(queued));
+  Status queued = scheduler_.add(std::move(start), {num_tokens});
+  if (!queued.has_value()) {
+    board_.end_request();
+    return submission.job->end(std::move(queued));
+  }
   scores_.emplace(submission.id, std::move(submission.job));
 }
 
@@ -212,13 +237,31 @@ void Leader::handle(Cancellation cancellation) {
   auto cancelled = generations_.extract(cancellation.id);
   if (cancelled.empty()) return;
   scheduler_.remove(cancellation.id);
+  board_.end_request();
   cancelled.mapped().end(FinishReason::kCancelled);
 }
 
+void Leader::publish_stats() {
+  std::int64_t num_canaries_running = 0;
+  std::int64_t num_canaries_waiting = 0;
+  if (canary_) {
+    const auto found = generations_.find(*canary_);
+    if (found == generations_.end()) {
+      canary_.reset();
+    } else {
+      ++(found->second.has_started() ? num_canaries_running : num_canaries_waiting);
+    }
+  }
+  board_.note(scheduler_, num_canaries_running, num_canaries_waiting);
+}
+
 Status Leader::launch(scheduler::StepPlan plan) {
+  const auto begin = StatsBoard::Clock::now();
   for (const auto& start : plan.started) {
     const auto found = generations_.find(start.id);
-    if (found != generations_.end()) found->second.mark_started();
+    if (found != generations_.end())
+      found->second.mark_started(static_cast<std::int64_t>(start.cached_blocks.size()) *
+                                 model::kBlockTokens);
   }
   if (plan_sender_) {
     DSL_TRY(worker_.outbox().reap());
@@ -245,9 +288,14 @@ Status Leader::launch(scheduler::StepPlan plan) {
     return {};
   };
   const auto progress = [&]() -> Status {
+    board_.beat();
     return plan_sender_ ? worker_.outbox().reap() : Status();
   };
+  step.begin = begin;
+  const auto compute_begin = StatsBoard::Clock::now();
   DSL_ASSIGN(step.tokens, worker_.run(plan, rows, scored, progress));
+  step.record.compute = StatsBoard::Clock::now() - compute_begin;
+  step.record.weight_bytes = worker_.take_bytes_read();
   in_flight_.push_back(std::move(step));
   return {};
 }
@@ -256,11 +304,12 @@ Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
                                       const scheduler::StepRows& rows) const {
   StepInFlight step;
   step.step = plan.step;
-  step.num_rows = plan.num_rows();
+  step.record.num_rows = plan.num_rows();
   step.shapes = results_of(rows).shapes;
   for (std::size_t i = 0; i < plan.segments.size(); ++i) {
     const auto& segment = rows.segments[i];
     const SequenceId id = plan.segments[i].id;
+    step.record.has_prompt_rows = step.record.has_prompt_rows || segment.is_prompt;
     if (segment.sequence->goal == scheduler::SequenceGoal::kScore) {
       step.scored.push_back(
           {id, segment.first_position, segment.num_rows, segment.ends_known_tokens});
@@ -274,7 +323,15 @@ Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
 Status Leader::collect() {
   StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
-  if (step.tokens_receive) DSL_TRY(receive_results(step));
+  if (step.tokens_receive) {
+    std::int64_t num_rows = step.record.num_rows;
+    for (const StepInFlight& behind : in_flight_) num_rows += behind.record.num_rows;
+    board_.await_rows(num_rows);
+    DSL_TRY(receive_results(step));
+    board_.await_rows(0);
+  }
+  step.record.total = StatsBoard::Clock::now() - step.begin;
+  board_.note(step.record);
   finish_scored(step);
   for (std::size_t i = 0; i < step.sampled.size(); ++i) {
     deliver_token(step.sampled[i], std::move(step.tokens[i]));
@@ -283,7 +340,7 @@ Status Leader::collect() {
 }
 
 Status Leader::receive_results(StepInFlight& step) {
-  const auto patience = step_patience(worker_.parts().options.step_deadline, step.num_rows);
+  const auto patience = step_patience(worker_.parts().options.step_deadline, step.record.num_rows);
   const int source = worker_.parts().plan.sampling_rank();
   const auto row_bytes =
       static_cast<std::size_t>(worker_.parts().config.vocab_size) * sizeof(float);
@@ -318,6 +375,7 @@ void Leader::finish_scored(const StepInFlight& step) {
     auto finished = scores_.extract(rows.id);
     if (finished.empty()) continue;
     scheduler_.remove(rows.id);
+    board_.end_request();
     finished.mapped()->end({});
   }
 }
@@ -328,6 +386,7 @@ void Leader::deliver_token(SequenceId id, sampling::SampledToken token) {
   const std::int32_t token_id = token.token_id;
   if (!found->second.deliver(std::move(token))) return scheduler_.append(id, token_id);
   scheduler_.remove(id);
+  board_.end_request();
   generations_.erase(found);
 }
 

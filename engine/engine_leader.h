@@ -19,14 +19,16 @@
 #include "engine/engine_rank.h"
 #include "engine/engine_requests.h"
 #include "engine/scheduler/scheduler.h"
+#include "engine/stats_board.h"
 
 namespace dsl::engine {
 
-/// Non-owning: the worker must outlive it. submit(), cancel() and score() are thread-safe; start()
-/// and shutdown() belong to the owner.
+/// Non-owning: the worker must outlive it. submit(), cancel(), score() and stats() are thread-safe;
+/// start() and shutdown() belong to the owner.
 class Leader {
  public:
-  Leader(RankWorker& worker, std::int64_t max_context);
+  /// `read_bytes_per_s` is the measured limit of this rank, or 0.
+  Leader(RankWorker& worker, std::int64_t max_context, double read_bytes_per_s);
   ~Leader();
 
   Status start(std::function<void(const Error&)> on_failure);
@@ -34,6 +36,7 @@ class Leader {
   void cancel(Engine::RequestId id);
   Status score(std::span<const std::int32_t> token_ids,
                std::function<void(std::span<const float>)> rows);
+  EngineStats stats() const { return board_.snapshot(); }
   void shutdown();
 
  private:
@@ -62,7 +65,8 @@ class Leader {
   };
   struct StepInFlight {
     std::uint64_t step = 0;
-    std::int64_t num_rows = 0;
+    StepRecord record;
+    StatsBoard::Clock::time_point begin;
     std::vector<SequenceId> sampled;  // in the order of shapes
     std::vector<scheduler::ResultShape> shapes;
     std::vector<ScoredRows> scored;
@@ -72,8 +76,11 @@ class Leader {
 
   Status validate(const GenerateRequest& request) const;
   Status check_context(std::int64_t num_tokens) const;
-  /// kCancelled or the error that ended the engine, once it takes no request any more.
+  /// kCancelled or the error that ended the engine, once it takes no request any more; kOverloaded
+  /// when as many wait as may.
   Status check_open() const;
+  /// Under mutex_: counts a request, and wakes the engine thread to handle it.
+  void post(Message message);
 
   void run();
   Status serve();
@@ -83,6 +90,7 @@ class Leader {
   void handle(ScoreSubmission submission);
   void handle(Cancellation cancellation);
 
+  void publish_stats();
   Status launch(scheduler::StepPlan plan);
   StepInFlight describe(const scheduler::StepPlan& plan, const scheduler::StepRows& rows) const;
   Status collect();
@@ -105,12 +113,16 @@ class Leader {
   std::condition_variable scored_;  // to score()
   std::deque<Message> messages_;    // guarded by mutex_
   std::uint64_t next_id_ = 1;       // guarded by mutex_
+  std::int64_t num_waiting_ = 0;    // guarded by mutex_; in the scheduler, of a moment ago
   bool stopping_ = false;           // guarded by mutex_
   std::optional<Error> ended_;      // guarded by mutex_; set when no request is taken any more
+
+  StatsBoard board_;
 
   // The engine thread's own.
   scheduler::Scheduler scheduler_;
   std::map<SequenceId, Generation> generations_;
+  std::optional<SequenceId> canary_;
   std::map<SequenceId, std::shared_ptr<ScoreJob>> scores_;
   std::deque<StepInFlight> in_flight_;
   std::optional<PlanSender> plan_sender_;

@@ -85,6 +85,8 @@ class RankWorker {
                                                   const scheduler::StepRows& rows,
                                                   const ScoredRows& scored,
                                                   const Progress& progress);
+  /// StageModel::take_bytes_read() of this rank's stage.
+  std::int64_t take_bytes_read() { return model_->take_bytes_read(); }
 
  private:
   explicit RankWorker(Parts parts);

@@ -34,8 +34,9 @@ scheduler::SequenceStart Generation::sequence(scheduler::SequenceId id) const {
   return start;
 }
 
-std::int64_t Generation::max_tokens() const {
-  return static_cast<std::int64_t>(request_.prompt_token_ids.size()) + max_new_tokens_;
+scheduler::SequenceTerms Generation::terms() const {
+  const auto num_prompt_tokens = static_cast<std::int64_t>(request_.prompt_token_ids.size());
+  return {num_prompt_tokens + max_new_tokens_, request_.priority, request_.tenant};
 }
 
 std::optional<FinishReason> Generation::reason_to_end_at_once() const {
@@ -43,19 +44,18 @@ std::optional<FinishReason> Generation::reason_to_end_at_once() const {
   return reason_to_end(request_.emitted_token_ids.back());
 }
 
-void Generation::mark_started() {
-  if (!started_) started_ = Clock::now();
+void Generation::mark_started(std::int64_t num_cached_tokens) {
+  if (started_) return;
+  started_ = Clock::now();
+  cached_prompt_tokens_ =
+      std::min(num_cached_tokens, static_cast<std::int64_t>(request_.prompt_token_ids.size()));
 }
 
 bool Generation::deliver(sampling::SampledToken token) {
   ++num_new_tokens_;
   if (!first_token_) first_token_ = Clock::now();
   GenerateEvent event;
-  if (const auto reason = reason_to_end(token.token_id)) {
-    event.finished = true;
-    event.finish_reason = *reason;
-    event.timings = timings();
-  }
+  if (const auto reason = reason_to_end(token.token_id)) event = last_event(*reason);
   event.tokens.push_back(std::move(token));
   const bool finished = event.finished;
   sink_(std::move(event));
@@ -63,12 +63,18 @@ bool Generation::deliver(sampling::SampledToken token) {
 }
 
 void Generation::end(FinishReason reason, const Error& error) {
+  GenerateEvent event = last_event(reason);
+  event.error = error;
+  sink_(std::move(event));
+}
+
+GenerateEvent Generation::last_event(FinishReason reason) const {
   GenerateEvent event;
   event.finished = true;
   event.finish_reason = reason;
   event.timings = timings();
-  event.error = error;
-  sink_(std::move(event));
+  event.cached_prompt_tokens = cached_prompt_tokens_;
+  return event;
 }
 
 std::optional<FinishReason> Generation::reason_to_end(std::int32_t last_token_id) const {

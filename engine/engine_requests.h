@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/scheduler/step_plan.h"
+#include "engine/scheduler/sequence.h"
 
 namespace dsl::engine {
 
@@ -26,13 +26,14 @@ class Generation {
 
   /// The sequence to be computed: prompt and emitted tokens.
   scheduler::SequenceStart sequence(scheduler::SequenceId id) const;
-  /// Tokens of the sequence at its longest.
-  std::int64_t max_tokens() const;
+  scheduler::SequenceTerms terms() const;
   /// Why a request whose emitted tokens are complete already ends at once.
   std::optional<FinishReason> reason_to_end_at_once() const;
 
-  /// The first call says when the request left the queue.
-  void mark_started();
+  /// The first call says when the request left the queue, and how many of its tokens were cached.
+  void mark_started(std::int64_t num_cached_tokens);
+  bool has_started() const { return started_.has_value(); }
+  bool is_canary() const { return request_.is_canary; }
   /// Passes a new token on. True when it was the last one, and the stream has ended.
   bool deliver(sampling::SampledToken token);
   /// Ends the stream without a further token; `error` with kError.
@@ -42,6 +43,8 @@ class Generation {
   using Clock = std::chrono::steady_clock;
 
   std::optional<FinishReason> reason_to_end(std::int32_t last_token_id) const;
+  /// The event that ends the stream.
+  GenerateEvent last_event(FinishReason reason) const;
   GenerateTimings timings() const;
 
   GenerateRequest request_;
@@ -49,6 +52,7 @@ class Generation {
   std::int64_t max_new_tokens_;
   std::int64_t num_new_tokens_;
   std::vector<std::int32_t> end_token_ids_;
+  std::int64_t cached_prompt_tokens_ = 0;
   Clock::time_point submitted_ = Clock::now();
   std::optional<Clock::time_point> started_;
   std::optional<Clock::time_point> first_token_;

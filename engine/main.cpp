@@ -44,6 +44,7 @@ struct Arguments {
   EngineOptions engine;
   std::string model;
   std::string dtype = "bf16";
+  std::string prefix_cache = "on";
   int rank = 0;
   std::string rendezvous;  // empty: a world of one without a supervisor
   std::string transport = "ucx";
@@ -298,6 +299,7 @@ int run_rank(Arguments arguments) {
   watch_signals();
   arguments.engine.model_dir = arguments.model;
   arguments.engine.compute_dtype = arguments.dtype == "f32" ? DType::kF32 : DType::kBF16;
+  arguments.engine.prefix_cache = arguments.prefix_cache == "on";
   arguments.engine.step_deadline = std::chrono::milliseconds(arguments.deadline_ms);
   Status status = check(arguments, secret);
   if (status) status = Rank(std::move(arguments), secret).run();
@@ -329,6 +331,11 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::NonNegativeNumber);
   app.add_option("--max-batch-tokens", engine.max_batch_tokens, "tokens of one step")
       ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--max-waiting", engine.max_waiting, "requests that may wait for the cache")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--prefix-cache", arguments.prefix_cache,
+                 "on: requests with the same beginning share its cache")
+      ->check(CLI::IsMember({"on", "off"}));
   app.add_option("--listen", arguments.listen,
                  "HOST:PORT of the engine port on rank 0; port 0: any free one");
   app.add_option("--deadline-ms", arguments.deadline_ms, "after which a silent peer is lost")

@@ -50,11 +50,21 @@ Status SequenceTable::start(const SequenceStart& start) {
     return bad_plan("sequence {} has a token outside the vocabulary of {}", number(start.id),
                     options_.vocab_size);
   }
+  // At least one row is left to compute; a scored sequence wants all.
+  const auto num_cached =
+      static_cast<std::int64_t>(start.cached_blocks.size()) * options_.block_tokens;
+  if (num_cached >= num_tokens || (num_cached > 0 && start.goal == SequenceGoal::kScore) ||
+      !all_below(start.cached_blocks, options_.num_blocks)) {
+    return bad_plan("sequence {} of {} tokens starts with {} cached tokens", number(start.id),
+                    num_tokens, num_cached);
+  }
   DSL_TRY(sampling::validate(start.sampling, options_.vocab_size));
   TrackedSequence tracked;
   tracked.goal = start.goal;
   tracked.num_prompt_tokens = start.num_prompt_tokens;
   tracked.token_ids = start.token_ids;
+  tracked.block_table = start.cached_blocks;
+  tracked.num_computed = num_cached;
   tracked.sampling = start.sampling;
   if (!sequences_.emplace(start.id, std::move(tracked)).second) {
     return bad_plan("sequence {} runs already", number(start.id));

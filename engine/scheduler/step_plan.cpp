@@ -61,6 +61,7 @@ void put_start(ByteWriter& writer, const SequenceStart& start) {
   writer.put_unsigned(static_cast<std::uint64_t>(start.goal));
   writer.put_unsigned(static_cast<std::uint64_t>(start.num_prompt_tokens));
   put_ids(writer, start.token_ids);
+  put_ids(writer, start.cached_blocks);
   put_sampling(writer, start.sampling);
 }
 
@@ -70,6 +71,7 @@ SequenceStart take_start(ByteReader& reader) {
   start.goal = static_cast<SequenceGoal>(reader.take_at_most(1));
   start.num_prompt_tokens = static_cast<std::int64_t>(reader.take_at_most(kMaxId));
   start.token_ids = take_ids(reader);
+  start.cached_blocks = take_ids(reader);
   start.sampling = take_sampling(reader);
   return start;
 }

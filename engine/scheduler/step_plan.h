@@ -18,13 +18,15 @@ enum class SequenceGoal : std::uint8_t {
   kScore,     // the logits of every position
 };
 
-/// A sequence enters the ranks' tables with all its tokens so far; they are computed from position
-/// 0.
+/// A sequence enters the ranks' tables with all its tokens so far. They are computed from the first
+/// position behind its cached blocks.
 struct SequenceStart {
   SequenceId id{};
   SequenceGoal goal = SequenceGoal::kGenerate;
   std::int64_t num_prompt_tokens = 0;  // the rest of token_ids was generated
   std::vector<std::int32_t> token_ids;
+  std::vector<std::int32_t>
+      cached_blocks;  // the first of its block table; earlier plans filled them
   sampling::SamplingParams sampling;
 };
 

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <stdexcept>
+#include <thread>
 
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
@@ -111,6 +113,64 @@ TEST(EngineTest, CancelledRequestEndsWithinASecond) {
   const auto generated = pending->wait();
   EXPECT_EQ(generated.finish_reason, FinishReason::kCancelled);
   EXPECT_EQ(world->generate(request(3)).token_ids.size(), 3u);
+}
+
+TEST(EngineTest, QueueIsBounded) {
+  EngineOptions with = options();
+  with.kv_tokens = 64;
+  with.max_waiting = 3;
+  const auto world = start(with);
+  std::vector<PendingGeneration> pending;
+  std::optional<Error> refusal;
+  for (int i = 0; i < 6 && !refusal; ++i) {  // one or two run, three wait
+    auto submitted = PendingGeneration::submit(world->leader(), request(40));
+    if (submitted.has_value()) {
+      pending.push_back(*std::move(submitted));
+    } else {
+      refusal = submitted.error();
+    }
+  }
+  ASSERT_TRUE(refusal.has_value());
+  EXPECT_EQ(refusal->code, ErrorCode::kOverloaded);
+  EXPECT_GE(pending.size(), 3u);
+  for (auto& each : pending) EXPECT_EQ(each.wait().token_ids.size(), 40u);
+  EXPECT_EQ(world->generate(request(1)).token_ids.size(), 1u);
+}
+
+TEST(EngineTest, StatsCountStepsAndTheWeightsTheyTouch) {
+  const auto world = start(options());
+  EXPECT_FALSE(world->leader().stats().is_stuck());
+  (void)world->generate(request(6));
+  const EngineStats one = world->leader().stats();
+  EXPECT_EQ(one.num_steps, 6);
+  EXPECT_EQ(one.num_rows, 8 + 5);
+  EXPECT_EQ(one.step_seconds_sum > 0, true);
+  std::int64_t in_buckets = 0;
+  for (const std::int64_t count : one.step_seconds) in_buckets += count;
+  EXPECT_EQ(in_buckets, one.num_steps);
+  // A decode step reads what the model's description says, but for the row of the embedding.
+  const double per_token = static_cast<double>(one.decode_weight_bytes) / 5;
+  EXPECT_NEAR(per_token, static_cast<double>(world->leader().info().active_bytes_per_token),
+              0.05 * per_token);
+  EXPECT_GT(one.weight_bytes, one.decode_weight_bytes);
+}
+
+TEST(EngineTest, StuckEngineIsKnownByItsSilence) {
+  EngineOptions with = options(2, 1);
+  with.step_deadline = std::chrono::seconds(8);  // the wait for a shard ends after half of it
+  auto world = InProcessWorld::start_with_silent_rank(with, 1);
+  ASSERT_TRUE(world.has_value()) << world.error().to_string();
+  EXPECT_FALSE((*world)->leader().stats().is_stuck());
+  auto pending = PendingGeneration::submit((*world)->leader(), request(4));
+  ASSERT_TRUE(pending.has_value());
+  const auto begin = std::chrono::steady_clock::now();
+  const auto limit = std::chrono::milliseconds(4500);
+  while (!(*world)->leader().stats().is_stuck() &&
+         std::chrono::steady_clock::now() - begin < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_TRUE((*world)->leader().stats().is_stuck());
+  EXPECT_EQ(pending->wait().finish_reason, FinishReason::kError);
 }
 
 TEST(EngineTest, ShutdownCancelsWhatRunsAndEndsEveryRank) {

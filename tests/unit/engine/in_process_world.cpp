@@ -26,6 +26,7 @@ Result<PendingGeneration> PendingGeneration::submit(Engine& engine, GenerateRequ
     if (!event.finished) return;
     state->result.finish_reason = event.finish_reason;
     state->result.timings = event.timings;
+    state->result.cached_prompt_tokens = event.cached_prompt_tokens;
     state->result.error = event.error;
     state->finished = true;
     state->ended.notify_all();

@@ -19,6 +19,7 @@ struct Generated {
   std::vector<sampling::SampledToken> tokens;
   FinishReason finish_reason = FinishReason::kError;
   GenerateTimings timings;
+  std::int64_t cached_prompt_tokens = 0;
   Error error;
 };
 

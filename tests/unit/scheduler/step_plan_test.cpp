@@ -104,6 +104,28 @@ TEST(SequenceTableTest, RowsFollowPositionsAndBlocks) {
   EXPECT_EQ(second->segments[0].first_position, 4);
 }
 
+TEST(SequenceTableTest, RowsBeginBehindCachedBlocks) {
+  SequenceTable table(table_options());
+  StepPlan plan;
+  SequenceStart start;
+  start.id = SequenceId{1};
+  start.num_prompt_tokens = 5;
+  start.token_ids = {1, 2, 3, 4, 5, 6};
+  start.cached_blocks = {7};
+  plan.started.push_back(start);
+  plan.segments.push_back({SequenceId{1}, 1, {}, {3}, false});
+  plan.segments.push_back({SequenceId{1}, 1, {}, {}, true});
+  const auto decoded = decode_step_plan(encode(plan));
+  ASSERT_TRUE(decoded.has_value());
+  const auto rows = table.apply(*decoded);
+  ASSERT_TRUE(rows.has_value()) << rows.error().to_string();
+  EXPECT_THAT(rows->positions, testing::ElementsAre(4, 5));
+  EXPECT_THAT(rows->slots, testing::ElementsAre(12, 13));
+  EXPECT_TRUE(rows->segments[0].is_prompt);
+  EXPECT_FALSE(rows->segments[1].is_prompt);
+  EXPECT_THAT(rows->segments[0].sequence->block_table, testing::ElementsAre(7, 3));
+}
+
 TEST(SequenceTableTest, PlansThatDoNotFitAreRefused) {
   const auto refuses = [](auto change) {
     SequenceTable table(table_options());
@@ -117,6 +139,16 @@ TEST(SequenceTableTest, PlansThatDoNotFitAreRefused) {
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.started.push_back(plan.started[0]); }));
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.started[0].token_ids[1] = 1000; }));
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.started[0].num_prompt_tokens = 5; }));
+  EXPECT_TRUE(refuses([](StepPlan& plan) { plan.started[0].cached_blocks = {0}; }));
+  EXPECT_TRUE(refuses([](StepPlan& plan) {
+    plan.started[0].token_ids.push_back(101);
+    plan.started[0].cached_blocks = {8};
+  }));
+  EXPECT_TRUE(refuses([](StepPlan& plan) {
+    plan.started[0].token_ids.push_back(101);
+    plan.started[0].goal = SequenceGoal::kScore;
+    plan.started[0].cached_blocks = {0};
+  }));
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.segments[0].id = SequenceId{1}; }));
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.segments[0].num_rows = 4; }));
   EXPECT_TRUE(refuses([](StepPlan& plan) { plan.segments[0].num_rows = 0; }));

@@ -51,7 +51,15 @@ class ScriptedEngine final : public Engine {
     if (token_ids[0] == 998) return dsl::fail(ErrorCode::kPeerLost, "r", "rank 1 is gone");
     return {};
   }
+  EngineStats stats() const override {
+    const std::scoped_lock lock(mutex_);
+    return stats_;
+  }
   void shutdown() override {}
+  void set_stats(const EngineStats& stats) {
+    const std::scoped_lock lock(mutex_);
+    stats_ = stats;
+  }
 
   EventSink wait_for_request(std::size_t index, GenerateRequest* request = nullptr) {
     std::unique_lock lock(mutex_);
@@ -69,8 +77,9 @@ class ScriptedEngine final : public Engine {
 
  private:
   EngineInfo info_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
+  EngineStats stats_;
   std::vector<GenerateRequest> requests_;
   std::vector<EventSink> sinks_;
   std::vector<RequestId> cancelled_;
