@@ -21,8 +21,8 @@ struct UcxOptions {
   std::string required_transport;
   /// Accept a link over TCP although both its ends have an active RDMA port.
   bool allow_fallback = false;
-  /// How long a waiting thread polls before it sleeps; by default 200 us, or nothing on a host with
-  /// fewer cores than ranks.
+  /// How long a waiting thread polls before it sleeps; by default 200 us, or nothing on a host
+  /// whose ranks have fewer CPUs together than they are.
   std::optional<std::chrono::microseconds> spin = std::nullopt;
 };
 

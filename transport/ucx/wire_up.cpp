@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <thread>
 #include <utility>
 
@@ -29,24 +30,29 @@ struct Introduction {
   std::string host;
   std::uint32_t pid = 0;
   bool has_rdma = false;
+  std::string cpus;  // that the rank may use, as a cpu_set_t
 
-  std::string encode() const { return PayloadWriter().text(host).u32(pid).u32(has_rdma).take(); }
+  std::string encode() const {
+    return PayloadWriter().text(host).u32(pid).u32(has_rdma).text(cpus).take();
+  }
   static Result<Introduction> decode(std::string_view blob) {
     PayloadReader reader(blob);
     Introduction result;
     DSL_ASSIGN(result.host, reader.text());
     DSL_ASSIGN(result.pid, reader.u32());
     DSL_ASSIGN(const std::uint32_t has_rdma, reader.u32());
+    DSL_ASSIGN(result.cpus, reader.text());
     DSL_TRY(reader.finish());
     result.has_rdma = has_rdma != 0;
     return result;
   }
 };
 
-int usable_cores() {
+std::string usable_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  ::sched_getaffinity(0, sizeof(set), &set);
+  return {reinterpret_cast<const char*>(&set), sizeof(set)};
 }
 
 /// One connection attempt of one rank.
@@ -84,7 +90,8 @@ class WireUp {
     const auto devices = verbs::list_rdma_devices();
     Introduction mine{.host = host_identity(),
                       .pid = static_cast<std::uint32_t>(::getpid()),
-                      .has_rdma = devices && verbs::has_active_port(*devices)};
+                      .has_rdma = devices && verbs::has_active_port(*devices),
+                      .cpus = usable_cpus()};
     DSL_ASSIGN(const std::vector<std::string> blobs,
                membership_.exchange(mine.encode(), deadline_));
     for (const std::string& blob : blobs) {
@@ -94,12 +101,24 @@ class WireUp {
     return {};
   }
 
+  /// Ranks may be bound to CPUs of their own, so that each sees only its own ones.
+  bool every_rank_here_has_a_cpu() const {
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    int ranks_here = 0;
+    for (const Introduction& peer : peers_) {
+      if (peer.host != self().host || peer.cpus.size() != sizeof(cpu_set_t)) continue;
+      cpu_set_t theirs;
+      std::memcpy(&theirs, peer.cpus.data(), sizeof(theirs));
+      CPU_OR(&all, &all, &theirs);
+      ++ranks_here;
+    }
+    return ranks_here <= CPU_COUNT(&all);
+  }
+
   Status create_wire() {
-    const auto ranks_here =
-        std::count_if(peers_.begin(), peers_.end(),
-                      [this](const Introduction& peer) { return peer.host == self().host; });
     const auto default_spin =
-        ranks_here > usable_cores() ? std::chrono::microseconds(0) : kDefaultSpin;
+        every_rank_here_has_a_cpu() ? kDefaultSpin : std::chrono::microseconds(0);
     DSL_ASSIGN(std::unique_ptr<Worker> worker, Worker::create());
     address_ = worker->address();
     DSL_ASSIGN(wire_,
