@@ -1,44 +1,52 @@
-// Prefill and decode speed of an engine whose ranks are threads of this process, as fractions of
-// the machine's measured read bandwidth:
-//   engine_bench MODEL_DIR [tp pp threads_per_rank prompt_tokens new_tokens batch kernels]
-// A directory with only a config.json gets random BF16 weights first. The tokens of repeated runs
-// must be the same.
+// Prefill and decode speed of an engine, beside what memory gives at the same time:
+//   engine_bench MODEL_DIR [tp pp threads_per_rank prompt_tokens new_tokens batch kernels ranks]
+// `ranks` are "processes" over the UCX wire (default) or "threads" of this process. A directory
+// with only a config.json gets random BF16 weights first.
+//
+// Other work on a shared host changes its memory bandwidth from second to second. So every round
+// is compared with the read bandwidth just before and after it, a split engine in turns with one
+// process of as many threads, and the medians of these ratios count. All rounds, split or not,
+// must bring the same tokens.
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/checkpoint/synth.h"
+#include "engine/runtime/cpu_set.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
 #include "tests/unit/engine/in_process_world.h"
+#include "tests/unit/transport/wire_world.h"
 
 namespace dsl::testing {
 namespace {
 
-constexpr int kRounds = 7;
+using namespace std::chrono_literals;
+
+constexpr int kRounds = 9;
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
 }
 
-double best(const std::vector<double>& values) {
-  return *std::max_element(values.begin(), values.end());
+[[noreturn]] void give_up(const std::string& what) {
+  fmt::print(stderr, "{}\n", what);
+  std::_Exit(1);
 }
 
-/// Bytes of this process in memory: of files and of its own.
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total = 0;
-  std::int64_t resident = 0;
-  statm >> total >> resident;
-  return resident * 4096;
+template <typename T>
+T require(Result<T> result) {
+  if (!result.has_value()) give_up(result.error().to_string());
+  return *std::move(result);
 }
 
 std::filesystem::path with_weights(const std::filesystem::path& dir) {
@@ -52,13 +60,14 @@ std::filesystem::path with_weights(const std::filesystem::path& dir) {
   options.out_dir = dir / "bf16";
   if (std::filesystem::exists(options.out_dir)) return options.out_dir;
   if (const Status made = checkpoint::synthesize(options, nullptr); !made.has_value()) {
-    fmt::print(stderr, "{}\n", made.error().to_string());
-    std::exit(1);
+    give_up(made.error().to_string());
   }
   return options.out_dir;
 }
 
 struct Arguments {
+  EngineOptions engine;
+  bool processes = true;
   int prompt_tokens = 256;
   int new_tokens = 64;
   int batch = 1;
@@ -76,61 +85,183 @@ GenerateRequest make_request(const Arguments& arguments, std::int64_t vocab_size
   return request;
 }
 
-int run(EngineOptions options, const Arguments& arguments) {
-  const double bandwidth = [&] {
-    auto pool = ThreadPool::create({options.num_threads * options.tp, 0, 1, false});
-    return measure_read_bandwidth(**pool).value();
-  }();
-  const auto begin = std::chrono::steady_clock::now();
-  auto world = InProcessWorld::start(options);
-  if (!world.has_value()) {
-    fmt::print(stderr, "{}\n", world.error().to_string());
-    return 1;
-  }
-  const double load_s =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const EngineInfo& info = (*world)->leader().info();
+/// One engine and what its rounds gave.
+struct Contestant {
+  Engine& engine;
+  std::vector<double> prefill = {};   // tokens/s
+  std::vector<double> decode = {};    // tokens/s
+  std::vector<double> fraction = {};  // of the read bandwidth around the round
+};
 
-  std::vector<double> prefill;
-  std::vector<double> decode;
-  std::vector<std::int32_t> tokens;
-  for (int round = 0; round < kRounds; ++round) {
+class Benchmark {
+ public:
+  Benchmark(const Arguments& arguments, Engine& engine, ThreadPool& pool, Engine* one_process)
+      : arguments_(arguments), pool_(pool), subject_{engine} {
+    if (one_process != nullptr) baseline_.emplace(Contestant{*one_process});
+  }
+
+  void run() {
+    warm_up(subject_);
+    if (baseline_) warm_up(*baseline_);
+    limits_.push_back(require(measure_read_bandwidth(pool_)));
+    for (int round = 0; round < kRounds; ++round) {
+      const bool baseline_first = round % 2 == 1;
+      if (baseline_ && baseline_first) measure(*baseline_);
+      measure(subject_);
+      if (baseline_ && !baseline_first) measure(*baseline_);
+      if (baseline_) ratios_.push_back(subject_.decode.back() / baseline_->decode.back());
+    }
+  }
+
+  void print() const {
+    const EngineOptions& options = arguments_.engine;
+    const EngineInfo& info = subject_.engine.info();
+    print(subject_,
+          fmt::format("tp {} pp {} threads {}, ranks are {}", options.tp, options.pp,
+                      options.num_threads, arguments_.processes ? "processes" : "threads"));
+    if (baseline_) {
+      print(*baseline_, "one process, as many threads");
+      fmt::print("decode against one process: {:.3f} (median of {} pairs, {:.3f} to {:.3f})\n",
+                 median(ratios_), ratios_.size(), *std::min_element(ratios_.begin(), ratios_.end()),
+                 *std::max_element(ratios_.begin(), ratios_.end()));
+    }
+    fmt::print("kernels {}, batch {}, {} MB a token, read bandwidth {:.1f} GB/s\n", info.kernels,
+               arguments_.batch, info.active_bytes_per_token / 1'000'000, median(limits_) / 1e9);
+  }
+
+ private:
+  static void print(const Contestant& contestant, const std::string& what) {
+    fmt::print("{}: prefill {:.1f} tokens/s, decode {:.2f} tokens/s, {:.2f} of the bandwidth\n",
+               what, median(contestant.prefill), median(contestant.decode),
+               median(contestant.fraction));
+  }
+
+  void warm_up(Contestant& contestant) {
+    measure_speed(contestant);
+    contestant.prefill.clear();
+    contestant.decode.clear();
+  }
+
+  void measure(Contestant& contestant) {
+    measure_speed(contestant);
+    limits_.push_back(require(measure_read_bandwidth(pool_)));
+    const double limit = (limits_.back() + limits_[limits_.size() - 2]) / 2;
+    const auto bytes = static_cast<double>(contestant.engine.info().active_bytes_per_token);
+    contestant.fraction.push_back(contestant.decode.back() / arguments_.batch * bytes / limit);
+  }
+
+  void measure_speed(Contestant& contestant) {
     std::vector<PendingGeneration> pending;
-    for (int i = 0; i < arguments.batch; ++i) {
-      pending.push_back(
-          PendingGeneration::submit((*world)->leader(), make_request(arguments, info.vocab_size, i))
-              .value());
+    for (int i = 0; i < arguments_.batch; ++i) {
+      pending.push_back(require(PendingGeneration::submit(
+          contestant.engine, make_request(arguments_, contestant.engine.info().vocab_size, i))));
     }
     double slowest_prefill = 0;
     double slowest_decode = 0;
+    std::vector<std::vector<std::int32_t>> tokens;
     for (auto& each : pending) {
       const Generated generated = each.wait();
+      if (generated.finish_reason != FinishReason::kLength) give_up(generated.error.to_string());
       slowest_prefill = std::max(slowest_prefill, generated.timings.time_to_first_token_s);
       slowest_decode = std::max(slowest_decode, generated.timings.decode_s);
-      if (&each != &pending.front()) continue;
-      if (round > 0 && generated.token_ids != tokens) {
-        fmt::print(stderr, "round {} gave other tokens than round 0\n", round);
-        return 1;
-      }
-      tokens = generated.token_ids;
+      tokens.push_back(generated.token_ids);
     }
-    prefill.push_back(arguments.batch * arguments.prompt_tokens / slowest_prefill);
-    decode.push_back(arguments.batch * (arguments.new_tokens - 1) / slowest_decode);
+    if (tokens_.empty()) tokens_ = tokens;
+    if (tokens != tokens_) give_up("a round gave other tokens than the first one");
+    contestant.prefill.push_back(arguments_.batch * arguments_.prompt_tokens / slowest_prefill);
+    contestant.decode.push_back(arguments_.batch * (arguments_.new_tokens - 1) / slowest_decode);
   }
 
-  const double steps_per_s = median(decode) / arguments.batch;
-  const double bytes_per_s = steps_per_s * static_cast<double>(info.active_bytes_per_token);
-  fmt::print(
-      "kernels {} tp {} pp {} threads {} batch {}: load {:.2f} s, prefill {:.1f} tokens/s (best "
-      "{:.1f}), decode {:.2f} tokens/s (best {:.2f})\n",
-      info.kernels, options.tp, options.pp, options.num_threads, arguments.batch, load_s,
-      median(prefill), best(prefill), median(decode), best(decode));
-  fmt::print("active {} MB/token, {:.1f} GB/s of {:.1f} GB/s measured: fraction {:.2f}\n",
-             info.active_bytes_per_token / 1'000'000, bytes_per_s / 1e9, bandwidth / 1e9,
-             bytes_per_s / bandwidth);
-  fmt::print("resident {} MB, shard of rank 0 {} MB\n", resident_bytes() / 1'000'000,
-             info.shard_bytes / 1'000'000);
-  return 0;
+  const Arguments& arguments_;
+  ThreadPool& pool_;
+  Contestant subject_;
+  std::optional<Contestant> baseline_;
+  std::vector<double> limits_;  // bytes/s, one more than rounds of all contestants
+  std::vector<double> ratios_;
+  std::vector<std::vector<std::int32_t>> tokens_;  // of every request
+};
+
+int world_size(const EngineOptions& options) { return options.tp * options.pp; }
+
+std::unique_ptr<ThreadPool> pool_of_all_threads(const EngineOptions& options) {
+  return require(ThreadPool::create({options.num_threads * world_size(options), 0, 1, false}));
+}
+
+/// One process with as many threads as the ranks have together.
+std::unique_ptr<InProcessWorld> one_process(EngineOptions options) {
+  options.num_threads *= world_size(options);
+  options.tp = options.pp = 1;
+  return require(InProcessWorld::start(options));
+}
+
+void run_in_this_process(const Arguments& arguments) {
+  const auto pool = pool_of_all_threads(arguments.engine);
+  const auto world = require(InProcessWorld::start(arguments.engine));
+  std::unique_ptr<InProcessWorld> baseline;
+  if (world_size(arguments.engine) > 1) baseline = one_process(arguments.engine);
+  Benchmark benchmark(arguments, world->leader(), *pool, baseline ? &baseline->leader() : nullptr);
+  benchmark.run();
+  benchmark.print();
+}
+
+/// Binds this process to its rank's share of the CPUs, as the launcher does.
+void bind_rank(int rank, int ranks) {
+  const std::vector<int> cpus = usable_cpus().cpus;
+  const int count = static_cast<int>(cpus.size());
+  if (count < ranks) return;
+  cpu_set_t share;
+  CPU_ZERO(&share);
+  for (int i = count * rank / ranks; i < count * (rank + 1) / ranks; ++i) {
+    CPU_SET(static_cast<std::size_t>(cpus[static_cast<std::size_t>(i)]), &share);
+  }
+  ::sched_setaffinity(0, sizeof(share), &share);
+}
+
+std::string lead(const Arguments& arguments, ThreadPool& pool, InProcessWorld& baseline,
+                 wire::Wire& wire) {
+  const auto engine = require(Engine::create(arguments.engine, &wire, nullptr));
+  const Status started = engine->start([](const Error& error) { give_up(error.to_string()); });
+  if (!started.has_value()) return started.error().to_string();
+  Benchmark benchmark(arguments, *engine, pool, &baseline.leader());
+  benchmark.run();
+  benchmark.print();
+  std::fflush(stdout);
+  engine->shutdown();
+  return "ok";
+}
+
+std::string follow(const Arguments& arguments, wire::Wire& wire) {
+  const auto engine = require(Engine::create(arguments.engine, &wire, nullptr));
+  const Status status = engine->follow();
+  return status.has_value() ? "ok" : status.error().to_string();
+}
+
+int run_as_processes(const Arguments& arguments) {
+  const int ranks = world_size(arguments.engine);
+  const ForkedRanksOptions world{
+      .world_size = ranks, .heartbeat_interval = 500ms, .failure_deadline = 20s};
+  ForkedRanks processes(world, [&](int rank, const std::string& address) {
+    if (rank > 0) {
+      bind_rank(rank, ranks);
+      return run_ucx_rank(world, rank, address, {},
+                          [&](wire::Wire& wire) { return follow(arguments, wire); });
+    }
+    // Their threads must not be bound to the CPUs of rank 0.
+    const auto pool = pool_of_all_threads(arguments.engine);
+    const auto baseline = one_process(arguments.engine);
+    bind_rank(rank, ranks);
+    return run_ucx_rank(world, rank, address, {},
+                        [&](wire::Wire& wire) { return lead(arguments, *pool, *baseline, wire); });
+  });
+  int failed = 0;
+  const Deadline deadline = Deadline::after(10min);
+  for (int rank = 0; rank < ranks; ++rank) {
+    const std::string result = processes.result(rank, deadline).value_or("no result");
+    if (result == "ok") continue;
+    fmt::print(stderr, "rank {}: {}\n", rank, result);
+    failed = 1;
+  }
+  return failed;
 }
 
 }  // namespace
@@ -140,13 +271,14 @@ int main(int argc, char** argv) {
   if (argc < 2) {
     fmt::print(stderr,
                "usage: engine_bench MODEL_DIR [tp pp threads_per_rank prompt_tokens new_tokens "
-               "batch kernels]\n");
+               "batch kernels processes|threads]\n");
     return 2;
   }
   const auto number = [&](int index, int fallback) {
     return index < argc ? std::atoi(argv[index]) : fallback;
   };
-  dsl::EngineOptions options;
+  dsl::testing::Arguments arguments;
+  dsl::EngineOptions& options = arguments.engine;
   options.model_dir = dsl::testing::with_weights(argv[1]);
   options.tp = number(2, 1);
   options.pp = number(3, 1);
@@ -155,5 +287,11 @@ int main(int argc, char** argv) {
   options.kv_tokens = 4096;
   options.prefix_cache = false;  // rounds repeat their prompts
   options.step_deadline = std::chrono::seconds(30);
-  return dsl::testing::run(options, {number(5, 256), number(6, 64), number(7, 1)});
+  arguments.prompt_tokens = number(5, 256);
+  arguments.new_tokens = number(6, 64);
+  arguments.batch = number(7, 1);
+  const int ranks = options.tp * options.pp;
+  arguments.processes = ranks > 1 && std::string(argc > 9 ? argv[9] : "processes") == "processes";
+  if (arguments.processes) return dsl::testing::run_as_processes(arguments);
+  dsl::testing::run_in_this_process(arguments);
 }
