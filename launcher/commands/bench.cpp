@@ -79,16 +79,14 @@ void print_table(const EngineBenchResult& result, const EngineDescription& engin
              human_bytes(engine.active_bytes_per_token),
              human_bytes(static_cast<std::int64_t>(result.decode_bytes_per_s)));
   fmt::print(
-      "limit     {}/s read bandwidth of this machine, measured in this run: {:.0f} % reached\n",
+      "limit     {}/s read bandwidth of this machine, measured around each round: {:.0f} % "
+      "reached\n",
       human_bytes(static_cast<std::int64_t>(result.read_bytes_per_s)), result.fraction * 100);
   if (result.fraction > 1) fmt::print("          (weights this small stay in the caches)\n");
 }
 
 Result<int> bench_engine(const BenchFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const DeploymentSpec spec, flags.spec.resolve());
-  // Measured with as many threads as all ranks have together, before they are there.
-  const int threads = spec.threads * spec.world_size();
-  DSL_ASSIGN(const double before, read_bandwidth(threads));
   DSL_ASSIGN(std::unique_ptr<Session> session, Session::start(spec));
   Result<EngineDescription> engine =
       session->client().info(Deadline::after(std::chrono::seconds(10)), session->cancellation());
@@ -98,14 +96,14 @@ Result<int> bench_engine(const BenchFlags& flags, const OutputOptions& output) {
   const auto on_round = [&](int done, int total) {
     progress.note(fmt::format("round {} of {}", done, total));
   };
+  // With as many threads as all ranks have together.
+  const auto limit = [threads = spec.threads * spec.world_size()] {
+    return read_bandwidth(threads);
+  };
   Result<EngineBenchResult> result = run_engine_bench(session->client(), *engine, flags.options,
-                                                      session->cancellation(), on_round);
+                                                      limit, session->cancellation(), on_round);
   progress.clear();
   if (!result) return tl::unexpected<Error>(session->explain(std::move(result).error()));
-  // The machine may be shared: the better of two measurements around the run is its limit.
-  DSL_ASSIGN(const double after, read_bandwidth(threads));
-  result->read_bytes_per_s = std::max(before, after);
-  result->fraction = result->decode_bytes_per_s / result->read_bytes_per_s;
   if (output.json) {
     print_json(*result, *engine, spec, flags, *session);
   } else {

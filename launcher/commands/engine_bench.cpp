@@ -93,11 +93,17 @@ double median(std::vector<double> values) {
 Result<EngineBenchResult> run_engine_bench(const EngineClient& client,
                                            const EngineDescription& engine,
                                            const EngineBenchOptions& options,
+                                           const ReadBandwidth& read_bandwidth,
                                            Cancellation& cancellation,
                                            const std::function<void(int, int)>& on_round) {
   std::mt19937_64 random(static_cast<std::uint64_t>(options.seed));
   std::vector<double> prefill;
   std::vector<double> decode;
+  std::vector<double> limits;
+  std::vector<double> fractions;
+  const auto bytes_per_s = [&](double decode_tokens_per_s) {
+    return decode_tokens_per_s / options.batch * static_cast<double>(engine.active_bytes_per_token);
+  };
   for (int round = 0; round <= options.repetitions; ++round) {
     std::vector<GenerateOptions> requests(static_cast<std::size_t>(options.batch));
     for (GenerateOptions& request : requests) {
@@ -109,16 +115,21 @@ Result<EngineBenchResult> run_engine_bench(const EngineClient& client,
     DSL_ASSIGN(const std::vector<GenerateResult> results, send_all(client, requests, cancellation));
     DSL_ASSIGN(const Round measured, measure(results, options));
     on_round(round, options.repetitions);
+    DSL_ASSIGN(const double limit, read_bandwidth());
+    limits.push_back(limit);
     if (round == 0) continue;  // warm-up
     prefill.push_back(measured.prefill_tokens_per_s);
     decode.push_back(measured.decode_tokens_per_s);
+    const double around = (limit + limits[limits.size() - 2]) / 2;
+    fractions.push_back(bytes_per_s(measured.decode_tokens_per_s) / around);
   }
   EngineBenchResult result;
   result.prefill_tokens_per_s = median(prefill);
   result.decode_tokens_per_s = median(decode);
   result.decode_steps_per_s = result.decode_tokens_per_s / options.batch;
-  result.decode_bytes_per_s =
-      result.decode_steps_per_s * static_cast<double>(engine.active_bytes_per_token);
+  result.decode_bytes_per_s = bytes_per_s(result.decode_tokens_per_s);
+  result.read_bytes_per_s = median(limits);
+  result.fraction = median(fractions);
   return result;
 }
 

@@ -25,15 +25,20 @@ struct EngineBenchResult {
   double decode_tokens_per_s = 0;
   double decode_steps_per_s = 0;  // each step brings every running request one token
   double decode_bytes_per_s = 0;  // weights a batch-1 step reads x steps per second
-  double read_bytes_per_s = 0;    // what the machine can read, filled in by the caller
-  double fraction = 0;            // decode_bytes_per_s / read_bytes_per_s
+  double read_bytes_per_s = 0;    // what the machine can read
+  double fraction = 0;  // of each round's bytes and the read bandwidth just before and after it
 };
 
+/// Bytes per second that the machine, idle meanwhile, reads from memory.
+using ReadBandwidth = std::function<Result<double>()>;
+
 /// One round to warm up, then `repetitions`, each with prompts of its own (no cache of prefixes
-/// helps) and ignore_eos. kProtocol when a request brings another number of tokens than asked for.
+/// helps) and ignore_eos. The read bandwidth is measured before and after each, because a shared
+/// machine's swings. kProtocol when a request brings another number of tokens than asked for.
 Result<EngineBenchResult> run_engine_bench(const EngineClient& client,
                                            const EngineDescription& engine,
                                            const EngineBenchOptions& options,
+                                           const ReadBandwidth& read_bandwidth,
                                            Cancellation& cancellation,
                                            const std::function<void(int, int)>& on_round);
 
