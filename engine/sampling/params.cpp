@@ -9,8 +9,10 @@ namespace {
 constexpr std::int32_t kMaxLogprobs = 20;
 
 tl::unexpected<Error> out_of_range(std::string_view field, std::string_view range, double value) {
-  return fail(ErrorCode::kRequestInvalid, "change the request", "{}: expected {}, found {}", field,
-              range, value);
+  auto error = fail(ErrorCode::kRequestInvalid, "change the request", "{}: expected {}, found {}",
+                    field, range, value);
+  error.value().field = field;
+  return error;
 }
 
 /// Also false for NaN.

@@ -351,7 +351,7 @@ TEST_F(EngineServiceTest, WithoutATokenizerIdsStillWork) {
   ASSERT_TRUE(client.read_until("0\r\n\r\n"));
   const auto lines = lines_of(client.received());
   EXPECT_EQ(lines[0], json({{"token_ids", {2}}}));
-  for (const char* body : {R"({"prompt":"a"})", R"({"messages":[]})",
+  for (const char* body : {R"({"prompt":"a"})", R"({"messages":[{"role":"user","content":"a"}]})",
                            R"({"token_ids":[1],"sampling":{"stop":"a"}})"}) {
     RawClient refused = post("/v1/generate", body);
     ASSERT_TRUE(refused.read_until("no tokenizer.json")) << body;

@@ -93,20 +93,20 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{R"({"prompt":"a","sampling":[]})", "sampling: expected an object"},
         std::pair{R"({"prompt":"a","sampling":{"temperatur":1}})", "\"temperatur\" is unknown"},
         std::pair{R"({"prompt":"a","sampling":{"temperature":"hot"}})", "sampling.temperature"},
-        std::pair{R"({"prompt":"a","sampling":{"top_k":-1}})", "sampling.top_k"},
+        std::pair{R"({"prompt":"a","sampling":{"top_k":-2}})", "sampling.top_k"},
         std::pair{R"({"prompt":"a","sampling":{"seed":1.5}})", "sampling.seed"},
         std::pair{R"({"prompt":"a","sampling":{"logit_bias":{"x":1}}})", "sampling.logit_bias"},
         std::pair{R"({"prompt":"a","sampling":{"logit_bias":[1]}})", "sampling.logit_bias"},
         std::pair{R"({"prompt":"a","sampling":{"stop":[1]}})", "sampling.stop"},
         std::pair{R"({"prompt":"a","sampling":{"ignore_eos":1}})", "sampling.ignore_eos"},
         std::pair{R"({"prompt":"a","tools":[]})", "with messages only"},
-        std::pair{R"({"messages":{}})", "request.messages"},
-        std::pair{R"({"messages":[1]})", "messages: expected an object"},
-        std::pair{R"({"messages":[{"content":"a"}]})", "messages.role"},
+        std::pair{R"({"messages":{}})", "messages: expected a list"},
+        std::pair{R"({"messages":[1]})", "messages[0]: expected an object"},
+        std::pair{R"({"messages":[{"content":"a"}]})", "messages[0].role"},
         std::pair{R"({"messages":[{"role":"user","content":[{"type":"text"}]}]})",
-                  "messages.content"},
-        std::pair{R"({"messages":[{"role":"a","tool_calls":[{"id":"1"}]}]})",
-                  "tool_calls.function"}));
+                  "messages[0].content[0].text"},
+        std::pair{R"({"messages":[{"role":"assistant","tool_calls":[{"id":"1"}]}]})",
+                  "messages[0].tool_calls[0].function"}));
 
 TEST(ParseScore, NeedsTokenIds) {
   EXPECT_THAT(parse_score(R"({"token_ids":[3,4]})").value(), ElementsAre(3, 4));
