@@ -40,10 +40,19 @@ Value to_value(const ToolCall& call) {
   return Value::dict(std::move(dict));
 }
 
+Value content_of(const ChatMessage& message) {
+  if (!message.content && message.appendix.empty()) return Value::none();
+  SourcedText text(message.content.value_or(""), Source::kRequest);
+  for (const PromptSegment& segment : message.appendix) {
+    text.append({segment.text, segment.is_template_literal ? Source::kTemplate : Source::kRequest});
+  }
+  return Value::text(std::move(text));
+}
+
 Value to_value(const ChatMessage& message) {
   Dict dict;
   set(dict, "role", request_text(message.role));
-  set(dict, "content", message.content ? request_text(*message.content) : Value::none());
+  set(dict, "content", content_of(message));
   const std::pair<const char*, const std::optional<std::string>&> optionals[] = {
       {"reasoning_content", message.reasoning_content},
       {"name", message.name},
@@ -70,6 +79,8 @@ Status check_utf8(std::string_view text, std::size_t message, std::string_view f
 Status check_utf8(const ChatMessage& message, std::size_t index) {
   DSL_TRY(check_utf8(message.role, index, "role"));
   DSL_TRY(check_utf8(message.content.value_or(""), index, "content"));
+  for (const PromptSegment& segment : message.appendix)
+    DSL_TRY(check_utf8(segment.text, index, "content"));
   DSL_TRY(check_utf8(message.reasoning_content.value_or(""), index, "reasoning_content"));
   DSL_TRY(check_utf8(message.name.value_or(""), index, "name"));
   DSL_TRY(check_utf8(message.tool_call_id.value_or(""), index, "tool_call_id"));

@@ -32,6 +32,8 @@ struct ChatMessage {
   std::optional<std::string> name = std::nullopt;
   std::optional<std::string> tool_call_id = std::nullopt;
   std::vector<ToolCall> tool_calls = {};
+  /// Goes behind `content`: text whose literal parts this program wrote.
+  Prompt appendix = {};
 };
 
 struct RenderOptions {
