@@ -12,9 +12,11 @@
 
 namespace dsl::serving {
 
+using SharedTokens = std::shared_ptr<const std::vector<std::int32_t>>;
+
 /// One generation. Choices of one request share their prompt.
 struct EngineCall {
-  std::shared_ptr<const std::vector<std::int32_t>> prompt_token_ids;  // never null
+  SharedTokens prompt_token_ids;      // never null
   sampling::SamplingParams sampling;  // num_logprobs -1: no log probabilities
   std::vector<std::int32_t> stop_token_ids;
   bool ignore_eos = false;
