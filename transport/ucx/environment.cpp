@@ -26,6 +26,9 @@ void prepare_environment() {
     // the segments of 8 and 64 KiB that UCX chooses, that costs 0.4 of the bandwidth.
     set_default("UCX_TCP_TX_SEG_SIZE", "256k");
     set_default("UCX_TCP_RX_SEG_SIZE", "512k");
+    // UCX would check idle links over ud, and UCX 1.13 aborts the process when ud itself fails, as
+    // on a host whose own link goes down. The membership's heartbeats tell of idle peers already.
+    set_default("UCX_KEEPALIVE_INTERVAL", "inf");
     const auto devices = verbs::list_rdma_devices();
     const bool soft = devices && std::any_of(devices->begin(), devices->end(),
                                              [](const auto& device) { return device.software; });
