@@ -2,7 +2,7 @@
 # Runs a command in N virtual machines that are joined by software RDMA (Soft-RoCE). No special hardware or kernel: qemu
 # emulates the machines, their root is this machine's root file system read-only, with a scratch layer above it.
 #
-#   rdma_vm.sh build                  fetches Debian's kernel and makes the boot files (once)
+#   rdma_vm.sh build                  fetches Debian's kernel and makes the boot files, unless they are newer than this script
 #   rdma_vm.sh run N 'COMMAND'        boots N machines (1 to 4), runs the command in each, returns the worst exit code
 #
 # The command sees NODE (0..N-1), NODES, ADDR (its address on eth0), PEER0.. (all addresses), OUT (a folder that all
@@ -34,7 +34,12 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in $(cat /modules/order); do insmod "/modules/$module" || echo "cannot load $module"; done
+for module in $(cat /modules/order); do
+  # Soft-RoCE holds a process that ends until its last packet is freed, for up to 50 s. With napi_tx a packet that was
+  # sent stays in the ring until the next one, which never comes when the link goes down.
+  case $module in virtio_net.ko*) options=napi_tx=0 ;; *) options= ;; esac
+  insmod "/modules/$module" $options || echo "cannot load $module"
+done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose root /lower || poweroff -f
 mount -t tmpfs -o size=60% tmpfs /scratch
 mkdir /scratch/upper /scratch/work
@@ -59,6 +64,7 @@ done
 export ADDR=10.77.0.$((NODE + 1))
 for ((i = 0; i < NODES; i++)); do export "PEER$i=10.77.0.$((i + 1))"; done
 hostname "vm$NODE"
+ln -s /proc/self/fd /dev/fd
 ulimit -l unlimited
 ulimit -c 0
 ip link set lo up
@@ -95,7 +101,7 @@ GUEST
 }
 
 build() {
-  [[ -s $dir/vmlinuz && -s $dir/initrd.img ]] && return
+  [[ -s $dir/vmlinuz && $dir/initrd.img -nt ${BASH_SOURCE[0]} ]] && return
   require_commands qemu-system-x86_64 busybox cpio depmod zstd dpkg-deb apt-get
   local package version tree root file each
   package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-/ {print $2; exit}')
