@@ -1,4 +1,4 @@
-"""Writes heldout.jsonl (questions never seen in training, with the right integer) and prompts.txt (50 for demos)."""
+"""Writes heldout.jsonl (every question kept out of training, with the right integer) and prompts.txt (50 for demos)."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import problems
 
 HERE = pathlib.Path(__file__).resolve().parent
 SEED = 11
-HELDOUT_COUNT = 1000
+PROMPTS_FROM = 1000
 PROMPTS_PER_LANGUAGE = 25
 
 
@@ -17,10 +17,10 @@ def main() -> None:
     cases = [(problems.question(rng, problem), problem) for problem in problems.heldout_problems()]
     rng.shuffle(cases)
     with (HERE / "heldout.jsonl").open("w", encoding="utf-8") as file:
-        for question, problem in cases[:HELDOUT_COUNT]:
+        for question, problem in cases:
             row = {"question": question, "answer": problem.result, "operation": problem.op, "language": problem.lang}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    rest = cases[HELDOUT_COUNT:]
+    rest = cases[PROMPTS_FROM:]
     prompts = [question for lang in ("en", "zh")
                for question in [asked for asked, problem in rest if problem.lang == lang][:PROMPTS_PER_LANGUAGE]]
     (HERE / "prompts.txt").write_text("\n".join(prompts) + "\n", encoding="utf-8")
