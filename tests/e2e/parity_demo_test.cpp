@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/text/chat_template.h"
-#include "engine/text/tokenizer.h"
+#include "tests/e2e/demo_model.h"
 #include "tests/unit/engine/in_process_world.h"
 
 namespace dsl::testing {
@@ -17,28 +16,14 @@ namespace {
 
 constexpr std::int64_t kMaxTokens = 96;
 
-std::filesystem::path model_dir() {
-  return std::filesystem::path(DSL_TEST_DATA_DIR) / "demo_model" / "arith-bf16";
-}
+std::filesystem::path model_dir() { return demo_dir() / "arith-bf16"; }
 
 /// The questions of prompts.txt in the model's chat format.
 std::vector<std::vector<std::int32_t>> load_prompts() {
-  const auto chat = text::ChatTemplate::load(model_dir());
-  const auto tokenizer = text::Tokenizer::load(model_dir());
-  if (!chat.has_value()) throw std::runtime_error(chat.error().to_string());
-  if (!tokenizer.has_value()) throw std::runtime_error(tokenizer.error().to_string());
+  const DemoModel model(model_dir());
   std::vector<std::vector<std::int32_t>> prompts;
-  std::ifstream file(std::filesystem::path(DSL_TEST_DATA_DIR) / "demo_model" / "prompts.txt");
-  for (std::string line; std::getline(file, line);) {
-    text::ChatMessage message;
-    message.role = "user";
-    message.content = line;
-    const auto rendered = chat->render({&message, 1});
-    if (!rendered.has_value()) throw std::runtime_error(rendered.error().to_string());
-    auto ids = tokenizer->encode_prompt(*rendered);
-    if (!ids.has_value()) throw std::runtime_error(ids.error().to_string());
-    prompts.push_back(*std::move(ids));
-  }
+  std::ifstream file(demo_dir() / "prompts.txt");
+  for (std::string line; std::getline(file, line);) prompts.push_back(model.prompt(line));
   return prompts;
 }
 
