@@ -15,6 +15,7 @@
 
 #include "engine/engine.h"
 #include "engine/machine_commands.h"
+#include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/engine_port/engine_service.h"
 #include "engine/serving/engine_port/rank_report.h"
 #include "engine/serving/http/http_server.h"
@@ -285,17 +286,9 @@ Status check(const Arguments& arguments, const std::string& secret) {
   return {};
 }
 
-std::string take_secret() {
-  const char* value = std::getenv("DSLAUNCH_SECRET");
-  std::string secret = value == nullptr ? "" : value;
-  // Children and /proc/PID/environ readers of the same user need not have it.
-  unsetenv("DSLAUNCH_SECRET");
-  return secret;
-}
-
 int run_rank(Arguments arguments) {
   set_log_identity(fmt::format("rank {}", arguments.rank));
-  const std::string secret = take_secret();
+  const std::string secret = serving::take_secret();
   watch_signals();
   arguments.engine.model_dir = arguments.model;
   arguments.engine.compute_dtype = arguments.dtype == "f32" ? DType::kF32 : DType::kBF16;
