@@ -35,17 +35,13 @@ class AnswerStream::State {
 
   AnswerUpdate push(std::span<const sampling::SampledToken> tokens) {
     if (tokens.empty()) return update({});
-    for (const sampling::SampledToken& token : tokens) {
-      if (is_stopped()) break;
-      ++num_completion_tokens_;
-      if (place_ == Place::kReasoning) ++num_reasoning_tokens_;
-      read(token.token_id, format_.wants_logprobs ? &token : nullptr);
-    }
+    read_all(tokens);
     const bool has_news = format_.is_streamed && parts_.has_news();
     return update(has_news ? parts_.take_choice("") : std::string());
   }
 
-  AnswerUpdate finish(AnswerEnd end) {
+  AnswerUpdate finish(AnswerEnd end, std::span<const sampling::SampledToken> last_tokens) {
+    read_all(last_tokens);
     add_text(characters_.finish());
     if (place_ == Place::kTools) tools_.finish();
     if (place_ == Place::kReasoning) reasoning_.finish();
@@ -75,6 +71,15 @@ class AnswerStream::State {
 
   AnswerUpdate update(std::string choice_json) const {
     return {std::move(choice_json), is_stopped(), num_completion_tokens_, num_reasoning_tokens_};
+  }
+
+  void read_all(std::span<const sampling::SampledToken> tokens) {
+    for (const sampling::SampledToken& token : tokens) {
+      if (is_stopped()) break;
+      ++num_completion_tokens_;
+      if (place_ == Place::kReasoning) ++num_reasoning_tokens_;
+      read(token.token_id, format_.wants_logprobs ? &token : nullptr);
+    }
   }
 
   /// `noted` has the log probabilities, if they are wanted.
@@ -203,7 +208,10 @@ AnswerUpdate AnswerStream::push(std::span<const sampling::SampledToken> tokens) 
   return state_->push(tokens);
 }
 
-AnswerUpdate AnswerStream::finish(AnswerEnd end) { return state_->finish(end); }
+AnswerUpdate AnswerStream::finish(AnswerEnd end,
+                                  std::span<const sampling::SampledToken> last_tokens) {
+  return state_->finish(end, last_tokens);
+}
 
 std::size_t AnswerStream::num_bytes() const { return state_->num_bytes(); }
 

@@ -41,8 +41,8 @@ class AnswerStream {
 
   /// Log probabilities are looked at only when the format wants them.
   AnswerUpdate push(std::span<const sampling::SampledToken> tokens);
-  /// The end of the answer: what was held back, and finish_reason. Once.
-  AnswerUpdate finish(AnswerEnd end);
+  /// The end of the answer: what `last_tokens` and what was held back say, and finish_reason. Once.
+  AnswerUpdate finish(AnswerEnd end, std::span<const sampling::SampledToken> last_tokens = {});
 
   /// Bytes this stream keeps, for caches.
   std::size_t num_bytes() const;
