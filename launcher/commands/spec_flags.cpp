@@ -47,8 +47,11 @@ void SpecFlags::add_to(Command& command, SpecFlagSet set, bool required) {
   command.add_positional("MODEL", &model_,
                          takes_file ? "model directory, or a SPEC.yaml" : "model directory",
                          positional);
-  add_fields(command, deployment_fields(), "World", set);
-  if (set == SpecFlagSet::kDeployment) add_fields(command, slurm_fields(), "Slurm", set);
+  for (const SpecSection& section : spec_sections()) {
+    const bool of_the_world = section.fields.data() == world_fields().data();
+    if (set == SpecFlagSet::kWorld && !of_the_world) continue;
+    add_fields(command, section.fields, section.heading, set);
+  }
 }
 
 std::vector<std::string> SpecFlags::typed() const {
@@ -78,6 +81,9 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
   if (!spec.model.empty()) {
     spec.model = std::filesystem::absolute(spec.model, ignored).lexically_normal().string();
     while (spec.model.size() > 1 && spec.model.back() == '/') spec.model.pop_back();
+  }
+  for (std::string* named : {&spec.keys, &spec.tls_certificate, &spec.tls_key}) {
+    if (!named->empty()) *named = std::filesystem::absolute(*named, ignored).string();
   }
   if (spec.name.empty()) spec.name = default_name(spec.model);
   DSL_TRY(validate(spec, is_spec_file(model_) ? ErrorCode::kConfig : ErrorCode::kInvalidArgument));

@@ -27,8 +27,8 @@ class SpecFlags {
   /// The names of the world's flags that were typed, for commands that must refuse them.
   std::vector<std::string> typed() const;
 
-  /// Reads the SPEC.yaml if one was named, puts the flags over it, makes the model path absolute,
-  /// fills in the name and validates. Then check_shape().
+  /// Reads the SPEC.yaml if one was named, puts the flags over it, makes paths absolute, fills in
+  /// the name and validates. Then check_shape().
   Result<DeploymentSpec> resolve() const;
 
  private:

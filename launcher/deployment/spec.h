@@ -55,9 +55,22 @@ struct DeploymentSpec {
   std::string
       listen;  // host of the engine port; empty: loopback locally, the node's address on Slurm
   int start_timeout_s = 1800;  // from started processes to ready, queueing not included
+  int replicas = 1;
+  int gateways = 0;
+  int preprocess_replicas = 0;   // 0: gateways do that work themselves
+  int postprocess_replicas = 0;  // the same
+  std::string gateway_listen;    // HOST, HOST:PORT or unix:PATH; empty: as `listen`
+  std::string tls_certificate;   // PEM files of the gateways; both or neither
+  std::string tls_key;
+  std::string routing_policy = "least-work";
+  std::string keys;  // file of API keys that hold beside the generated one; empty: none
+  std::string served_model_name;  // what clients call the model; empty: the deployment's name
   SlurmOptions slurm;
 
   int world_size() const { return tp * pp; }
+  const std::string& model_name() const {
+    return served_model_name.empty() ? name : served_model_name;
+  }
   bool operator==(const DeploymentSpec&) const = default;
 };
 

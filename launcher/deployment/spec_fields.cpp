@@ -27,6 +27,11 @@ bool is_name(std::string_view name) {
   return name.front() != '-' && name.back() != '-';
 }
 
+bool has_fixed_port(std::string_view listen) {
+  const std::size_t colon = listen.rfind(':');
+  return colon != std::string_view::npos && listen.substr(colon + 1) != "0";
+}
+
 }  // namespace
 
 std::string SpecField::long_flag() const {
@@ -35,7 +40,7 @@ std::string SpecField::long_flag() const {
   return start == std::string_view::npos ? "" : std::string(all.substr(start));
 }
 
-std::span<const SpecField> deployment_fields() {
+std::span<const SpecField> world_fields() {
   using S = DeploymentSpec;
   static const std::vector<SpecField> fields = {
       {"model", "", member(&S::model), "model directory in Hugging Face layout", 0, 0, {}},
@@ -182,6 +187,15 @@ Status validate(const DeploymentSpec& spec, ErrorCode code) {
     return fail(code, "use 1, 2, 4 or 8 and more pipeline stages",
                 "tp is {}, but a split sum has 8 leaves, which 1, 2, 4 or 8 shards can share",
                 spec.tp);
+  }
+  if (spec.tls_certificate.empty() != spec.tls_key.empty()) {
+    return fail(code, "give both, or neither",
+                "TLS needs a certificate and its key, but only the {} is given",
+                spec.tls_key.empty() ? "certificate" : "key");
+  }
+  if (spec.replicas > 1 && has_fixed_port(spec.listen)) {
+    return fail(code, "give the host alone: each replica then gets a port of its own",
+                "{} replicas cannot share the engine port {}", spec.replicas, spec.listen);
   }
   if (spec.cluster == ClusterKind::kLocal && !(spec.slurm == SlurmOptions{})) {
     return fail(code, "add --cluster slurm, or leave the Slurm options out",

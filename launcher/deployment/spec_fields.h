@@ -43,13 +43,22 @@ struct SpecField {
 Status assign(DeploymentSpec& spec, const SpecField& field, const std::string& text,
               ErrorCode code);
 
-std::span<const SpecField> deployment_fields();
-/// Under `slurm:` in SPEC.yaml; on the command line they stand beside the others.
-std::span<const SpecField> slurm_fields();
+/// Fields that stand together under one key of SPEC.yaml, and under one heading of --help.
+struct SpecSection {
+  const char* key;      // in SPEC.yaml; empty: at its top
+  const char* heading;  // "World", "Services", "Slurm"
+  std::span<const SpecField> fields;
+};
 
-/// Checks what no single field can: name syntax, tensor parallel degree, Slurm options without
-/// Slurm. kConfig or kInvalidArgument as given, because the caller knows whether a file or a flag
-/// was wrong.
+/// The fields of the world: what commands without a deployment know too.
+std::span<const SpecField> world_fields();
+std::span<const SpecField> slurm_fields();
+/// All sections, the world's first. On the command line their flags stand beside each other.
+std::span<const SpecSection> spec_sections();
+
+/// Checks what no single field can: name syntax, tensor parallel degree, half of a pair, Slurm
+/// options without Slurm. kConfig or kInvalidArgument as given, because the caller knows whether a
+/// file or a flag was wrong.
 Status validate(const DeploymentSpec& spec, ErrorCode code);
 
 /// "models/DeepSeek-V3" gives "deepseek-v3": the name of a deployment that was given none.

@@ -2,6 +2,7 @@
 
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -26,11 +27,21 @@ std::string_view kind_of(const YAML::Node& node) {
   return "a scalar";
 }
 
-const SpecField* find_field(std::span<const SpecField> fields, const std::string& key) {
-  for (const SpecField& field : fields) {
-    if (key == field.key) return &field;
+/// The field of this key in the sections that stand under `section`.
+const SpecField* find_field(std::string_view section, const std::string& key) {
+  for (const SpecSection& candidate : spec_sections()) {
+    if (candidate.key != section) continue;
+    for (const SpecField& field : candidate.fields) {
+      if (key == field.key) return &field;
+    }
   }
   return nullptr;
+}
+
+bool is_section(const std::string& key) {
+  const std::span<const SpecSection> sections = spec_sections();
+  return !key.empty() && std::any_of(sections.begin(), sections.end(),
+                                     [&](const auto& section) { return key == section.key; });
 }
 
 Status read_field(const YAML::Node& value, const SpecField& field, std::string_view origin,
@@ -50,10 +61,10 @@ Status read_field(const YAML::Node& value, const SpecField& field, std::string_v
   return {};
 }
 
-/// Reads a mapping. `section` is the key of an embedded mapping that `read_section` reads.
-template <typename ReadSection>
-Status read_mapping(const YAML::Node& map, std::span<const SpecField> fields, std::string_view path,
-                    std::string_view origin, DeploymentSpec& spec, ReadSection read_section) {
+/// Reads the mapping of a section; the one at the top holds the others.
+Status read_mapping(const YAML::Node& map, const std::string& section, std::string_view origin,
+                    DeploymentSpec& spec) {
+  const std::string path = section.empty() ? "" : section + ".";
   std::set<std::string> seen;
   for (const auto& entry : map) {
     const std::string where = place(origin, entry.first.Mark());
@@ -66,9 +77,15 @@ Status read_mapping(const YAML::Node& map, std::span<const SpecField> fields, st
       return fail(ErrorCode::kConfig, kRemedy, "{}: the key \"{}{}\" occurs twice", where, path,
                   key);
     }
-    DSL_ASSIGN(const bool is_section, read_section(key, entry.second));
-    if (is_section) continue;
-    const SpecField* field = find_field(fields, key);
+    if (section.empty() && is_section(key)) {
+      if (!entry.second.IsMap()) {
+        return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected a mapping, found {}",
+                    place(origin, entry.second.Mark()), key, kind_of(entry.second));
+      }
+      DSL_TRY(read_mapping(entry.second, key, origin, spec));
+      continue;
+    }
+    const SpecField* field = find_field(section, key);
     if (field == nullptr) {
       return fail(ErrorCode::kConfig, kRemedy, "{}: unknown key \"{}{}\"", where, path, key);
     }
@@ -83,19 +100,7 @@ Result<DeploymentSpec> read_document(const YAML::Node& document, std::string_vie
                 place(origin, document.Mark()), kind_of(document));
   }
   DeploymentSpec spec;
-  const auto no_section = [](const std::string&, const YAML::Node&) -> Result<bool> {
-    return false;
-  };
-  const auto slurm_section = [&](const std::string& key, const YAML::Node& value) -> Result<bool> {
-    if (key != "slurm") return false;
-    if (!value.IsMap()) {
-      return fail(ErrorCode::kConfig, kRemedy, "{}: slurm: expected a mapping, found {}",
-                  place(origin, value.Mark()), kind_of(value));
-    }
-    DSL_TRY(read_mapping(value, slurm_fields(), "slurm.", origin, spec, no_section));
-    return true;
-  };
-  DSL_TRY(read_mapping(document, deployment_fields(), "", origin, spec, slurm_section));
+  DSL_TRY(read_mapping(document, "", origin, spec));
   return spec;
 }
 
@@ -149,8 +154,9 @@ Result<DeploymentSpec> read_spec(const std::filesystem::path& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<std::size_t>(file.gcount()));
   DSL_ASSIGN(DeploymentSpec spec, parse_spec(text, path.string()));
-  if (!spec.model.empty() && std::filesystem::path(spec.model).is_relative()) {
-    spec.model = (path.parent_path() / spec.model).lexically_normal().string();
+  for (std::string* named : {&spec.model, &spec.keys, &spec.tls_certificate, &spec.tls_key}) {
+    if (named->empty() || std::filesystem::path(*named).is_absolute()) continue;
+    *named = (path.parent_path() / *named).lexically_normal().string();
   }
   return spec;
 }

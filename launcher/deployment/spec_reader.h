@@ -18,7 +18,7 @@ inline constexpr std::size_t kMaxSpecBytes = 1 << 20;
 /// what is missing.
 Result<DeploymentSpec> parse_spec(std::string_view yaml, std::string_view origin);
 
-/// Reads the file; a relative model path is taken from the file's folder.
+/// Reads the file; relative paths in it are taken from the file's folder.
 Result<DeploymentSpec> read_spec(const std::filesystem::path& path);
 
 }  // namespace dsl::launcher

@@ -135,16 +135,14 @@ Status assign(DeploymentSpec& spec, const SpecField& field, const std::string& t
 std::vector<std::string> to_arguments(const DeploymentSpec& spec) {
   const DeploymentSpec defaults;
   std::vector<std::string> arguments = {spec.model};
-  const auto append = [&](std::span<const SpecField> fields) {
-    for (const SpecField& field : fields) {
+  for (const SpecSection& section : spec_sections()) {
+    for (const SpecField& field : section.fields) {
       if (field.flags[0] == '\0') continue;
       const std::optional<std::string> text = std::visit(ToText{spec, defaults}, field.member);
       if (!text) continue;
       arguments.push_back(field.is_switch() ? field.long_flag() : field.long_flag() + "=" + *text);
     }
-  };
-  append(deployment_fields());
-  append(slurm_fields());
+  }
   return arguments;
 }
 

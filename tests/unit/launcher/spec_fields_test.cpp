@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -24,9 +25,9 @@ DeploymentSpec valid_spec() {
 TEST(SpecFields, FlagsAndKeysAreUnique) {
   std::set<std::string> keys;
   std::set<std::string> flags;
-  for (const auto fields : {deployment_fields(), slurm_fields()}) {
-    for (const SpecField& field : fields) {
-      EXPECT_TRUE(keys.insert(field.key).second) << field.key;
+  for (const SpecSection& section : spec_sections()) {
+    for (const SpecField& field : section.fields) {
+      EXPECT_TRUE(keys.insert(fmt::format("{}.{}", section.key, field.key)).second) << field.key;
       if (field.flags[0] != '\0') {
         EXPECT_TRUE(flags.insert(field.long_flag()).second) << field.flags;
       }
@@ -42,13 +43,16 @@ TEST(SpecFields, SchemaHasTheSameKeysAsTheTable) {
     for (const auto& [name, value] : properties.items()) found.insert(name);
     return found;
   };
-  std::set<std::string> top = {"slurm"};
-  for (const SpecField& field : deployment_fields()) top.insert(field.key);
-  std::set<std::string> nested;
-  for (const SpecField& field : slurm_fields()) nested.insert(field.key);
-  EXPECT_EQ(names(schema.at("properties")), top);
-  EXPECT_EQ(names(schema.at("properties").at("slurm").at("properties")), nested);
-  EXPECT_FALSE(schema.at("additionalProperties").get<bool>());
+  std::map<std::string, std::set<std::string>> sections;
+  for (const SpecSection& section : spec_sections()) {
+    if (section.key[0] != '\0') sections[""].insert(section.key);
+    for (const SpecField& field : section.fields) sections[section.key].insert(field.key);
+  }
+  for (const auto& [key, fields] : sections) {
+    const nlohmann::json& mapping = key.empty() ? schema : schema.at("properties").at(key);
+    EXPECT_EQ(names(mapping.at("properties")), fields) << key;
+    EXPECT_FALSE(mapping.at("additionalProperties").get<bool>()) << key;
+  }
 }
 
 TEST(SpecFields, RefusesBadNamesAndShapes) {
@@ -61,6 +65,15 @@ TEST(SpecFields, RefusesBadNamesAndShapes) {
   spec = valid_spec();
   spec.tp = 3;
   EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("tp is 3"));
+  spec = valid_spec();
+  spec.tls_key = "/k.pem";
+  EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("only the key"));
+  spec = valid_spec();
+  spec.replicas = 2;
+  spec.listen = "127.0.0.1";
+  EXPECT_TRUE(validate(spec, ErrorCode::kConfig));
+  spec.listen = "127.0.0.1:9000";
+  EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("cannot share"));
   spec = valid_spec();
   spec.slurm.partition = "gpu";
   EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("local"));
@@ -87,6 +100,12 @@ TEST(SpecFields, ArgumentsParseBackToTheSameSpecification) {
   spec.dtype = "f32";
   spec.allow_fallback = true;
   spec.require_transport = "rc_verbs";
+  spec.replicas = 3;
+  spec.gateways = 2;
+  spec.preprocess_replicas = 4;
+  spec.routing_policy = "prefix";
+  spec.keys = "/keys.json";
+  spec.gateway_listen = "0.0.0.0:8000";
   spec.slurm.nodes = "2-4";
   spec.slurm.cpus_per_task = 3;
   spec.slurm.comment = "it's \"quoted\" and has blanks";

@@ -37,6 +37,29 @@ TEST(SpecReader, ReadsEveryKind) {
   EXPECT_FALSE(spec->slurm.requeue);
 }
 
+TEST(SpecReader, ReadsTheServices) {
+  const Result<DeploymentSpec> spec = parse_spec(
+      "model: /m\nreplicas: 2\ngateways: 3\npreprocess: {replicas: 4}\npostprocess:\n  replicas: "
+      "5\n"
+      "gateway: {listen: \"0.0.0.0:8000\", tls_certificate: c.pem, tls_key: k.pem}\n"
+      "routing_policy: round-robin\nkeys: keys.json\nserved_model_name: deepseek\n",
+      "s.yaml");
+  ASSERT_TRUE(spec) << spec.error().to_string();
+  EXPECT_EQ(spec->replicas, 2);
+  EXPECT_EQ(spec->gateways, 3);
+  EXPECT_EQ(spec->preprocess_replicas, 4);
+  EXPECT_EQ(spec->postprocess_replicas, 5);
+  EXPECT_EQ(spec->gateway_listen, "0.0.0.0:8000");
+  EXPECT_EQ(spec->tls_certificate, "c.pem");
+  EXPECT_EQ(spec->routing_policy, "round-robin");
+  EXPECT_EQ(spec->keys, "keys.json");
+  EXPECT_EQ(spec->model_name(), "deepseek");
+  EXPECT_THAT(message_of("preprocess: 2\n"), HasSubstr("expected a mapping, found a scalar"));
+  EXPECT_EQ(message_of("gateway: {port: 1}\n"), "s.yaml:1:11: unknown key \"gateway.port\"");
+  EXPECT_THAT(message_of("routing_policy: random\n"), HasSubstr("expected one of least-work"));
+  EXPECT_THAT(message_of("replicas: 0\n"), HasSubstr("expected 1 to 64, found 0"));
+}
+
 TEST(SpecReader, NamesThePlaceOfAnUnknownKey) {
   EXPECT_EQ(message_of("model: /m\ntpp: 2\n"), "s.yaml:2:1: unknown key \"tpp\"");
   EXPECT_EQ(message_of("model: /m\nslurm:\n  partitoin: gpu\n"),
@@ -80,10 +103,11 @@ TEST(SpecReader, RefusesHostileDocuments) {
 
 TEST(SpecReader, TakesRelativeModelsFromTheFilesFolder) {
   const ScratchFolder folder;
-  std::ofstream(folder.path() / "s.yaml") << "model: models/demo\n";
+  std::ofstream(folder.path() / "s.yaml") << "model: models/demo\nkeys: /etc/keys.json\n";
   const Result<DeploymentSpec> spec = read_spec(folder.path() / "s.yaml");
   ASSERT_TRUE(spec) << spec.error().to_string();
   EXPECT_EQ(spec->model, (folder.path() / "models/demo").string());
+  EXPECT_EQ(spec->keys, "/etc/keys.json");
   EXPECT_EQ(read_spec(folder.path() / "none.yaml").error().code, ErrorCode::kNotFound);
 }
 
