@@ -1,7 +1,8 @@
-// Where the nodes of a replica come from and how its supervisor and agents are started there.
+// Where the nodes of a deployment's part come from and how its programs are started there.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,13 +38,18 @@ struct AllocationStatus {
   std::optional<int> exit_code;  // of the batch step, once ended
 };
 
-/// What start() needs beside the spec.
+/// What start() needs beside the spec: one part of a deployment, a replica's supervisor or the
+/// controller.
 struct LaunchRequest {
   DeploymentSpec spec;
   DeploymentRecord record;  // becomes the job's comment; state kPending
-  std::string secret;  // DSLAUNCH_SECRET of the supervisor's environment; never in a script or argv
-  std::vector<std::string> supervisor;  // argv of `dslaunch supervise …`, absolute path first
+  std::string secret;  // DSLAUNCH_SECRET of the program's environment; never in a script or argv
+  std::vector<std::string> command;  // argv of `dslaunch supervise|control …`, absolute path first
+  std::filesystem::path log;         // both output streams; its folder exists
 };
+
+/// "demo", "demo-1" or "demo-services": what the script and the job of a part are called.
+std::string script_name(const DeploymentRecord& record);
 
 /// Thread-compatible.
 class Allocator {
@@ -54,16 +60,18 @@ class Allocator {
 
   /// Every script that start() would submit, complete; submits nothing.
   virtual Result<std::vector<RenderedScript>> render(const LaunchRequest& request) const = 0;
-  /// Starts the supervisor, detached or as a batch job, and returns the allocation's id (pid or job
-  /// id).
+  /// Starts the part's program, detached or as a batch job, and returns the allocation's id (pid or
+  /// job id).
   virtual Result<std::string> start(const LaunchRequest& request) = 0;
   virtual Result<AllocationStatus> status(const std::string& allocation_id) = 0;
-  /// Ends the supervisor in good order; by force when `deadline` comes near. Ok when it is gone
+  /// Ends the part's program in good order; by force when `deadline` comes near. Ok when it is gone
   /// already.
   virtual Status stop(const std::string& allocation_id, Deadline deadline) = 0;
 
-  // Inside the allocation, called by the supervisor.
+  // Inside the allocation, called by the part's program.
 
+  /// The id that start() has returned for this allocation.
+  virtual Result<std::string> own_id() = 0;
   /// The nodes of the allocation that are up, in the order in which ranks are placed.
   virtual Result<std::vector<Node>> nodes() = 0;
   /// argv of one child process that runs `agent` once on each of `nodes` and forwards their

@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstring>
 
-#include "launcher/deployment/log_folder.h"
 #include "launcher/plan/cpu_binding.h"
 #include "launcher/process/child_process.h"
 #include "launcher/process/process_identity.h"
@@ -49,34 +48,32 @@ bool wait_for_end(const UniqueFd& pidfd, Deadline deadline) {
 
 }  // namespace
 
-std::string local_allocation_id(const ProcessIdentity& supervisor) {
-  return fmt::format("{}:{}", supervisor.pid, supervisor.start_ticks);
+std::string local_allocation_id(const ProcessIdentity& program) {
+  return fmt::format("{}:{}", program.pid, program.start_ticks);
 }
 
 Result<std::vector<RenderedScript>> LocalAllocator::render(const LaunchRequest& request) const {
   return std::vector<RenderedScript>{
-      {request.spec.name + ".sh",
+      {script_name(request.record) + ".sh",
        "#!/bin/sh\n# DSLAUNCH_SECRET, 64 hexadecimal digits, is in the environment.\nexec setsid " +
-           shell_line(request.supervisor) + "\n"}};
+           shell_line(request.command) + "\n"}};
 }
 
 Result<std::string> LocalAllocator::start(const LaunchRequest& request) {
-  DSL_ASSIGN(const std::filesystem::path logs, make_log_folder(request.spec.name));
-  const std::filesystem::path log_path = logs / kSupervisorLog;
   const UniqueFd log(
-      ::open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
+      ::open(request.log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) {
     return fail(ErrorCode::kIo, "check the folder's permissions", "cannot write {}: {}",
-                log_path.string(), std::strerror(errno));
+                request.log.string(), std::strerror(errno));
   }
   ChildOptions options;
-  options.argv = request.supervisor;
+  options.argv = request.command;
   options.environment = {"DSLAUNCH_SECRET=" + request.secret};
   options.standard_output = log.get();
   options.standard_error = log.get();
   options.parent_death = ParentDeath::kDetached;
-  DSL_ASSIGN(const ChildProcess supervisor, ChildProcess::start(options));
-  DSL_ASSIGN(const ProcessIdentity identity, identify_process(supervisor.pid()));
+  DSL_ASSIGN(const ChildProcess program, ChildProcess::start(options));
+  DSL_ASSIGN(const ProcessIdentity identity, identify_process(program.pid()));
   return local_allocation_id(identity);
 }
 
@@ -85,7 +82,7 @@ Result<AllocationStatus> LocalAllocator::status(const std::string& allocation_id
   AllocationStatus status;
   status.nodes = {host_name()};
   status.state = is_alive(process) ? AllocationState::kRunning : AllocationState::kEnded;
-  if (status.state == AllocationState::kEnded) status.reason = "the supervisor has ended";
+  if (status.state == AllocationState::kEnded) status.reason = "its process has ended";
   return status;
 }
 
@@ -96,12 +93,14 @@ Status LocalAllocator::stop(const std::string& allocation_id, Deadline deadline)
   ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGTERM, nullptr, 0);
   const auto patience = deadline.remaining() - kForceReserve;
   if (wait_for_end(*pidfd, Deadline::after(std::max(patience, kForceReserve)))) return {};
-  // The ranks die with their supervisor: the kernel sees to it (PR_SET_PDEATHSIG).
+  // Children die with their parent: the kernel sees to it (PR_SET_PDEATHSIG).
   ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGKILL, nullptr, 0);
   if (wait_for_end(*pidfd, Deadline::after(kForceReserve))) return {};
   return fail(ErrorCode::kDeadlineExceeded, "look at it with ps", "process {} does not end",
               process.pid);
 }
+
+Result<std::string> LocalAllocator::own_id() { return local_allocation_id(this_process()); }
 
 Result<std::vector<Node>> LocalAllocator::nodes() {
   return std::vector<Node>{{host_name(), static_cast<int>(usable_cpus().size()), 0}};

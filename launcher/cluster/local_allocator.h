@@ -1,12 +1,13 @@
-// The cluster that is this one machine: supervisors are detached processes, ranks their children.
+// The cluster that is this one machine: supervisors and controllers are detached
+// processes, ranks and services their children.
 #pragma once
 
 #include "launcher/cluster/allocator.h"
 
 namespace dsl::launcher {
 
-/// The id of a local allocation: "PID:START_TICKS" of its supervisor.
-std::string local_allocation_id(const ProcessIdentity& supervisor);
+/// The id of a local allocation: "PID:START_TICKS" of its program.
+std::string local_allocation_id(const ProcessIdentity& program);
 
 class LocalAllocator : public Allocator {
  public:
@@ -14,6 +15,7 @@ class LocalAllocator : public Allocator {
   Result<std::string> start(const LaunchRequest& request) override;
   Result<AllocationStatus> status(const std::string& allocation_id) override;
   Status stop(const std::string& allocation_id, Deadline deadline) override;
+  Result<std::string> own_id() override;
   Result<std::vector<Node>> nodes() override;
   Result<std::vector<std::string>> step_command(const std::vector<Node>& nodes,
                                                 const std::vector<std::string>& agent) override;

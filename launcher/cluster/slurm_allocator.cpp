@@ -30,7 +30,7 @@ Result<std::string> from_environment(const char* variable) {
   const char* value = std::getenv(variable);
   if (value != nullptr && *value != '\0') return std::string(value);
   return fail(ErrorCode::kSlurmUnavailable,
-              "start the supervisor with dslaunch up or sbatch slurm/serve.sbatch",
+              "start it with dslaunch up or sbatch slurm/serve.sbatch",
               "this process does not run in a Slurm job: {} is not set", variable);
 }
 
@@ -68,16 +68,17 @@ Result<bool> wait_until_left(slurm::Client& client, slurm::JobId id, Deadline de
   }
 }
 
-/// Another live job of this user that has the deployment's name and is older than `id`: of two that
-/// were submitted at once, the older has the name.
-Result<std::optional<slurm::JobId>> older_holder(slurm::Client& client, const std::string& name,
-                                                 slurm::JobId id, Deadline deadline) {
+/// Another live job of this user that is the same part and older than `id`: of two that were
+/// submitted at once, the older has the name.
+Result<std::optional<slurm::JobId>> older_holder(slurm::Client& client,
+                                                 const DeploymentRecord& part, slurm::JobId id,
+                                                 Deadline deadline) {
   slurm::JobFilter filter;
   filter.user_id = getuid();
   DSL_ASSIGN(const std::vector<slurm::Job> jobs, client.jobs(filter, deadline));
   for (const slurm::Job& job : jobs) {
     const auto record = record_of(job);
-    if (record && record->name == name && job.id < id) return job.id;
+    if (record && is_same_part(*record, part) && job.id < id) return job.id;
   }
   return std::nullopt;
 }
@@ -107,7 +108,8 @@ Result<slurm::Client*> SlurmAllocator::client(Deadline deadline) {
 Result<std::vector<RenderedScript>> SlurmAllocator::render(const LaunchRequest& request) const {
   DSL_ASSIGN(const JobSurroundings surroundings, surroundings_of(request));
   DSL_ASSIGN(slurm::JobSpec job, to_job_spec(request, surroundings));
-  return std::vector<RenderedScript>{{request.spec.name + ".sbatch", std::move(job.script)}};
+  return std::vector<RenderedScript>{
+      {script_name(request.record) + ".sbatch", std::move(job.script)}};
 }
 
 Result<std::string> SlurmAllocator::start(const LaunchRequest& request) {
@@ -116,7 +118,7 @@ Result<std::string> SlurmAllocator::start(const LaunchRequest& request) {
   DSL_ASSIGN(const JobSurroundings surroundings, surroundings_of(request));
   DSL_ASSIGN(const slurm::JobSpec job, to_job_spec(request, surroundings));
   DSL_ASSIGN(const slurm::JobId id, slurm->submit(job, deadline));
-  const auto holder = older_holder(*slurm, request.record.name, id, deadline);
+  const auto holder = older_holder(*slurm, request.record, id, deadline);
   if (holder && !*holder) return std::to_string(id.value);
   DSL_TRY(slurm->cancel(id, deadline));
   if (!holder) return tl::unexpected<Error>(holder.error());
@@ -178,6 +180,8 @@ Status SlurmAllocator::stop(const std::string& allocation_id, Deadline deadline)
               fmt::format("look at it with: scontrol show job {}", id.value),
               "job {} is cancelled but has not left its nodes yet", id.value);
 }
+
+Result<std::string> SlurmAllocator::own_id() { return from_environment("SLURM_JOB_ID"); }
 
 Result<std::vector<Node>> SlurmAllocator::nodes() {
   DSL_ASSIGN(const std::string list, from_environment("SLURM_JOB_NODELIST"));

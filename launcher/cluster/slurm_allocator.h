@@ -1,4 +1,5 @@
-// The nodes of a Slurm cluster: supervisors are batch steps, agents are started by srun.
+// The nodes of a Slurm cluster: supervisors and controllers are batch steps, agents are
+// started by srun.
 #pragma once
 
 #include <memory>
@@ -20,6 +21,7 @@ class SlurmAllocator : public Allocator {
   Result<std::string> start(const LaunchRequest& request) override;
   Result<AllocationStatus> status(const std::string& allocation_id) override;
   Status stop(const std::string& allocation_id, Deadline deadline) override;
+  Result<std::string> own_id() override;
   Result<std::vector<Node>> nodes() override;
   Result<std::vector<std::string>> step_command(const std::vector<Node>& nodes,
                                                 const std::vector<std::string>& agent) override;

@@ -12,6 +12,9 @@
 namespace dsl::launcher {
 namespace {
 
+/// Cores of the job of the services: a gateway is one busy thread, text services are short.
+constexpr std::uint16_t kServiceCpus = 2;
+
 /// The value of `parsed` or its error with the flag's name before it.
 template <typename T>
 Result<T> named(std::string_view flag, Result<T> parsed) {
@@ -28,18 +31,37 @@ std::uint16_t default_cpus(const DeploymentSpec& spec, const slurm::NodeCount& n
       std::min<std::int64_t>(cpus, std::numeric_limits<std::uint16_t>::max() - 2));
 }
 
+/// The options of the part's job. Gateways and text services need a few cores of any node that the
+/// user may have: what chooses nodes and devices for ranks does not hold for them.
+SlurmOptions options_of(const LaunchRequest& request) {
+  const SlurmOptions& asked = request.spec.slurm;
+  if (request.record.part == DeploymentPart::kReplica) return asked;
+  SlurmOptions options;
+  options.nodes = "1";
+  options.partition = asked.partition;
+  options.account = asked.account;
+  options.time = asked.time;
+  options.qos = asked.qos;
+  options.exclude = asked.exclude;
+  options.reservation = asked.reservation;
+  options.dependency = asked.dependency;
+  options.begin = asked.begin;
+  options.requeue = asked.requeue;
+  return options;
+}
+
 }  // namespace
 
 Result<slurm::JobSpec> to_job_spec(const LaunchRequest& request,
                                    const JobSurroundings& surroundings) {
   const DeploymentSpec& spec = request.spec;
-  const SlurmOptions& options = spec.slurm;
+  const SlurmOptions options = options_of(request);
   if (options.comment) {
     return fail(ErrorCode::kInvalidArgument, "leave --comment out",
                 "--comment: dslaunch keeps the state of the deployment in the job's comment");
   }
   slurm::JobSpec job;
-  job.name = options.job_name.value_or(spec.name);
+  job.name = options.job_name.value_or(script_name(request.record));
   job.nodes = slurm::NodeCount{};
   if (options.nodes) {
     DSL_ASSIGN(job.nodes, named("--nodes", slurm::parse_node_count(*options.nodes)));
@@ -51,6 +73,8 @@ Result<slurm::JobSpec> to_job_spec(const LaunchRequest& request,
   }
   if (options.cpus_per_task) {
     job.cpus_per_task = static_cast<std::uint16_t>(std::min(*options.cpus_per_task, 65533));
+  } else if (request.record.part == DeploymentPart::kServices) {
+    job.cpus_per_task = kServiceCpus;
   } else if (!options.exclusive) {
     job.cpus_per_task = default_cpus(spec, *job.nodes);
   }
@@ -78,11 +102,12 @@ Result<slurm::JobSpec> to_job_spec(const LaunchRequest& request,
   // A requeued job would start anew behind the back of whoever brought it up.
   job.requeue = options.requeue;
   job.output = options.output;
+  if (!job.output && !request.log.empty()) job.output = request.log.string();
   job.error = options.error;
   job.work_dir = surroundings.work_dir;
   job.environment = surroundings.environment;
   DSL_ASSIGN(job.comment, to_comment(request.record));
-  DSL_ASSIGN(job.script, slurm::render_batch_script(job, request.supervisor));
+  DSL_ASSIGN(job.script, slurm::render_batch_script(job, request.command));
   DSL_TRY(slurm::validate(job));
   return job;
 }

@@ -1,5 +1,5 @@
-// A deployment as a Slurm job: sbatch's own options, one supervisor in the batch step, room for one
-// agent per node.
+// A part of a deployment as a Slurm job: sbatch's own options, a supervisor or the controller in
+// the batch step, room for one agent per node.
 #pragma once
 
 #include <string>

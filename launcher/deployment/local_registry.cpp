@@ -1,7 +1,5 @@
 #include "launcher/deployment/local_registry.h"
 
-#include <algorithm>
-
 #include "launcher/deployment/private_files.h"
 #include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
@@ -29,8 +27,11 @@ Result<std::unique_ptr<LocalRegistry>> LocalRegistry::open(const std::filesystem
   return std::unique_ptr<LocalRegistry>(new LocalRegistry(folder));
 }
 
-std::filesystem::path LocalRegistry::path_of(const std::string& name) const {
-  return folder_ / (name + std::string(kSuffix));
+std::filesystem::path LocalRegistry::path_of(const DeploymentRecord& record) const {
+  std::string file = record.name;  // a name has no dots
+  if (record.part == DeploymentPart::kServices) file += ".services";
+  if (record.replica > 0) file += fmt::format(".{}", record.replica);
+  return folder_ / (file + std::string(kSuffix));
 }
 
 Result<DeploymentRecord> LocalRegistry::read(const std::filesystem::path& path) const {
@@ -42,36 +43,24 @@ Result<DeploymentRecord> LocalRegistry::read(const std::filesystem::path& path) 
 
 Status LocalRegistry::create(const DeploymentRecord& record) {
   DSL_ASSIGN(const UniqueFd lock, lock_file(folder_ / ".lock"));
-  const Result<DeploymentRecord> holder = read(path_of(record.name));
+  const Result<DeploymentRecord> holder = read(path_of(record));
   if (holder && holder->state != DeploymentState::kFailed && is_alive(holder->owner)) {
     return fail(ErrorCode::kDeploymentExists,
                 fmt::format("use another --name, or: dslaunch down {}", record.name),
                 "the deployment \"{}\" is {} already (model {}, process {})", record.name,
                 to_string(holder->state), holder->model, holder->owner.pid);
   }
-  return write_private_file(path_of(record.name), to_json(record));
+  return write_private_file(path_of(record), to_json(record));
 }
 
 Status LocalRegistry::update(const DeploymentRecord& record) {
   DSL_ASSIGN(const UniqueFd lock, lock_file(folder_ / ".lock"));
-  const Result<DeploymentRecord> current = read(path_of(record.name));
+  const Result<DeploymentRecord> current = read(path_of(record));
   if (!current || current->launch_id != record.launch_id) {
     return fail(ErrorCode::kDeploymentNotFound, "", "launch {} of the deployment \"{}\" is gone",
                 record.launch_id, record.name);
   }
-  return write_private_file(path_of(record.name), to_json(record));
-}
-
-Result<DeploymentRecord> LocalRegistry::find(const std::string& name) {
-  DSL_ASSIGN(const std::vector<DeploymentRecord> all, list());
-  std::string names;
-  for (const DeploymentRecord& record : all) {
-    if (record.name == name) return record;
-    names += names.empty() ? record.name : ", " + record.name;
-  }
-  return fail(ErrorCode::kDeploymentNotFound, "see: dslaunch status",
-              "there is no deployment \"{}\" on this machine (there {})", name,
-              names.empty() ? "is none" : "are: " + names);
+  return write_private_file(path_of(record), to_json(record));
 }
 
 Result<std::vector<DeploymentRecord>> LocalRegistry::list() {
@@ -96,17 +85,16 @@ Result<std::vector<DeploymentRecord>> LocalRegistry::list() {
     return fail(ErrorCode::kIo, "check its permissions", "cannot list {}: {}", folder_.string(),
                 problem.message());
   }
-  std::sort(records.begin(), records.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
+  sort_records(records);
   return records;
 }
 
 Status LocalRegistry::remove(const DeploymentRecord& record) {
   DSL_ASSIGN(const UniqueFd lock, lock_file(folder_ / ".lock"));
-  const Result<DeploymentRecord> current = read(path_of(record.name));
+  const Result<DeploymentRecord> current = read(path_of(record));
   if (!current || current->launch_id != record.launch_id) return {};
   std::error_code ignored;
-  std::filesystem::remove(path_of(record.name), ignored);
+  std::filesystem::remove(path_of(record), ignored);
   return {};
 }
 

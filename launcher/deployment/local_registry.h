@@ -1,4 +1,4 @@
-// The registry of one machine: one 0600 JSON file per deployment, guarded by a lock file.
+// The registry of one machine: one 0600 JSON file per part of a deployment, guarded by a lock file.
 #pragma once
 
 #include <filesystem>
@@ -19,13 +19,12 @@ class LocalRegistry : public Registry {
 
   Status create(const DeploymentRecord& record) override;
   Status update(const DeploymentRecord& record) override;
-  Result<DeploymentRecord> find(const std::string& name) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
 
  private:
   explicit LocalRegistry(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  std::filesystem::path path_of(const std::string& name) const;
+  std::filesystem::path path_of(const DeploymentRecord& record) const;
   Result<DeploymentRecord> read(const std::filesystem::path& path) const;
 
   std::filesystem::path folder_;

@@ -1,21 +1,26 @@
-// Where the logs of a deployment lie: supervisor.log and rank-N.log.
+// Where the logs of a deployment lie: supervisor.log and rank-N.log of each replica, control.log
+// and one log per service.
 #pragma once
 
 #include <filesystem>
 #include <string>
 
+#include "launcher/deployment/record.h"
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
 
-/// state_folder()/logs/NAME.
+/// state_folder()/logs/NAME: the logs of the first replica and of the services.
 Result<std::filesystem::path> log_folder(const std::string& name);
+/// The same, or its folder replica-N for a further replica.
+Result<std::filesystem::path> log_folder(const DeploymentRecord& part);
 /// Makes it, 0700.
-Result<std::filesystem::path> make_log_folder(const std::string& name);
-/// Makes it and removes the logs of an earlier launch.
-Result<std::filesystem::path> clear_log_folder(const std::string& name);
+Result<std::filesystem::path> make_log_folder(const DeploymentRecord& part);
+/// Makes it and removes the logs that an earlier launch of the same part has left.
+Result<std::filesystem::path> clear_log_folder(const DeploymentRecord& part);
 
-inline constexpr const char* kSupervisorLog = "supervisor.log";
+/// The log of the part's own program.
+std::string part_log_name(const DeploymentRecord& part);
 std::string rank_log_name(int rank);
 
 }  // namespace dsl::launcher

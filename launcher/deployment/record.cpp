@@ -111,6 +111,15 @@ std::string_view to_string(ClusterKind cluster) {
   return cluster == ClusterKind::kSlurm ? "slurm" : "local";
 }
 
+bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b) {
+  return a.name == b.name && a.part == b.part && a.replica == b.replica;
+}
+
+std::string describe_part(const DeploymentRecord& record) {
+  if (record.part == DeploymentPart::kServices) return record.name + ", services";
+  return fmt::format("{}, replica {}", record.name, record.replica);
+}
+
 std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
   json object = {
       {"dslaunch", record.version},
@@ -132,6 +141,9 @@ std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
       {"loaded", record.bytes_loaded},
       {"bytes", record.bytes_total},
   };
+  // Left out for the first replica: a job's comment is short.
+  if (record.part == DeploymentPart::kServices) object["part"] = "services";
+  if (record.replica > 0) object["replica"] = record.replica;
   if (record.state == DeploymentState::kFailed) {
     object["error"] = {{"code", static_cast<int>(record.error.code)},
                        {"message", record.error.message},
@@ -151,11 +163,14 @@ Result<DeploymentRecord> parse_record(std::string_view text) {
     return fail(ErrorCode::kProtocol, kRemedy, "deployment record: not an object");
   }
   DeploymentRecord record;
+  std::string part;
   std::string cluster;
   std::string state;
   Reader reader(object);
   reader.read("dslaunch", record.version);
   reader.read("name", record.name);
+  if (object.contains("part")) reader.read("part", part);
+  if (object.contains("replica")) reader.read("replica", record.replica);
   reader.read("launch", record.launch_id);
   reader.read("cluster", cluster);
   reader.read("state", state);
@@ -181,6 +196,9 @@ Result<DeploymentRecord> parse_record(std::string_view text) {
   });
   read_lists(reader, record);
 
+  if (!part.empty() && part != "services") reader.problem("part", "not services");
+  if (part == "services") record.part = DeploymentPart::kServices;
+  if (record.replica < 0) reader.problem("replica", "negative");
   record.cluster = cluster == "slurm" ? ClusterKind::kSlurm : ClusterKind::kLocal;
   if (cluster != "slurm" && cluster != "local")
     reader.problem("cluster", "neither slurm nor local");

@@ -17,6 +17,10 @@ namespace dsl::launcher {
 /// reason can be read.
 enum class DeploymentState : std::uint8_t { kPending, kStarting, kReady, kStopping, kFailed };
 
+/// What of a deployment runs by itself: one replica, or the services beside all of them (gateways
+/// and text services, held by the controller).
+enum class DeploymentPart : std::uint8_t { kReplica, kServices };
+
 std::string_view to_string(DeploymentState state);
 std::string_view to_string(ClusterKind cluster);
 
@@ -39,8 +43,11 @@ struct LinkRecord {
   bool operator==(const LinkRecord&) const = default;
 };
 
+/// Of one part of a deployment.
 struct DeploymentRecord {
   std::string name;
+  DeploymentPart part = DeploymentPart::kReplica;
+  int replica = 0;        // its number; 0 for the services
   std::string launch_id;  // 16 hexadecimal digits; tells two launches of one name apart
   ClusterKind cluster = ClusterKind::kLocal;
   DeploymentState state = DeploymentState::kPending;
@@ -49,15 +56,21 @@ struct DeploymentRecord {
   int pp = 1;
   std::string version;  // of the dslaunch that started it
   std::int64_t started_unix_s = 0;
-  std::string endpoint;       // "host:port" of the engine port; empty until ready
-  ProcessIdentity owner;      // the supervisor, or `up` until the supervisor has taken over
-  std::string allocation_id;  // Allocator's: Slurm job id, or that of a local supervisor
+  std::string endpoint;       // "host:port" of the engine port, or the first gateway's URL; empty
+                              // until ready
+  ProcessIdentity owner;      // the supervisor or controller, or `up` until that has taken over
+  std::string allocation_id;  // Allocator's: Slurm job id, or that of a local process
   std::vector<std::string> nodes;
   std::vector<LinkRecord> links;
   std::int64_t bytes_loaded = 0;  // over all ranks
   std::int64_t bytes_total = 0;
   Error error;  // valid with kFailed
 };
+
+/// Same name and same part.
+bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b);
+/// "demo, replica 1" or "demo, services": how messages call a part.
+std::string describe_part(const DeploymentRecord& record);
 
 /// One line of JSON without secrets. Links are left out where `max_bytes` would be exceeded.
 std::string to_json(const DeploymentRecord& record, std::size_t max_bytes = 1 << 20);

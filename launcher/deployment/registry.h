@@ -11,33 +11,43 @@
 
 namespace dsl::launcher {
 
-/// The deployments of this user. Thread-compatible. A record whose owner is dead is not listed,
-/// unless it says kFailed; an implementation removes it on the way.
+/// The parts of this user's deployments. Thread-compatible. A record whose owner is dead is not
+/// listed, unless it says kFailed; an implementation removes it on the way.
 class Registry {
  public:
   virtual ~Registry() = default;
 
-  /// Takes the name of `record` for its launch_id. kDeploymentExists names the holder when a live
-  /// deployment has the name; a failed one is replaced. Locally this writes the record; on Slurm
-  /// the record comes into being with the job (Allocator::start), so this checks the name only.
+  /// Takes the name and part of `record` for its launch_id. kDeploymentExists names the holder when
+  /// a live one has them; a failed one is replaced. Locally this writes the record; on Slurm the
+  /// record comes into being with the job (Allocator::start), so this only looks.
   virtual Status create(const DeploymentRecord& record) = 0;
 
-  /// Replaces the record of the same name and launch_id; kDeploymentNotFound when that launch is
+  /// Replaces the record of the same part and launch_id; kDeploymentNotFound when that launch is
   /// gone. On Slurm this writes the comment of job record.allocation_id.
   virtual Status update(const DeploymentRecord& record) = 0;
 
-  /// kDeploymentNotFound lists the names that exist. On Slurm the result reflects the job: a
-  /// pending job is kPending, a job that ended badly is kFailed with kSlurmJobEnded unless its
-  /// comment holds the supervisor's own error.
-  virtual Result<DeploymentRecord> find(const std::string& name) = 0;
-
-  /// All deployments of this user, by name.
+  /// All parts of all deployments, by name; replicas by number, then the services. On Slurm a
+  /// record reflects its job: a pending job is kPending, a job that ended badly is kFailed with
+  /// kSlurmJobEnded unless its comment holds the supervisor's own error.
   virtual Result<std::vector<DeploymentRecord>> list() = 0;
 
-  /// Forgets the launch; no error when it is gone already. On Slurm an ended job needs no
+  /// The parts of one deployment, never none; kDeploymentNotFound lists the names that exist.
+  Result<std::vector<DeploymentRecord>> parts(const std::string& name);
+  /// The part that stands for the deployment: a ready replica, else the first.
+  Result<DeploymentRecord> find(const std::string& name);
+  /// What the registry holds now for the part and launch of `record`; kDeploymentNotFound when that
+  /// launch is gone.
+  Result<DeploymentRecord> current(const DeploymentRecord& record);
+
+  /// Forgets the launch of a part; no error when it is gone already. On Slurm an ended job needs no
   /// forgetting.
   virtual Status remove(const DeploymentRecord& record) = 0;
 };
+
+/// The part among those of one deployment that stands for it; `parts` must not be empty.
+const DeploymentRecord& standing_for(const std::vector<DeploymentRecord>& parts);
+/// Orders records as list() gives them.
+void sort_records(std::vector<DeploymentRecord>& records);
 
 /// The registry of a cluster. kSlurm: kSlurmUnavailable where the Slurm module cannot be loaded.
 Result<std::unique_ptr<Registry>> open_registry(ClusterKind cluster);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 
 #include "launcher/cluster/slurm_allocator.h"
 #include "slurm/hostlist.h"
@@ -30,7 +29,7 @@ std::optional<Error> reason_of_end(const slurm::Job& job) {
   return error;
 }
 
-/// A deployment and the job it is.
+/// A part of a deployment and the job it is.
 struct ListedJob {
   slurm::JobId id;
   DeploymentRecord record;
@@ -38,7 +37,7 @@ struct ListedJob {
   bool failed() const { return record.state == DeploymentState::kFailed; }
 };
 
-/// Which of two jobs of one name stands for it: a live one before a failed one, then the earlier of
+/// Which of two jobs of one part stands for it: a live one before a failed one, then the earlier of
 /// two live ones (it has the name) and the later of two failed ones.
 bool is_better(const ListedJob& a, const ListedJob& b) {
   if (a.failed() != b.failed()) return b.failed();
@@ -99,16 +98,17 @@ std::optional<DeploymentRecord> record_of(const slurm::Job& job) {
 }
 
 Status SlurmRegistry::create(const DeploymentRecord& record) {
-  const auto holder = find(record.name);
-  if (!holder && holder.error().code == ErrorCode::kDeploymentNotFound) return {};
-  if (!holder) return tl::unexpected<Error>(holder.error());
-  if (holder->state == DeploymentState::kFailed) return {};
-  if (holder->launch_id == record.launch_id) return {};
-  if (!record.allocation_id.empty() && holder->allocation_id == record.allocation_id) return {};
-  return fail(ErrorCode::kDeploymentExists,
-              fmt::format("use another --name, or: dslaunch down {}", record.name),
-              "the deployment \"{}\" is {} already (model {}, job {})", record.name,
-              to_string(holder->state), holder->model, holder->allocation_id);
+  DSL_ASSIGN(const std::vector<DeploymentRecord> all, list());
+  for (const DeploymentRecord& holder : all) {
+    if (!is_same_part(holder, record) || holder.state == DeploymentState::kFailed) continue;
+    if (holder.launch_id == record.launch_id) return {};
+    if (!record.allocation_id.empty() && holder.allocation_id == record.allocation_id) return {};
+    return fail(ErrorCode::kDeploymentExists,
+                fmt::format("use another --name, or: dslaunch down {}", record.name),
+                "the deployment \"{}\" is {} already (model {}, job {})", record.name,
+                to_string(holder.state), holder.model, holder.allocation_id);
+  }
+  return {};
 }
 
 Status SlurmRegistry::update(const DeploymentRecord& record) {
@@ -120,33 +120,28 @@ Status SlurmRegistry::update(const DeploymentRecord& record) {
               record.launch_id, record.name);
 }
 
-Result<DeploymentRecord> SlurmRegistry::find(const std::string& name) {
-  DSL_ASSIGN(const std::vector<DeploymentRecord> all, list());
-  std::string names;
-  for (const DeploymentRecord& record : all) {
-    if (record.name == name) return record;
-    names += names.empty() ? record.name : ", " + record.name;
-  }
-  return fail(ErrorCode::kDeploymentNotFound, "see: dslaunch status",
-              "there is no deployment \"{}\" of this user on the cluster (there {})", name,
-              names.empty() ? "is none" : "are: " + names);
-}
-
 Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
   slurm::JobFilter filter;
   filter.user_id = getuid();
   filter.include_ended = true;
   DSL_ASSIGN(const std::vector<slurm::Job> jobs, client_->jobs(filter, Deadline::after(kPatience)));
-  std::map<std::string, ListedJob> best;
+  std::vector<ListedJob> best;  // one a part
   for (const slurm::Job& job : jobs) {
     auto record = record_of(job);
     if (!record || is_forgotten(*record)) continue;
     ListedJob listed{job.id, std::move(*record)};
-    const auto [place, is_new] = best.try_emplace(listed.record.name, listed);
-    if (!is_new && is_better(listed, place->second)) place->second = std::move(listed);
+    const auto place = std::find_if(best.begin(), best.end(), [&](const ListedJob& other) {
+      return is_same_part(other.record, listed.record);
+    });
+    if (place == best.end()) {
+      best.push_back(std::move(listed));
+    } else if (is_better(listed, *place)) {
+      *place = std::move(listed);
+    }
   }
   std::vector<DeploymentRecord> records;
-  for (auto& [name, listed] : best) records.push_back(std::move(listed.record));
+  for (ListedJob& listed : best) records.push_back(std::move(listed.record));
+  sort_records(records);
   return records;
 }
 
@@ -161,6 +156,13 @@ Status SlurmRegistry::remove(const DeploymentRecord& record) {
   // asked for or came by a time limit.
   const char* own_job = std::getenv("SLURM_JOB_ID");
   if (own_job != nullptr && record.allocation_id == own_job) return {};
+  // The parts of a launch share its secret: one that lives needs it.
+  DSL_ASSIGN(const std::vector<DeploymentRecord> all, list());
+  const bool is_shared = std::any_of(all.begin(), all.end(), [&](const DeploymentRecord& other) {
+    return other.launch_id == record.launch_id && !is_same_part(other, record) &&
+           other.state != DeploymentState::kFailed;
+  });
+  if (is_shared) return {};
   return secrets_.remove(record.launch_id);
 }
 

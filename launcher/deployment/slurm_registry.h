@@ -19,7 +19,6 @@ class SlurmRegistry : public Registry {
 
   Status create(const DeploymentRecord& record) override;
   Status update(const DeploymentRecord& record) override;
-  Result<DeploymentRecord> find(const std::string& name) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
 

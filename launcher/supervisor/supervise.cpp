@@ -1,15 +1,14 @@
 #include "launcher/supervisor/supervise.h"
 
 #include <cstdlib>
-#include <ctime>
 
 #include "launcher/cluster/allocator.h"
-#include "launcher/cluster/local_allocator.h"
+#include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/log_folder.h"
+#include "launcher/deployment/record_keeper.h"
 #include "launcher/deployment/registry.h"
 #include "launcher/deployment/secret_store.h"
 #include "launcher/process/cancellation.h"
-#include "launcher/process/process_identity.h"
 #include "launcher/process/signal_watch.h"
 #include "launcher/supervisor/world.h"
 #include "transport/base/log.h"
@@ -23,74 +22,45 @@ using std::chrono::seconds;
 constexpr seconds kStopTime{10};
 constexpr seconds kRecordInterval{1};
 
-Result<std::string> own_allocation_id(ClusterKind cluster) {
-  if (cluster == ClusterKind::kLocal) return local_allocation_id(this_process());
-  const char* job = std::getenv("SLURM_JOB_ID");
-  if (job != nullptr && job[0] != '\0') return std::string(job);
-  return fail(ErrorCode::kSlurmUnavailable, "run it in a job: dslaunch up, or sbatch",
-              "SLURM_JOB_ID is not set: this process is not part of a Slurm job");
-}
-
-/// The supervisor's side of the record. A registry that fails for a while does not end a world that
-/// serves.
-class RecordKeeper {
+/// Writes the progress of loading now and then.
+class LoadRecorder {
  public:
-  RecordKeeper(Registry& registry, DeploymentRecord record)
-      : registry_(registry), record_(std::move(record)) {}
+  explicit LoadRecorder(RecordKeeper& keeper) : keeper_(keeper) {}
 
-  DeploymentRecord& record() { return record_; }
-
-  void write() {
-    const Status written = registry_.update(record_);
-    if (!written) log(LogLevel::kWarning, "the record: {}", written.error().to_string());
-  }
-  void write_progress(const LoadState& load) {
+  void operator()(const LoadState& load) {
     if (load.total == 0 || !next_.expired()) return;
     next_ = Deadline::after(kRecordInterval);
-    record_.bytes_loaded = load.bytes;
-    record_.bytes_total = load.total;
-    write();
-  }
-  void write_ready(const WorldReady& ready) {
-    record_.state = DeploymentState::kReady;
-    record_.endpoint = ready.endpoint;
-    record_.links = ready.links;
-    record_.bytes_loaded = record_.bytes_total;
-    write();
-  }
-  void write_failure(const Error& error) {
-    record_.state = DeploymentState::kFailed;
-    record_.error = error;
-    write();
+    keeper_.record().bytes_loaded = load.bytes;
+    keeper_.record().bytes_total = load.total;
+    keeper_.write();
   }
 
  private:
-  Registry& registry_;
-  DeploymentRecord record_;
+  RecordKeeper& keeper_;
   Deadline next_ = Deadline::after(seconds(0));
 };
 
-Result<DeploymentRecord> take_record(const SuperviseOptions& options, Registry& registry,
-                                     Allocator& allocator) {
+void write_ready(RecordKeeper& keeper, const WorldReady& ready) {
+  DeploymentRecord& record = keeper.record();
+  record.state = DeploymentState::kReady;
+  record.endpoint = ready.endpoint;
+  record.links = ready.links;
+  record.bytes_loaded = record.bytes_total;
+  keeper.write();
+}
+
+Result<DeploymentRecord> describe(const SuperviseOptions& options, Allocator& allocator) {
   DeploymentRecord record;
   record.name = options.spec.name;
+  record.replica = options.replica;
   record.launch_id = options.launch_id;
   record.cluster = options.spec.cluster;
-  record.state = DeploymentState::kStarting;
   record.model = options.spec.model;
   record.tp = options.spec.tp;
   record.pp = options.spec.pp;
-  record.version = DSL_VERSION;
-  record.started_unix_s = std::time(nullptr);
-  record.owner = this_process();
-  DSL_ASSIGN(record.allocation_id, own_allocation_id(options.spec.cluster));
+  DSL_ASSIGN(record.allocation_id, allocator.own_id());
   DSL_ASSIGN(const std::vector<Node> nodes, allocator.nodes());
   for (const Node& node : nodes) record.nodes.push_back(node.name);
-  if (options.launch_id.empty()) {
-    DSL_ASSIGN(record.launch_id, make_launch_id());
-    DSL_TRY(registry.create(record));
-  }
-  DSL_TRY(registry.update(record));
   return record;
 }
 
@@ -110,12 +80,11 @@ Error run_world(WorldOptions options, Allocator& allocator, Cancellation& cancel
   Result<std::unique_ptr<World>> world = World::start(std::move(options), allocator);
   if (!world) return std::move(world).error();
   Result<WorldReady> ready =
-      (*world)->wait_ready(Deadline::after(start_time), cancellation,
-                           [&](const LoadState& load) { keeper.write_progress(load); });
+      (*world)->wait_ready(Deadline::after(start_time), cancellation, LoadRecorder(keeper));
   Error reason;
   if (ready) {
     log(LogLevel::kInfo, "ready at {} after {:.1f} s", ready->endpoint, ready->load_s);
-    keeper.write_ready(*ready);
+    write_ready(keeper, *ready);
     (*world)->on_failure([&](const Error& error) { cancellation.cancel(error); });
     std::optional<Error> told;
     while (!told) told = cancellation.wait(Deadline::never());
@@ -139,7 +108,8 @@ Status supervise(const SuperviseOptions& options) {
   const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
   DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(options.spec.cluster));
   DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(options.spec.cluster));
-  DSL_ASSIGN(DeploymentRecord record, take_record(options, *registry, *allocator));
+  DSL_ASSIGN(DeploymentRecord record, describe(options, *allocator));
+  DSL_ASSIGN(record, take_record(std::move(record), *registry));
   RecordKeeper keeper(*registry, std::move(record));
   const auto failed = [&](Error error) -> Status {
     keeper.write_failure(error);
@@ -151,16 +121,15 @@ Status supervise(const SuperviseOptions& options) {
   Result<std::string> secret = take_secret(keeper.record().launch_id);
   if (!secret) return failed(std::move(secret).error());
   world.secret = *std::move(secret);
-  Result<std::filesystem::path> logs = make_log_folder(options.spec.name);
+  Result<std::filesystem::path> logs = make_log_folder(keeper.record());
   if (!logs) return failed(std::move(logs).error());
   world.log_folder = *std::move(logs);
 
   const Error reason = run_world(std::move(world), *allocator, cancellation, keeper);
   if (reason.code != ErrorCode::kCancelled) return failed(reason);
   log(LogLevel::kInfo, "{}", reason.message);
-  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
-  DSL_TRY(secrets.remove(keeper.record().launch_id));
-  return registry->remove(keeper.record());
+  DSL_TRY(registry->remove(keeper.record()));
+  return remove_remains_if_last(*registry, keeper.record());
 }
 
 }  // namespace dsl::launcher

@@ -11,6 +11,7 @@ namespace dsl::launcher {
 
 struct SuperviseOptions {
   DeploymentSpec spec;
+  int replica = 0;
   std::string launch_id;  // of the record that `up` made; empty: the supervisor makes its own
                           // (sbatch by hand)
 };

@@ -53,6 +53,27 @@ TEST_F(LocalRegistryTest, RefusesASecondOwnerOfAName) {
   EXPECT_EQ(registry_->create(record_named("a", "02")).error().code, ErrorCode::kDeploymentExists);
 }
 
+TEST_F(LocalRegistryTest, PartsOfOneDeploymentLiveSideBySide) {
+  DeploymentRecord first = record_named("a", "01");
+  DeploymentRecord second = first;
+  second.replica = 1;
+  second.state = DeploymentState::kReady;
+  DeploymentRecord services = first;
+  services.part = DeploymentPart::kServices;
+  for (const DeploymentRecord& part : {services, second, first}) {
+    ASSERT_TRUE(registry_->create(part));
+    EXPECT_EQ(registry_->create(part).error().code, ErrorCode::kDeploymentExists);
+  }
+  const auto parts = registry_->parts("a");
+  ASSERT_EQ(parts->size(), 3U);
+  EXPECT_EQ(parts->at(1).replica, 1);
+  EXPECT_EQ(parts->at(2).part, DeploymentPart::kServices);
+  EXPECT_EQ(registry_->find("a")->replica, 1) << "a ready replica stands for the deployment";
+  ASSERT_TRUE(registry_->remove(second));
+  EXPECT_FALSE(registry_->current(second));
+  EXPECT_TRUE(registry_->current(services));
+}
+
 TEST_F(LocalRegistryTest, ForgetsDeadOwnersAndKeepsReasonsOfFailure) {
   Result<ChildProcess> child = ChildProcess::start({.argv = {"/bin/sleep", "100"}});
   ASSERT_TRUE(child);

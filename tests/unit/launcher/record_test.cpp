@@ -37,6 +37,20 @@ TEST(Record, SurvivesJson) {
   EXPECT_EQ(back->error.code, ErrorCode::kPeerLost);
 }
 
+TEST(Record, SaysWhichPartItIs) {
+  DeploymentRecord record = full_record();
+  EXPECT_EQ(parse_record(to_json(record))->part, DeploymentPart::kReplica);
+  record.replica = 3;
+  EXPECT_EQ(parse_record(to_json(record))->replica, 3);
+  EXPECT_FALSE(is_same_part(record, full_record()));
+  record = full_record();
+  record.part = DeploymentPart::kServices;
+  EXPECT_EQ(parse_record(to_json(record))->part, DeploymentPart::kServices);
+  std::string text = to_json(record);
+  text.replace(text.find("\"services\""), 10, "\"something\"");
+  EXPECT_FALSE(parse_record(text));
+}
+
 TEST(Record, LeavesLinksOutWhenSpaceIsShort) {
   DeploymentRecord record = full_record();
   record.links.assign(1000, {0, 1, "rc_verbs", "mlx5_0:1"});

@@ -27,7 +27,7 @@ LaunchRequest demo_request() {
   request.record.name = "demo";
   request.record.cluster = ClusterKind::kSlurm;
   request.secret = "00ff";
-  request.supervisor = {"/opt/dslaunch", "supervise"};
+  request.command = {"/opt/dslaunch", "supervise"};
   return request;
 }
 

@@ -23,7 +23,7 @@ LaunchRequest demo_request() {
   request.record.name = "demo";
   request.record.cluster = ClusterKind::kSlurm;
   request.secret = "00ff";
-  request.supervisor = {"/opt/dslaunch/bin/dslaunch", "supervise", "/models/demo", "--tp=2"};
+  request.command = {"/opt/dslaunch/bin/dslaunch", "supervise", "/models/demo", "--tp=2"};
   return request;
 }
 

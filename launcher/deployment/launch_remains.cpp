@@ -1,0 +1,25 @@
+#include "launcher/deployment/launch_remains.h"
+
+#include <algorithm>
+
+#include "launcher/deployment/deployment_folder.h"
+#include "launcher/deployment/secret_store.h"
+
+namespace dsl::launcher {
+
+Status remove_remains(const DeploymentRecord& part) {
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(part.name));
+  DSL_TRY(folder.remove());
+  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
+  return secrets.remove(part.launch_id);
+}
+
+Status remove_remains_if_last(Registry& registry, const DeploymentRecord& part) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> all, registry.list());
+  const bool has_others = std::any_of(all.begin(), all.end(), [&](const DeploymentRecord& other) {
+    return other.launch_id == part.launch_id && !is_same_part(other, part);
+  });
+  return has_others ? Status{} : remove_remains(part);
+}
+
+}  // namespace dsl::launcher

@@ -1,0 +1,35 @@
+#include "launcher/deployment/record_keeper.h"
+
+#include <ctime>
+
+#include "launcher/deployment/secret_store.h"
+#include "launcher/process/process_identity.h"
+#include "transport/base/log.h"
+
+namespace dsl::launcher {
+
+void RecordKeeper::write() {
+  const Status written = registry_.update(record_);
+  if (!written) log(LogLevel::kWarning, "the record: {}", written.error().to_string());
+}
+
+void RecordKeeper::write_failure(const Error& error) {
+  record_.state = DeploymentState::kFailed;
+  record_.error = error;
+  write();
+}
+
+Result<DeploymentRecord> take_record(DeploymentRecord record, Registry& registry) {
+  record.state = DeploymentState::kStarting;
+  record.version = DSL_VERSION;
+  record.started_unix_s = std::time(nullptr);
+  record.owner = this_process();
+  if (record.launch_id.empty()) {
+    DSL_ASSIGN(record.launch_id, make_launch_id());
+    DSL_TRY(registry.create(record));
+  }
+  DSL_TRY(registry.update(record));
+  return record;
+}
+
+}  // namespace dsl::launcher
