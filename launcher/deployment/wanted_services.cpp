@@ -1,0 +1,90 @@
+#include "launcher/deployment/wanted_services.h"
+
+#include <nlohmann/json.hpp>
+
+#include "launcher/deployment/private_files.h"
+#include "transport/base/strict_json.h"
+
+namespace dsl::launcher {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxBytes = 65536;
+constexpr int kMaxInstances = 64;  // as the specification
+constexpr std::string_view kRemedy = "write it with: dslaunch scale";
+
+tl::unexpected<Error> malformed(std::string_view field) {
+  return fail(ErrorCode::kConfig, kRemedy, "wanted services: the field \"{}\" is missing or wrong",
+              field);
+}
+
+Result<int> read_count(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_integer()) return malformed(key);
+  const auto value = found->get<std::int64_t>();
+  if (value < 0 || value > kMaxInstances) return malformed(key);
+  return static_cast<int>(value);
+}
+
+}  // namespace
+
+WantedServices wanted_of(const DeploymentSpec& spec) {
+  WantedServices wanted;
+  wanted.gateways = spec.gateways;
+  wanted.preprocess = spec.preprocess_replicas;
+  wanted.postprocess = spec.postprocess_replicas;
+  wanted.routing_policy = spec.routing_policy;
+  return wanted;
+}
+
+std::string to_json(const WantedServices& wanted) {
+  const json object = {{"gateways", wanted.gateways},
+                       {"preprocess", wanted.preprocess},
+                       {"postprocess", wanted.postprocess},
+                       {"routing_policy", wanted.routing_policy},
+                       {"draining", wanted.draining}};
+  return object.dump();
+}
+
+Result<WantedServices> parse_wanted(std::string_view text) {
+  DSL_ASSIGN(const json object, parse_json(text, "wanted services", ErrorCode::kConfig));
+  if (!object.is_object()) return malformed("gateways");
+  WantedServices wanted;
+  DSL_ASSIGN(wanted.gateways, read_count(object, "gateways"));
+  DSL_ASSIGN(wanted.preprocess, read_count(object, "preprocess"));
+  DSL_ASSIGN(wanted.postprocess, read_count(object, "postprocess"));
+  const auto policy = object.find("routing_policy");
+  if (policy == object.end() || !policy->is_string()) return malformed("routing_policy");
+  wanted.routing_policy = policy->get<std::string>();
+  const auto draining = object.find("draining");
+  if (draining == object.end() || !draining->is_array()) return malformed("draining");
+  for (const json& replica : *draining) {
+    if (!replica.is_number_unsigned()) return malformed("draining");
+    wanted.draining.insert(replica.get<int>());
+  }
+  return wanted;
+}
+
+Result<WantedServices> read_wanted(const DeploymentFolder& folder) {
+  DSL_ASSIGN(const std::string text, read_private_file(folder.wanted(), kMaxBytes));
+  return parse_wanted(text);
+}
+
+Status write_wanted(const DeploymentFolder& folder, const WantedServices& wanted) {
+  return write_private_file(folder.wanted(), to_json(wanted));
+}
+
+Result<WantedServices> change_wanted(const DeploymentFolder& folder, const WantedChange& change) {
+  DSL_ASSIGN(const UniqueFd lock, folder.lock());
+  DSL_ASSIGN(WantedServices wanted, read_wanted(folder));
+  wanted.gateways = change.gateways.value_or(wanted.gateways);
+  wanted.preprocess = change.preprocess.value_or(wanted.preprocess);
+  wanted.postprocess = change.postprocess.value_or(wanted.postprocess);
+  wanted.routing_policy = change.routing_policy.value_or(wanted.routing_policy);
+  if (change.drain_replica) wanted.draining.insert(*change.drain_replica);
+  DSL_TRY(write_wanted(folder, wanted));
+  return wanted;
+}
+
+}  // namespace dsl::launcher
