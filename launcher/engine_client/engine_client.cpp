@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "launcher/engine_client/http_exchange.h"
 #include "launcher/engine_client/messages.h"
+#include "launcher/http_client/http_exchange.h"
 #include "launcher/process/line_buffer.h"
 
 namespace dsl::launcher {
@@ -62,18 +62,22 @@ Status EngineClient::score(std::span<const std::int32_t> token_ids, Cancellation
   return check(exchange(request, Deadline::never(), cancellation, on_body));
 }
 
+Result<std::string> EngineClient::ask(const std::string& method, const std::string& target,
+                                      Deadline deadline, Cancellation& cancellation) const {
+  const HttpRequest request{endpoint_, method, target, secret_, ""};
+  DSL_ASSIGN(HttpAnswer answer, fetch(request, deadline, cancellation, kMaxInfoBytes));
+  if (answer.status == 200) return std::move(answer.body);
+  return tl::unexpected<Error>(parse_refusal(answer.status, answer.body));
+}
+
 Result<EngineDescription> EngineClient::info(Deadline deadline, Cancellation& cancellation) const {
-  std::string body;
-  const auto on_body = [&](std::string_view bytes) -> Status {
-    if (bytes.size() > kMaxInfoBytes - body.size()) {
-      return fail(ErrorCode::kProtocol, "", "the engine's description is too large");
-    }
-    body.append(bytes);
-    return {};
-  };
-  const HttpRequest request{endpoint_, "GET", "/v1/info", secret_, ""};
-  DSL_TRY(check(exchange(request, deadline, cancellation, on_body)));
+  DSL_ASSIGN(const std::string body, ask("GET", "/v1/info", deadline, cancellation));
   return parse_info(body);
+}
+
+Result<std::int64_t> EngineClient::drain(Deadline deadline, Cancellation& cancellation) const {
+  DSL_ASSIGN(const std::string body, ask("POST", "/v1/drain", deadline, cancellation));
+  return parse_drain(body);
 }
 
 }  // namespace dsl::launcher

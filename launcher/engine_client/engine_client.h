@@ -81,7 +81,13 @@ class EngineClient {
 
   Result<EngineDescription> info(Deadline deadline, Cancellation& cancellation) const;
 
+  /// Tells the engine to take no more requests; returns how many still run.
+  Result<std::int64_t> drain(Deadline deadline, Cancellation& cancellation) const;
+
  private:
+  Result<std::string> ask(const std::string& method, const std::string& target, Deadline deadline,
+                          Cancellation& cancellation) const;
+
   std::string endpoint_;
   std::string secret_;
 };

@@ -160,6 +160,15 @@ Result<EngineDescription> parse_info(std::string_view text) {
   }
 }
 
+Result<std::int64_t> parse_drain(std::string_view text) {
+  DSL_ASSIGN(const json answer, parse_json(text, "engine port", ErrorCode::kProtocol));
+  if (!answer.is_object() || !answer.contains("running") ||
+      !answer["running"].is_number_integer()) {
+    return fail(ErrorCode::kProtocol, kVersions, "the engine's answer to a drain is malformed");
+  }
+  return answer["running"].get<std::int64_t>();
+}
+
 Error parse_refusal(int status, std::string_view body) {
   Result<json> parsed = parse_json(body, "engine port", ErrorCode::kProtocol);
   if (parsed && parsed->is_object() && parsed->contains("error")) {

@@ -29,6 +29,8 @@ class GenerateStream {
 };
 
 Result<EngineDescription> parse_info(std::string_view json);
+/// The number of running requests in the answer to a drain.
+Result<std::int64_t> parse_drain(std::string_view json);
 
 /// The error in the body of a refused request, or one that says the status.
 Error parse_refusal(int status, std::string_view body);

@@ -1,24 +1,16 @@
-// One HTTP/1.1 request to an engine port, its answer delivered as it comes. The only user of Beast
-// in the launcher.
+// One HTTP request, waited for.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <string_view>
 
+#include "launcher/http_client/http_loop.h"
 #include "launcher/process/cancellation.h"
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
-
-struct HttpRequest {
-  std::string endpoint;  // "host:port"
-  std::string method = "GET";
-  std::string target = "/";
-  std::string bearer;  // token of the Authorization header
-  std::string body;    // JSON; empty: none
-};
 
 struct HttpResponse {
   int status = 0;
@@ -33,5 +25,13 @@ using BodySink = std::function<Status(std::string_view bytes)>;
 /// noticed by TCP keepalive.
 Result<HttpResponse> exchange(const HttpRequest& request, Deadline deadline,
                               Cancellation& cancellation, const BodySink& on_body);
+
+/// The same for a short answer: its whole body, at most `max_bytes`, whatever the status.
+struct HttpAnswer {
+  int status = 0;
+  std::string body;
+};
+Result<HttpAnswer> fetch(const HttpRequest& request, Deadline deadline, Cancellation& cancellation,
+                         std::size_t max_bytes);
 
 }  // namespace dsl::launcher

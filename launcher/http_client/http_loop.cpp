@@ -1,0 +1,198 @@
+#include "launcher/http_client/http_loop.h"
+
+#include <netinet/tcp.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <map>
+#include <optional>
+
+namespace dsl::launcher {
+namespace {
+
+namespace asio = boost::asio;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using asio::local::stream_protocol;
+using boost::system::error_code;
+
+constexpr std::size_t kPieceBytes = 16384;
+constexpr std::string_view kUnixPrefix = "unix:";
+constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
+
+/// Keepalive probes find a host that has gone without a word within about ten seconds.
+void enable_keepalive(tcp::socket& socket) {
+  using Idle = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
+  using Interval = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
+  using Count = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>;
+  error_code ignored;  // without them a dead host is only noticed later
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  socket.set_option(Idle(5), ignored);
+  socket.set_option(Interval(2), ignored);
+  socket.set_option(Count(3), ignored);
+  socket.set_option(tcp::no_delay(true), ignored);
+}
+
+http::request<http::string_body> to_message(const HttpRequest& request) {
+  http::request<http::string_body> message;
+  message.method_string(request.method);
+  message.target(request.target);
+  message.set(http::field::host,
+              request.endpoint.starts_with(kUnixPrefix) ? "localhost" : request.endpoint);
+  if (!request.bearer.empty()) {
+    message.set(http::field::authorization, "Bearer " + request.bearer);
+  }
+  message.keep_alive(false);
+  if (!request.body.empty()) message.set(http::field::content_type, "application/json");
+  message.body() = request.body;
+  message.prepare_payload();
+  return message;
+}
+
+/// One request on its way, with the sockets that it may use.
+struct Exchange {
+  Exchange(asio::io_context& context, HttpRequest asked, HttpHandlers told)
+      : request(std::move(asked)),
+        handlers(std::move(told)),
+        resolver(context),
+        socket(context),
+        local_socket(context) {}
+
+  HttpRequest request;
+  HttpHandlers handlers;
+  tcp::resolver resolver;
+  tcp::socket socket;
+  stream_protocol::socket local_socket;
+  bool cancelled = false;
+
+  Status problem(std::string_view operation, const error_code& code) const {
+    if (cancelled) return fail(ErrorCode::kCancelled, "", "the request was cancelled");
+    return fail(ErrorCode::kUnreachable,
+                "see whether the deployment is up (dslaunch status) and reachable from here",
+                "{} {}: {} failed: {}", request.method, request.endpoint, operation,
+                code.message());
+  }
+
+  void cancel() {
+    cancelled = true;
+    resolver.cancel();
+    error_code ignored;
+    socket.close(ignored);
+    local_socket.close(ignored);
+  }
+
+  template <typename Stream>
+  asio::awaitable<Status> speak(Stream& stream) {
+    const http::request<http::string_body> message = to_message(request);
+    auto [unsent, sent] = co_await http::async_write(stream, message, kNoThrow);
+    if (unsent) co_return problem("sending the request", unsent);
+    boost::beast::flat_buffer buffer;
+    http::response_parser<http::buffer_body> parser;
+    parser.body_limit(boost::none);
+    auto [headless, header] = co_await http::async_read_header(stream, buffer, parser, kNoThrow);
+    if (headless) co_return problem("reading the answer", headless);
+    if (handlers.on_head) handlers.on_head(static_cast<int>(parser.get().result_int()));
+    std::string piece(kPieceBytes, '\0');
+    while (!parser.is_done()) {
+      parser.get().body().data = piece.data();
+      parser.get().body().size = piece.size();
+      auto [broken, got] = co_await http::async_read_some(stream, buffer, parser, kNoThrow);
+      if (broken && broken != http::error::need_buffer) {
+        co_return problem("reading the answer", broken);
+      }
+      const std::size_t filled = piece.size() - parser.get().body().size;
+      if (filled == 0 || !handlers.on_body) continue;
+      Status taken = handlers.on_body({piece.data(), filled});
+      if (!taken) co_return taken;
+    }
+    co_return Status{};
+  }
+
+  asio::awaitable<Status> speak_tls(asio::ssl::context& trust, const std::string& host) {
+    asio::ssl::stream<tcp::socket&> stream(socket, trust);
+    SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
+    stream.set_verify_callback(asio::ssl::host_name_verification(host));
+    auto [untrusted] = co_await stream.async_handshake(asio::ssl::stream_base::client, kNoThrow);
+    if (untrusted) co_return problem("the TLS handshake", untrusted);
+    co_return co_await speak(stream);
+  }
+
+  asio::awaitable<Status> run(asio::ssl::context& trust) {
+    if (request.endpoint.starts_with(kUnixPrefix)) {
+      const stream_protocol::endpoint address(request.endpoint.substr(kUnixPrefix.size()));
+      auto [refused] = co_await local_socket.async_connect(address, kNoThrow);
+      if (refused) co_return problem("connecting", refused);
+      co_return co_await speak(local_socket);
+    }
+    const std::size_t colon = request.endpoint.rfind(':');
+    const std::string host = request.endpoint.substr(0, colon);
+    const std::string port = colon == std::string::npos ? "" : request.endpoint.substr(colon + 1);
+    auto [unresolved, addresses] = co_await resolver.async_resolve(host, port, kNoThrow);
+    if (unresolved) co_return problem("resolving the address", unresolved);
+    auto [refused, connected] = co_await asio::async_connect(socket, addresses, kNoThrow);
+    if (refused) co_return problem("connecting", refused);
+    enable_keepalive(socket);
+    if (request.use_tls) co_return co_await speak_tls(trust, host);
+    co_return co_await speak(socket);
+  }
+};
+
+}  // namespace
+
+struct HttpLoop::Impl {
+  asio::io_context context{1};
+  asio::ssl::context trust{asio::ssl::context::tls_client};
+  std::uint64_t last_id = 0;
+  std::map<std::uint64_t, std::shared_ptr<Exchange>> exchanges;
+
+  asio::awaitable<void> run(std::uint64_t id, std::shared_ptr<Exchange> exchange) {
+    Status ended = co_await exchange->run(trust);
+    exchanges.erase(id);
+    if (exchange->handlers.on_end) exchange->handlers.on_end(std::move(ended));
+  }
+};
+
+HttpLoop::HttpLoop() : impl_(std::make_unique<Impl>()) {
+  error_code ignored;  // without the system's certificates every handshake fails, and says so
+  impl_->trust.set_default_verify_paths(ignored);
+  impl_->trust.set_verify_mode(asio::ssl::verify_peer, ignored);
+}
+
+HttpLoop::~HttpLoop() = default;
+
+HttpLoop::RequestId HttpLoop::start(HttpRequest request, HttpHandlers handlers) {
+  const std::uint64_t id = ++impl_->last_id;
+  auto exchange =
+      std::make_shared<Exchange>(impl_->context, std::move(request), std::move(handlers));
+  impl_->exchanges.emplace(id, exchange);
+  asio::co_spawn(impl_->context, impl_->run(id, std::move(exchange)), asio::detached);
+  return RequestId{id};
+}
+
+void HttpLoop::cancel(RequestId id) {
+  const auto found = impl_->exchanges.find(static_cast<std::uint64_t>(id));
+  if (found != impl_->exchanges.end()) found->second->cancel();
+}
+
+void HttpLoop::call_at(Clock::time_point when, std::function<void()> action) {
+  auto timer = std::make_shared<asio::steady_timer>(impl_->context, when);
+  timer->async_wait([timer, action = std::move(action)](const error_code& problem) {
+    if (!problem) action();
+  });
+}
+
+void HttpLoop::run() { impl_->context.run(); }
+void HttpLoop::stop() { impl_->context.stop(); }
+
+}  // namespace dsl::launcher
