@@ -8,6 +8,27 @@
 #include <string_view>
 
 namespace dsl::launcher {
+namespace {
+
+/// The program that `variable` names, or the one beside this executable.
+Result<std::string> find_sibling(const char* program, const char* variable) {
+  const char* set = std::getenv(variable);
+  std::string path;
+  if (set != nullptr && set[0] != '\0') {
+    path = std::filesystem::absolute(set).string();
+  } else {
+    DSL_ASSIGN(const std::string self, own_path());
+    path = (std::filesystem::path(self).parent_path() / program).string();
+  }
+  if (::access(path.c_str(), X_OK) != 0) {
+    return fail(ErrorCode::kNotFound,
+                fmt::format("install {} beside dslaunch, or set {} to its path", program, variable),
+                "there is no program {}", path);
+  }
+  return path;
+}
+
+}  // namespace
 
 Result<std::string> own_path() {
   std::error_code problem;
@@ -18,22 +39,9 @@ Result<std::string> own_path() {
   return path.string();
 }
 
-Result<std::string> find_engine() {
-  const char* set = std::getenv("DSLAUNCH_ENGINE");
-  std::string path;
-  if (set != nullptr && set[0] != '\0') {
-    path = std::filesystem::absolute(set).string();
-  } else {
-    DSL_ASSIGN(const std::string self, own_path());
-    path = (std::filesystem::path(self).parent_path() / "dsengine").string();
-  }
-  if (::access(path.c_str(), X_OK) != 0) {
-    return fail(ErrorCode::kNotFound,
-                "install dsengine beside dslaunch, or set DSLAUNCH_ENGINE to its path",
-                "there is no program {}", path);
-  }
-  return path;
-}
+Result<std::string> find_engine() { return find_sibling("dsengine", "DSLAUNCH_ENGINE"); }
+Result<std::string> find_gateway() { return find_sibling("dsgateway", "DSLAUNCH_GATEWAY"); }
+Result<std::string> find_text_service() { return find_sibling("dstext", "DSLAUNCH_TEXT"); }
 
 Result<std::string> find_in_path(const std::string& program) {
   const char* path = std::getenv("PATH");

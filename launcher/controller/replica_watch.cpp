@@ -1,0 +1,68 @@
+#include "launcher/controller/replica_watch.h"
+
+#include <algorithm>
+
+#include "transport/base/log.h"
+
+namespace dsl::launcher {
+namespace {
+
+constexpr int kCertain = 2;
+
+}  // namespace
+
+ReplicaWatch::ReplicaWatch(std::unique_ptr<Registry> registry, DeploymentRecord services,
+                           std::chrono::milliseconds interval)
+    : registry_(std::move(registry)), services_(std::move(services)), interval_(interval) {
+  thread_ = std::thread([this] { watch(); });
+}
+
+ReplicaWatch::~ReplicaWatch() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  closed_.notify_all();
+  thread_.join();
+}
+
+void ReplicaWatch::take(std::vector<DeploymentRecord> records) {
+  std::erase_if(records, [&](const DeploymentRecord& record) {
+    return record.part != DeploymentPart::kReplica || record.name != services_.name ||
+           record.launch_id != services_.launch_id;
+  });
+  const bool lives = std::any_of(
+      records.begin(), records.end(),
+      [](const DeploymentRecord& record) { return record.state != DeploymentState::kFailed; });
+  const std::lock_guard lock(mutex_);
+  seen_ = seen_ || lives;
+  num_empty_ = lives ? 0 : num_empty_ + 1;
+  latest_ = std::move(records);
+}
+
+void ReplicaWatch::watch() {
+  bool failing = false;
+  while (true) {
+    Result<std::vector<DeploymentRecord>> records = registry_->list();
+    if (records) {
+      take(*std::move(records));
+    } else if (!failing) {
+      log(LogLevel::kWarning, "replicas are as last seen: {}", records.error().to_string());
+    }
+    failing = !records;
+    std::unique_lock lock(mutex_);
+    if (closed_.wait_for(lock, interval_, [this] { return closing_; })) return;
+  }
+}
+
+std::optional<std::vector<DeploymentRecord>> ReplicaWatch::latest() const {
+  const std::lock_guard lock(mutex_);
+  return latest_;
+}
+
+bool ReplicaWatch::all_gone() const {
+  const std::lock_guard lock(mutex_);
+  return seen_ && num_empty_ >= kCertain;
+}
+
+}  // namespace dsl::launcher

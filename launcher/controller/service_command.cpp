@@ -1,0 +1,82 @@
+#include "launcher/controller/service_command.h"
+
+#include <charconv>
+
+#include "launcher/process/program_paths.h"
+
+namespace dsl::launcher {
+namespace {
+
+/// Gateways and text services finish what they have begun; the controller waits a little longer.
+constexpr const char* kDrainTimeout = "30";
+
+/// The address of instance `index` from "HOST", "HOST:PORT" or "unix:PATH".
+Result<std::string> listen_address(const std::string& asked, const std::string& host, int index) {
+  if (asked.starts_with("unix:")) return index == 0 ? asked : fmt::format("{}.{}", asked, index);
+  if (asked.empty()) return host + ":0";
+  const std::size_t colon = asked.rfind(':');
+  if (colon == std::string::npos) return asked + ":0";
+  const char* begin = asked.data() + colon + 1;
+  const char* end = asked.data() + asked.size();
+  int port = 0;
+  const auto [rest, problem] = std::from_chars(begin, end, port);
+  if (problem != std::errc() || rest != end || port < 0 || port + index > 65535) {
+    return fail(ErrorCode::kInvalidArgument, "write HOST, HOST:PORT or unix:PATH",
+                "gateway.listen: \"{}\" has no port for gateway {}", asked, index);
+  }
+  return fmt::format("{}:{}", asked.substr(0, colon), port == 0 ? 0 : port + index);
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
+                                                 const DeploymentFolder& folder,
+                                                 const std::string& host, int index) {
+  DSL_ASSIGN(const std::string program, find_gateway());
+  DSL_ASSIGN(const std::string listen, listen_address(spec.gateway_listen, host, index));
+  std::vector<std::string> argv = {program,
+                                   "--model",
+                                   spec.model,
+                                   "--served-model-name",
+                                   spec.model_name(),
+                                   "--services",
+                                   folder.services().string(),
+                                   "--keys",
+                                   folder.keys().string(),
+                                   "--listen",
+                                   listen,
+                                   "--drain-timeout-s",
+                                   kDrainTimeout};
+  if (!spec.tls_certificate.empty()) {
+    argv.insert(argv.end(), {"--tls-certificate", spec.tls_certificate, "--tls-key", spec.tls_key});
+  }
+  return argv;
+}
+
+Result<std::vector<std::string>> text_service_command(const DeploymentSpec& spec,
+                                                      ServiceRole role) {
+  DSL_ASSIGN(const std::string program, find_text_service());
+  return std::vector<std::string>{program,
+                                  "--role",
+                                  std::string(to_string(role)),
+                                  "--model",
+                                  spec.model,
+                                  "--served-model-name",
+                                  spec.model_name(),
+                                  "--listen",
+                                  "127.0.0.1:0",
+                                  "--drain-timeout-s",
+                                  kDrainTimeout};
+}
+
+std::string public_url(const DeploymentSpec& spec, const std::string& endpoint,
+                       const std::string& host) {
+  if (endpoint.starts_with("unix:")) return endpoint;
+  const std::size_t colon = endpoint.rfind(':');
+  const std::string bound = endpoint.substr(0, colon);
+  const bool all_addresses = bound == "0.0.0.0" || bound == "[::]" || bound == "*";
+  return fmt::format("{}://{}{}", spec.tls_certificate.empty() ? "http" : "https",
+                     all_addresses ? host : bound, endpoint.substr(colon));
+}
+
+}  // namespace dsl::launcher

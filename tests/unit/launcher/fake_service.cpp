@@ -1,0 +1,112 @@
+// Takes the command line of a gateway or text service, says where it listens and answers a few
+// requests of the OpenAI interface, or behaves as the file MODEL/service says, with one of
+//   fails      ends with an error line and its exit code
+//   silent     never becomes ready
+//   dies       becomes ready and kills itself
+//   stubborn   becomes ready and ignores SIGTERM
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "transport/base/error.h"
+
+namespace {
+
+constexpr const char* kModels = R"({"object":"list","data":[{"id":"fake","object":"model"}]})";
+/// An answer that thinks first, in three pieces.
+constexpr const char* kEvents =
+    "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"},\"finish_reason\":null}]}\n\n"
+    "data: "
+    "{\"choices\":[{\"text\":\"for\",\"delta\":{\"content\":\"\"},\"finish_reason\":null}]}\n\n"
+    "data: {\"choices\":[{\"text\":\"ty\",\"finish_reason\":\"stop\"}]}\n\n"
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
+    "data: [DONE]\n\n";
+
+std::string answer_to(const std::string& request) {
+  const auto with = [](const char* status, const std::string& type, const std::string& body) {
+    return "HTTP/1.1 " + std::string(status) + "\r\nContent-Type: " + type +
+           "\r\nContent-Length: " + std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" +
+           body;
+  };
+  if (request.starts_with("GET /metrics ")) {
+    return with("200 OK", "text/plain", "vllm:num_requests_running 7\n");
+  }
+  if (request.find("\r\nAuthorization: Bearer sk-") == std::string::npos) {
+    return with("401 Unauthorized", "application/json", R"({"error":{"message":"wrong key"}})");
+  }
+  if (request.starts_with("GET /v1/models ")) return with("200 OK", "application/json", kModels);
+  return with("200 OK", "text/event-stream", kEvents);
+}
+
+/// Reads one request, its body by Content-Length, and answers it.
+void serve(int connection) {
+  std::string request;
+  char buffer[65536];
+  std::size_t wanted = std::string::npos;
+  while (request.size() < wanted) {
+    const ssize_t got = read(connection, buffer, sizeof(buffer));
+    if (got <= 0) break;
+    request.append(buffer, static_cast<std::size_t>(got));
+    const std::size_t head = request.find("\r\n\r\n");
+    if (head == std::string::npos) continue;
+    const std::size_t length = request.find("\r\nContent-Length: ");
+    wanted = head + 4 + (length < head ? std::stoul(request.substr(length + 18)) : 0);
+  }
+  const std::string answer = answer_to(request);
+  if (send(connection, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) perror("send");
+  close(connection);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::string model = ".";
+  for (int i = 1; i + 1 < argc; ++i) {
+    if (std::strcmp(argv[i], "--model") == 0) model = argv[i + 1];
+  }
+  std::string behaviour;
+  std::ifstream(model + "/service") >> behaviour;
+  if (std::getenv("DSLAUNCH_SECRET") == nullptr || behaviour == "fails") {
+    const dsl::Error error{dsl::ErrorCode::kAddressInUse, "127.0.0.1:80 is taken", "use another"};
+    std::fprintf(stderr, "%s\n", error.to_string().c_str());
+    return dsl::exit_code(error.code);
+  }
+  // Blocked before it says that it is ready, so that sigwait() misses none.
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigprocmask(SIG_BLOCK, &ends, nullptr);
+  if (behaviour == "silent") {
+    sigwait(&ends, &argc);
+    return 0;
+  }
+  const int listener = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  if (bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      listen(listener, 64) != 0) {
+    return 7;
+  }
+  getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
+  std::thread([listener] {
+    while (true) std::thread(serve, accept(listener, nullptr, nullptr)).detach();
+  }).detach();
+  std::printf("{\"event\":\"ready\",\"endpoint\":\"127.0.0.1:%d\"}\n", ntohs(address.sin_port));
+  std::fflush(stdout);
+  if (behaviour == "dies") raise(SIGKILL);
+  int signal = 0;
+  do {
+    sigwait(&ends, &signal);
+  } while (behaviour == "stubborn");
+  _exit(0);
+}
