@@ -41,9 +41,17 @@ int main(int argc, char** argv) {
   add_logs(root, output);
   add_down(root, output);
   add_render(root, output);
+  add_scale(root, output);
+  add_url(root, output);
+  add_env(root, output);
+  add_keys(root, output);
+  add_top(root, output);
+  add_chat(root, output);
+  add_complete(root, output);
   add_version(root, output);
   add_completion(root);
   add_supervise(root);
+  add_control(root);
   add_agent(root);
 
   const dsl::Result<int> code = root.run(argc, argv);

@@ -1,4 +1,6 @@
 // dslaunch bench engine: speed of prefill and decode beside this machine's own limit.
+#include "launcher/commands/bench.h"
+
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -136,6 +138,7 @@ void add_bench(Command& root, OutputOptions& output) {
   output.add_to(command);
   command.set_examples(kExamples);
   command.set_action([flags, &output] { return bench_engine(*flags, output); });
+  add_bench_serve(bench, output);
 }
 
 }  // namespace dsl::launcher

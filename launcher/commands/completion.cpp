@@ -18,7 +18,7 @@ constexpr const char* kBashTemplate = R"bash(_dslaunch() {
   case "$path" in
 @CASES@  esac
   case "$path" in
-    down|logs|status)
+    "bench serve"|chat|complete|down|env|keys|logs|scale|status|top|url)
       if [[ $current != -* ]]; then
         words="$(dslaunch status --names 2>/dev/null)"
       fi ;;
@@ -87,7 +87,8 @@ std::string fish_script(const Command& root) {
     });
   }
   return script +
-         "complete -c dslaunch -n '__fish_seen_subcommand_from down logs status' -f "
+         "complete -c dslaunch -n '__fish_seen_subcommand_from chat complete down env keys logs "
+         "scale status top url' -f "
          "-a '(dslaunch status --names 2>/dev/null)'\n";
 }
 

@@ -1,10 +1,16 @@
 #include "launcher/commands/deployment_launch.h"
 
+#include <algorithm>
 #include <ctime>
 #include <fstream>
 
+#include "launcher/deployment/api_keys.h"
+#include "launcher/deployment/deployment_folder.h"
+#include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/log_folder.h"
+#include "launcher/deployment/private_files.h"
 #include "launcher/deployment/spec_fields.h"
+#include "launcher/deployment/wanted_services.h"
 #include "launcher/process/error_line.h"
 #include "launcher/process/process_identity.h"
 #include "launcher/process/program_paths.h"
@@ -21,12 +27,9 @@ constexpr milliseconds kLocalInterval{100};
 constexpr milliseconds kSlurmInterval{1000};
 constexpr seconds kStopTime{15};
 
-/// The last error line of the supervisor's log: for a supervisor that ended before it could write
-/// its record.
-std::optional<Error> last_logged_error(const std::string& name) {
-  const Result<std::filesystem::path> folder = log_folder(name);
-  if (!folder) return std::nullopt;
-  std::ifstream file(*folder / kSupervisorLog);
+/// The last error line of a part's log: for a program that ended before it could write its record.
+std::optional<Error> last_logged_error(const std::filesystem::path& log) {
+  std::ifstream file(log);
   std::optional<Error> last;
   for (std::string line; std::getline(file, line);) {
     if (std::optional<Error> error = parse_error_line(line)) last = std::move(error);
@@ -34,17 +37,13 @@ std::optional<Error> last_logged_error(const std::string& name) {
   return last;
 }
 
-}  // namespace
-
-Result<LaunchRequest> make_launch_request(const DeploymentSpec& spec,
-                                          const std::string& launch_id) {
+Result<LaunchRequest> make_request(const DeploymentSpec& spec, const std::string& launch_id,
+                                   DeploymentPart part, int replica) {
   LaunchRequest request;
   request.spec = spec;
-  if (spec.cluster == ClusterKind::kSlurm && !spec.slurm.output) {
-    DSL_ASSIGN(const std::filesystem::path logs, log_folder(spec.name));
-    request.spec.slurm.output = (logs / kSupervisorLog).string();
-  }
   request.record.name = spec.name;
+  request.record.part = part;
+  request.record.replica = replica;
   request.record.launch_id = launch_id;
   request.record.cluster = spec.cluster;
   request.record.model = spec.model;
@@ -52,81 +51,192 @@ Result<LaunchRequest> make_launch_request(const DeploymentSpec& spec,
   request.record.pp = spec.pp;
   request.record.version = DSL_VERSION;
   request.record.started_unix_s = std::time(nullptr);
+  DSL_ASSIGN(const std::filesystem::path logs, log_folder(request.record));
+  request.log = logs / part_log_name(request.record);
   DSL_ASSIGN(const std::string self, own_path());
-  request.supervisor = {self, "supervise"};
-  if (!launch_id.empty()) request.supervisor.push_back("--launch-id=" + launch_id);
+  const bool is_replica = part == DeploymentPart::kReplica;
+  request.command = {self, is_replica ? "supervise" : "control"};
+  if (!launch_id.empty()) request.command.push_back("--launch-id=" + launch_id);
+  if (replica > 0) request.command.push_back(fmt::format("--replica={}", replica));
   const std::vector<std::string> arguments = to_arguments(spec);
-  request.supervisor.insert(request.supervisor.end(), arguments.begin(), arguments.end());
+  request.command.insert(request.command.end(), arguments.begin(), arguments.end());
   return request;
 }
 
-DeploymentLaunch::DeploymentLaunch(std::unique_ptr<Registry> registry,
-                                   std::unique_ptr<Allocator> allocator, SecretStore secrets,
-                                   LaunchRequest request)
-    : registry_(std::move(registry)),
+/// The generated key and those of the specification's file.
+Status write_keys(const DeploymentFolder& folder, const DeploymentSpec& spec) {
+  std::vector<ApiKey> keys;
+  if (!spec.keys.empty()) {
+    DSL_ASSIGN(keys, read_api_keys(spec.keys));
+  }
+  DSL_ASSIGN(const std::string key, make_api_key());
+  ApiKey generated;
+  generated.name = kDefaultKeyName;
+  DSL_ASSIGN(generated.sha256, hash_api_key(key));
+  generated.created_unix_s = std::time(nullptr);
+  DSL_TRY(add_api_key(keys, std::move(generated)));
+  DSL_TRY(write_private_file(folder.keys(), to_json(keys)));
+  return write_private_file(folder.api_key(), key);
+}
+
+}  // namespace
+
+Result<std::vector<LaunchRequest>> make_launch_requests(const DeploymentSpec& spec,
+                                                        const std::string& launch_id) {
+  std::vector<LaunchRequest> requests;
+  for (int replica = 0; replica < spec.replicas; ++replica) {
+    DSL_ASSIGN(LaunchRequest request,
+               make_request(spec, launch_id, DeploymentPart::kReplica, replica));
+    requests.push_back(std::move(request));
+  }
+  if (wanted_of(spec).total() > 0) {
+    DSL_ASSIGN(LaunchRequest request, make_request(spec, launch_id, DeploymentPart::kServices, 0));
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+DeploymentLaunch::DeploymentLaunch(DeploymentSpec spec, std::unique_ptr<Registry> registry,
+                                   std::unique_ptr<Allocator> allocator, SecretStore secrets)
+    : spec_(std::move(spec)),
+      registry_(std::move(registry)),
       allocator_(std::move(allocator)),
-      secrets_(std::move(secrets)),
-      request_(std::move(request)) {}
+      secrets_(std::move(secrets)) {}
 
 Result<std::unique_ptr<DeploymentLaunch>> DeploymentLaunch::start(const DeploymentSpec& spec) {
   DSL_ASSIGN(std::unique_ptr<Registry> registry, open_registry(spec.cluster));
   DSL_ASSIGN(std::unique_ptr<Allocator> allocator, open_allocator(spec.cluster));
   DSL_ASSIGN(SecretStore secrets, SecretStore::open());
-  DSL_ASSIGN(const std::string launch_id, make_launch_id());
-  DSL_ASSIGN(LaunchRequest request, make_launch_request(spec, launch_id));
-  DSL_ASSIGN(request.secret, bootstrap::make_secret());
-  // On Slurm nobody owns a job that waits in the queue; locally this process owns the name until
-  // the supervisor does.
-  if (spec.cluster == ClusterKind::kLocal) request.record.owner = this_process();
-  const Result<DeploymentRecord> earlier = registry->find(spec.name);
-  DSL_TRY(registry->create(request.record));
-  // Only a failed launch can have been replaced; nobody else will remove its secret.
-  if (earlier) DSL_TRY(secrets.remove(earlier->launch_id));
-  std::unique_ptr<DeploymentLaunch> launch(new DeploymentLaunch(
-      std::move(registry), std::move(allocator), std::move(secrets), std::move(request)));
-  DSL_TRY(launch->secrets_.save(launch_id, launch->request_.secret));
-  DSL_TRY(clear_log_folder(spec.name));
-  DSL_ASSIGN(launch->allocation_id_, launch->allocator_->start(launch->request_));
+  std::unique_ptr<DeploymentLaunch> launch(
+      new DeploymentLaunch(spec, std::move(registry), std::move(allocator), std::move(secrets)));
+  DSL_TRY(launch->choose_parts());
+  DSL_TRY(launch->start_parts());
   return launch;
 }
 
-DeploymentLaunch::~DeploymentLaunch() {
-  if (kept_) return;
-  Status stopped;
-  if (!allocation_id_.empty()) {
-    stopped = allocator_->stop(allocation_id_, Deadline::after(kStopTime));
+/// Joins the live launch of the name, or begins one.
+Status DeploymentLaunch::choose_parts() {
+  DSL_ASSIGN(std::vector<DeploymentRecord> known, registry_->list());
+  std::erase_if(known, [&](const DeploymentRecord& record) { return record.name != spec_.name; });
+  const auto live = std::find_if(known.begin(), known.end(), [](const DeploymentRecord& record) {
+    return record.state != DeploymentState::kFailed;
+  });
+  joins_ = live != known.end();
+  if (joins_) {
+    launch_id_ = live->launch_id;
+    DSL_ASSIGN(secret_, secrets_.load(launch_id_));
+  } else {
+    // Nobody else will remove what a failed launch has left.
+    for (const DeploymentRecord& failed : known) DSL_TRY(remove_remains(failed));
+    DSL_ASSIGN(launch_id_, make_launch_id());
+    DSL_ASSIGN(secret_, bootstrap::make_secret());
   }
-  if (stopped) stopped = registry_->remove(request_.record);
-  if (stopped) stopped = secrets_.remove(request_.record.launch_id);
+  DSL_ASSIGN(std::vector<LaunchRequest> requests, make_launch_requests(spec_, launch_id_));
+  for (LaunchRequest& request : requests) {
+    const bool is_up = std::any_of(known.begin(), known.end(), [&](const DeploymentRecord& record) {
+      return is_same_part(record, request.record) && record.state != DeploymentState::kFailed;
+    });
+    if (!is_up) parts_.push_back(Part{std::move(request), ""});
+  }
+  const bool same_model = joins_ && live->model == spec_.model && live->tp == spec_.tp &&
+                          live->pp == spec_.pp && live->state != DeploymentState::kStopping;
+  if (!joins_ || (same_model && !parts_.empty())) return {};
+  parts_.clear();
+  return fail(ErrorCode::kDeploymentExists,
+              fmt::format("use another --name, or: dslaunch down {}", spec_.name),
+              "the deployment \"{}\" is {} already (model {}, {})", spec_.name,
+              to_string(live->state), live->model, live->allocation_id);
+}
+
+Status DeploymentLaunch::make_folder() {
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(spec_.name));
+  if (!joins_) DSL_TRY(folder.remove());
+  DSL_TRY(folder.make());
+  DSL_TRY(write_wanted(folder, wanted_of(spec_)));
+  std::error_code ignored;
+  return std::filesystem::exists(folder.keys(), ignored) ? Status{} : write_keys(folder, spec_);
+}
+
+Status DeploymentLaunch::start_parts() {
+  bool is_first = true;
+  for (Part& part : parts_) {
+    LaunchRequest& request = part.request;
+    request.secret = secret_;
+    // On Slurm nobody owns a job that waits in the queue; locally this process owns the name until
+    // the part's program does.
+    if (spec_.cluster == ClusterKind::kLocal) request.record.owner = this_process();
+    Status created = registry_->create(request.record);
+    if (!created) {
+      // Another `up` was quicker: what is there is not ours to take down.
+      if (is_first) parts_.clear();
+      return created;
+    }
+    if (is_first) {
+      DSL_TRY(secrets_.save(launch_id_, secret_));
+      if (parts_.back().request.record.part == DeploymentPart::kServices) DSL_TRY(make_folder());
+      is_first = false;
+    }
+    DSL_TRY(clear_log_folder(request.record));
+    DSL_ASSIGN(part.allocation_id, allocator_->start(request));
+  }
+  return {};
+}
+
+DeploymentLaunch::~DeploymentLaunch() {
+  if (kept_ || parts_.empty()) return;
+  Status stopped;
+  // The services first, as in `down`.
+  for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
+    Status ended = part->allocation_id.empty()
+                       ? Status{}
+                       : allocator_->stop(part->allocation_id, Deadline::after(kStopTime));
+    if (ended) ended = registry_->remove(part->request.record);
+    if (!ended) stopped = std::move(ended);
+  }
+  if (stopped && !joins_) stopped = remove_remains(parts_.front().request.record);
   if (!stopped) log(LogLevel::kWarning, "cleaning up: {}", stopped.error().to_string());
 }
 
-Error DeploymentLaunch::why_it_ended(const AllocationStatus& status) const {
-  if (std::optional<Error> logged = last_logged_error(request_.spec.name)) return *logged;
-  const bool slurm = request_.spec.cluster == ClusterKind::kSlurm;
+Error DeploymentLaunch::why_it_ended(const Part& part, const AllocationStatus& status) const {
+  if (std::optional<Error> logged = last_logged_error(part.request.log)) return *logged;
+  const bool slurm = spec_.cluster == ClusterKind::kSlurm;
   return {slurm ? ErrorCode::kSlurmJobEnded : ErrorCode::kRankFailed,
-          fmt::format("the supervisor of \"{}\" ended before the world was ready: {}",
-                      request_.spec.name, status.reason),
-          fmt::format("read its log: dslaunch logs {}", request_.spec.name)};
+          fmt::format("\"{}\" ended before it was ready: {}", describe_part(part.request.record),
+                      status.reason),
+          fmt::format("read its log: dslaunch logs {}", spec_.name)};
 }
 
-Result<DeploymentRecord> DeploymentLaunch::wait_ready(
+Result<LaunchProgress> DeploymentLaunch::look_at(const Part& part) {
+  // The allocation first: a program that has ended cannot change its record any more.
+  DSL_ASSIGN(const AllocationStatus status, allocator_->status(part.allocation_id));
+  Result<DeploymentRecord> record = registry_->current(part.request.record);
+  if (record && record->state == DeploymentState::kFailed) {
+    return tl::unexpected<Error>(std::move(record->error));
+  }
+  const bool is_ready = record && record->state == DeploymentState::kReady;
+  if (!is_ready && status.state == AllocationState::kEnded) {
+    return tl::unexpected<Error>(why_it_ended(part, status));
+  }
+  return LaunchProgress{record ? *std::move(record) : part.request.record, status};
+}
+
+Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
     Cancellation& cancellation, const std::function<void(const LaunchProgress&)>& on_progress) {
   const milliseconds interval =
-      request_.spec.cluster == ClusterKind::kSlurm ? kSlurmInterval : kLocalInterval;
+      spec_.cluster == ClusterKind::kSlurm ? kSlurmInterval : kLocalInterval;
   while (true) {
-    // The allocation first: a supervisor that has ended cannot change its record any more.
-    DSL_ASSIGN(const AllocationStatus status, allocator_->status(allocation_id_));
-    Result<DeploymentRecord> record = registry_->find(request_.spec.name);
-    const bool own = record && record->launch_id == request_.record.launch_id;
-    if (own && record->state == DeploymentState::kFailed) {
-      return tl::unexpected<Error>(std::move(record->error));
+    std::vector<DeploymentRecord> ready;
+    std::optional<LaunchProgress> waiting;
+    for (const Part& part : parts_) {
+      DSL_ASSIGN(LaunchProgress progress, look_at(part));
+      if (progress.record.state == DeploymentState::kReady) {
+        ready.push_back(std::move(progress.record));
+      } else if (!waiting) {
+        waiting = std::move(progress);
+      }
     }
-    if (own && record->state == DeploymentState::kReady) return record;
-    if (status.state == AllocationState::kEnded) {
-      return tl::unexpected<Error>(why_it_ended(status));
-    }
-    on_progress({own ? *record : request_.record, status});
+    if (!waiting) return ready;
+    on_progress(*waiting);
     if (std::optional<Error> reason = cancellation.wait(Deadline::after(interval))) {
       return tl::unexpected<Error>(*std::move(reason));
     }

@@ -1,9 +1,10 @@
-// Bringing a deployment up, step by step, and taking it down again when a step fails.
+// Bringing a deployment up, part by part, and taking down again what was started when a step fails.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "launcher/cluster/allocator.h"
 #include "launcher/deployment/registry.h"
@@ -13,45 +14,58 @@
 
 namespace dsl::launcher {
 
-/// What `up` shows while it waits.
+/// What `up` shows while it waits: the part that it waits for.
 struct LaunchProgress {
   DeploymentRecord record;
   AllocationStatus allocation;
 };
 
-/// A launch under way. Unless keep() was called, its destructor ends the supervisor and forgets the
-/// deployment.
+/// A launch under way. Unless keep() was called, its destructor ends what it has started and
+/// forgets it.
 class DeploymentLaunch {
  public:
-  /// Takes the name, saves a secret and starts the supervisor. kDeploymentExists when the name is
-  /// in use.
+  /// Takes the name, saves a secret and API keys and starts every part. Of a deployment that is up,
+  /// only the parts that are missing: they join its launch. kDeploymentExists when none is missing,
+  /// or another model has the name.
   static Result<std::unique_ptr<DeploymentLaunch>> start(const DeploymentSpec& spec);
   ~DeploymentLaunch();
 
-  /// Waits for the world. The error is the supervisor's own where it left one. `on_progress` comes
-  /// from this thread.
-  Result<DeploymentRecord> wait_ready(
+  /// Waits until every part that was started is ready and returns their records, or until one has
+  /// failed: the error is the part's own where it left one. `on_progress` comes from this thread.
+  Result<std::vector<DeploymentRecord>> wait_ready(
       Cancellation& cancellation, const std::function<void(const LaunchProgress&)>& on_progress);
 
-  const std::string& secret() const { return request_.secret; }
-  const std::string& allocation_id() const { return allocation_id_; }
+  const std::string& secret() const { return secret_; }
   void keep() { kept_ = true; }
 
  private:
-  DeploymentLaunch(std::unique_ptr<Registry> registry, std::unique_ptr<Allocator> allocator,
-                   SecretStore secrets, LaunchRequest request);
-  Error why_it_ended(const AllocationStatus& status) const;
+  struct Part {
+    LaunchRequest request;
+    std::string allocation_id;  // empty: not started
+  };
 
+  DeploymentLaunch(DeploymentSpec spec, std::unique_ptr<Registry> registry,
+                   std::unique_ptr<Allocator> allocator, SecretStore secrets);
+  Status choose_parts();
+  Status make_folder();
+  Status start_parts();
+  Result<LaunchProgress> look_at(const Part& part);
+  Error why_it_ended(const Part& part, const AllocationStatus& status) const;
+
+  DeploymentSpec spec_;
   std::unique_ptr<Registry> registry_;
   std::unique_ptr<Allocator> allocator_;
   SecretStore secrets_;
-  LaunchRequest request_;
-  std::string allocation_id_;
+  std::string launch_id_;
+  std::string secret_;
+  bool joins_ = false;  // other parts of the launch are up
+  std::vector<Part> parts_;
   bool kept_ = false;
 };
 
-/// The supervisor's command line, and all else that a launch of `spec` needs. An empty launch id
-/// makes a supervisor that stands on its own (render, sbatch by hand).
-Result<LaunchRequest> make_launch_request(const DeploymentSpec& spec, const std::string& launch_id);
+/// The parts of `spec`: its replicas, and the services where it asks for any. An empty launch id
+/// makes parts that stand on their own (render, sbatch by hand).
+Result<std::vector<LaunchRequest>> make_launch_requests(const DeploymentSpec& spec,
+                                                        const std::string& launch_id);
 
 }  // namespace dsl::launcher

@@ -1,11 +1,12 @@
 #include "launcher/commands/deployments.h"
 
+#include <algorithm>
 #include <memory>
 #include <thread>
 
 #include "launcher/cluster/allocator.h"
+#include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/registry.h"
-#include "launcher/deployment/secret_store.h"
 #include "transport/base/log.h"
 
 namespace dsl::launcher {
@@ -29,12 +30,17 @@ std::unique_ptr<Registry> open_slurm_if_there() {
 
 }  // namespace
 
-Result<DeploymentRecord> find_deployment(const std::string& name) {
+Result<std::vector<DeploymentRecord>> find_parts(const std::string& name) {
   DSL_ASSIGN(const std::unique_ptr<Registry> local, open_registry(ClusterKind::kLocal));
-  Result<DeploymentRecord> found = local->find(name);
+  Result<std::vector<DeploymentRecord>> found = local->parts(name);
   if (found || found.error().code != ErrorCode::kDeploymentNotFound) return found;
   const std::unique_ptr<Registry> slurm = open_slurm_if_there();
-  return slurm ? slurm->find(name) : found;
+  return slurm ? slurm->parts(name) : found;
+}
+
+Result<DeploymentRecord> find_deployment(const std::string& name) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(name));
+  return standing_for(parts);
 }
 
 Result<std::vector<DeploymentRecord>> list_deployments() {
@@ -59,23 +65,37 @@ bool may_be_a_trace(const Error& error) {
 Error explain_by_record(const DeploymentRecord& record, Error error) {
   const Deadline deadline = Deadline::after(kExplainTime);
   while (may_be_a_trace(error) && !deadline.expired()) {
-    const Result<DeploymentRecord> now = find_deployment(record.name);
-    if (!now || now->launch_id != record.launch_id) break;
+    const Result<std::unique_ptr<Registry>> registry = open_registry(record.cluster);
+    if (!registry) break;
+    const Result<DeploymentRecord> now = (*registry)->current(record);
+    if (!now) break;
     if (now->state == DeploymentState::kFailed) return now->error;
     std::this_thread::sleep_for(kPollInterval);
   }
   return error;
 }
 
-Status end_deployment(const DeploymentRecord& record, Deadline deadline) {
-  DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(record.cluster));
-  if (record.state != DeploymentState::kFailed && !record.allocation_id.empty()) {
-    DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(record.cluster));
-    DSL_TRY(allocator->stop(record.allocation_id, deadline));
+Status end_part(const DeploymentRecord& part, Deadline deadline) {
+  DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(part.cluster));
+  if (part.state != DeploymentState::kFailed && !part.allocation_id.empty()) {
+    DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(part.cluster));
+    DSL_TRY(allocator->stop(part.allocation_id, deadline));
   }
-  DSL_TRY(registry->remove(record));
-  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
-  return secrets.remove(record.launch_id);
+  return registry->remove(part);
+}
+
+Status end_deployment(std::vector<DeploymentRecord> parts, std::chrono::milliseconds patience) {
+  // The services first: what they have open still needs the replicas.
+  std::stable_partition(parts.begin(), parts.end(), [](const DeploymentRecord& part) {
+    return part.part == DeploymentPart::kServices;
+  });
+  Status ended;
+  for (const DeploymentRecord& part : parts) {
+    Status one = end_part(part, Deadline::after(patience));
+    if (!one && ended) ended = std::move(one);  // the others shall end all the same
+  }
+  DSL_TRY(ended);
+  return remove_remains(parts.front());
 }
 
 }  // namespace dsl::launcher

@@ -1,6 +1,7 @@
 // Deployments wherever they are: on this machine and, where there is Slurm, on its cluster.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -10,12 +11,14 @@
 
 namespace dsl::launcher {
 
-/// The deployment of this name: a local one first. kDeploymentNotFound when neither registry has
-/// it.
+/// The parts of the deployment of this name, never none: a local one first. kDeploymentNotFound
+/// when neither registry has it.
+Result<std::vector<DeploymentRecord>> find_parts(const std::string& name);
+/// The part that stands for it: a ready replica, else the first.
 Result<DeploymentRecord> find_deployment(const std::string& name);
 
-/// All deployments of this user. A machine without Slurm has local ones only; a controller that
-/// does not answer is a warning in the log.
+/// All parts of all deployments of this user. A machine without Slurm has local ones only; a
+/// controller that does not answer is a warning in the log.
 Result<std::vector<DeploymentRecord>> list_deployments();
 
 /// True for errors that a lost or hung rank makes its neighbours and clients see.
@@ -26,7 +29,11 @@ bool may_be_a_trace(const Error& error);
 /// trace are returned at once.
 Error explain_by_record(const DeploymentRecord& record, Error error);
 
-/// Ends a deployment in good order, by force when `deadline` comes, and forgets it.
-Status end_deployment(const DeploymentRecord& record, Deadline deadline);
+/// Ends one part in good order, by force when `deadline` comes, and forgets its record.
+Status end_part(const DeploymentRecord& part, Deadline deadline);
+
+/// Ends all parts of one deployment, the services first, each within `patience`, and forgets the
+/// deployment.
+Status end_deployment(std::vector<DeploymentRecord> parts, std::chrono::milliseconds patience);
 
 }  // namespace dsl::launcher

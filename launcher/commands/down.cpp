@@ -1,10 +1,13 @@
-// dslaunch down: end deployments.
+// dslaunch down: end deployments, or drain and end one replica.
+#include <algorithm>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/replica_drain.h"
 
 namespace dsl::launcher {
 namespace {
@@ -14,25 +17,62 @@ constexpr std::chrono::seconds kStopTime{20};
 struct DownFlags {
   std::string name;
   bool all = false;
+  std::optional<int> replica;
+  int drain_timeout_s = 30;
 };
+
+Result<int> down_replica(const DownFlags& flags, const OutputOptions& output) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(flags.name));
+  const auto found = std::find_if(parts.begin(), parts.end(), [&](const DeploymentRecord& part) {
+    return part.part == DeploymentPart::kReplica && part.replica == *flags.replica;
+  });
+  if (found == parts.end()) {
+    return fail(ErrorCode::kNotFound, fmt::format("see: dslaunch status {}", flags.name),
+                "the deployment \"{}\" has no replica {}", flags.name, *flags.replica);
+  }
+  const auto num_replicas = std::count_if(
+      parts.begin(), parts.end(),
+      [](const DeploymentRecord& part) { return part.part == DeploymentPart::kReplica; });
+  if (num_replicas == 1) {
+    return fail(ErrorCode::kInvalidArgument, fmt::format("use: dslaunch down {}", flags.name),
+                "replica {} is the only one of \"{}\"", *flags.replica, flags.name);
+  }
+  DSL_ASSIGN(const std::int64_t num_cut,
+             drain_replica(*found, std::chrono::seconds(flags.drain_timeout_s)));
+  DSL_TRY(end_part(*found, Deadline::after(kStopTime)));
+  if (output.json) {
+    const nlohmann::json object = {
+        {"down", {flags.name}}, {"replica", *flags.replica}, {"requests_cut", num_cut}};
+    std::puts(object.dump().c_str());
+  } else {
+    fmt::print("{} is down{}\n", describe_part(*found),
+               num_cut > 0 ? fmt::format("; {} requests had to move", num_cut) : "");
+  }
+  return 0;
+}
 
 Result<int> down(const DownFlags& flags, const OutputOptions& output) {
   if (flags.name.empty() != flags.all) {
     return fail(ErrorCode::kInvalidArgument, "dslaunch down NAME, or dslaunch down --all",
                 "expected either a name or --all");
   }
-  std::vector<DeploymentRecord> records;
+  if (flags.replica && !flags.all) return down_replica(flags, output);
+  std::map<std::string, std::vector<DeploymentRecord>> deployments;
   if (flags.all) {
-    DSL_ASSIGN(records, list_deployments());
+    DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
+    // A local deployment and one on Slurm may have one name.
+    for (const DeploymentRecord& record : records) {
+      deployments[fmt::format("{} {}", record.name, to_string(record.cluster))].push_back(record);
+    }
   } else {
-    DSL_ASSIGN(DeploymentRecord record, find_deployment(flags.name));
-    records.push_back(std::move(record));
+    DSL_ASSIGN(deployments[flags.name], find_parts(flags.name));
   }
   nlohmann::json ended = nlohmann::json::array();
-  for (const DeploymentRecord& record : records) {
-    DSL_TRY(end_deployment(record, Deadline::after(kStopTime)));
-    ended.push_back(record.name);
-    if (!output.json) fmt::print("{} is down\n", record.name);
+  for (auto& [key, parts] : deployments) {
+    const std::string name = parts.front().name;
+    DSL_TRY(end_deployment(std::move(parts), kStopTime));
+    ended.push_back(name);
+    if (!output.json) fmt::print("{} is down\n", name);
   }
   if (output.json) std::puts(nlohmann::json{{"down", ended}}.dump().c_str());
   return 0;
@@ -45,8 +85,14 @@ void add_down(Command& root, OutputOptions& output) {
   const auto flags = std::make_shared<DownFlags>();
   command.add_positional("NAME", &flags->name, "the deployment");
   command.add_flag("--all", &flags->all, "all deployments of this user");
+  FlagRules from_zero;
+  from_zero.min = 0;
+  command.add_flag("--replica", &flags->replica, "drain and end this replica only", from_zero);
+  command.add_flag("--drain-timeout", &flags->drain_timeout_s,
+                   "seconds that its running requests get", from_zero);
   output.add_to(command);
-  command.set_examples("  dslaunch down demo\n  dslaunch down --all\n");
+  command.set_examples(
+      "  dslaunch down demo\n  dslaunch down --all\n  dslaunch down demo --replica 1\n");
   command.set_action([flags, &output] { return down(*flags, output); });
 }
 

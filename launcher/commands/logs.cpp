@@ -1,4 +1,4 @@
-// dslaunch logs: what the supervisor and the ranks of a deployment have written.
+// dslaunch logs: what the programs of a deployment have written.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -25,6 +25,7 @@ struct LogFlags {
   std::string name;
   bool follow = false;
   std::optional<int> rank;
+  std::optional<int> replica;
 };
 
 /// One growing file. Lines get the file's name in front when there are several.
@@ -68,14 +69,27 @@ class LogTail {
 };
 
 /// Opens the files of `folder` that it has not seen yet, by name.
-void find_files(const std::filesystem::path& folder, const LogFlags& flags, bool as_json,
-                std::map<std::string, LogTail>& tails) {
+void find_files(const std::filesystem::path& folder, const std::string& prefix,
+                const LogFlags& flags, bool as_json, std::map<std::string, LogTail>& tails) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
     const std::string file = entry.path().filename().string();
     if (entry.path().extension() != ".log") continue;
     if (flags.rank && file != rank_log_name(*flags.rank)) continue;
-    tails.try_emplace(file, entry.path(), entry.path().stem().string(), as_json);
+    tails.try_emplace(prefix + file, entry.path(), prefix + entry.path().stem().string(), as_json);
+  }
+}
+
+/// The same in the folders of further replicas.
+void find_all_files(const std::filesystem::path& folder, const LogFlags& flags, bool as_json,
+                    std::map<std::string, LogTail>& tails) {
+  if (flags.replica.value_or(0) == 0) find_files(folder, "", flags, as_json, tails);
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_directory(ignored) || !name.starts_with("replica-")) continue;
+    if (flags.replica && name != fmt::format("replica-{}", *flags.replica)) continue;
+    find_files(entry.path(), name + "/", flags, as_json, tails);
   }
 }
 
@@ -87,7 +101,7 @@ bool has_ended(const std::string& name) {
 Result<int> logs(const LogFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::filesystem::path folder, log_folder(flags.name));
   std::map<std::string, LogTail> tails;
-  find_files(folder, flags, output.json, tails);
+  find_all_files(folder, flags, output.json, tails);
   if (tails.empty()) {
     // Says whether the name is wrong or the rank.
     DSL_ASSIGN(const DeploymentRecord record, find_deployment(flags.name));
@@ -102,7 +116,7 @@ Result<int> logs(const LogFlags& flags, const OutputOptions& output) {
     for (auto& [file, tail] : tails) tail.print_new();
     if (last) break;
     cancellation.wait(Deadline::after(kPollInterval));
-    find_files(folder, flags, output.json, tails);
+    find_all_files(folder, flags, output.json, tails);
   }
   for (auto& [file, tail] : tails) tail.finish();
   return 0;
@@ -118,6 +132,7 @@ void add_logs(Command& root, OutputOptions& output) {
   command.add_positional("NAME", &flags->name, "the deployment", required);
   command.add_flag("-f,--follow", &flags->follow, "go on until it ends or Ctrl-C");
   command.add_flag("--rank", &flags->rank, "one rank only");
+  command.add_flag("--replica", &flags->replica, "one replica only");
   output.add_to(command);
   command.set_examples("  dslaunch logs demo\n  dslaunch logs demo -f --rank 0\n");
   command.set_action([flags, &output] { return logs(*flags, output); });

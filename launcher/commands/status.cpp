@@ -1,31 +1,42 @@
 // dslaunch status: the deployments of this user and what is known of them.
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/service_access.h"
 #include "launcher/commands/world_json.h"
 #include "launcher/deployment/log_folder.h"
+#include "launcher/deployment/registry.h"
 #include "launcher/output/human.h"
 
 namespace dsl::launcher {
 namespace {
 
 using nlohmann::ordered_json;
+using Parts = std::vector<DeploymentRecord>;
 
 struct StatusFlags {
   std::string name;
   bool names_only = false;
 };
 
-ordered_json to_object(const DeploymentRecord& record) {
+bool is_replica(const DeploymentRecord& part) { return part.part == DeploymentPart::kReplica; }
+bool is_ready(const DeploymentRecord& part) { return part.state == DeploymentState::kReady; }
+
+ordered_json error_object(const Error& error) {
+  return {{"code", fmt::format("DSL-{}", static_cast<int>(error.code))},
+          {"message", error.message},
+          {"remedy", error.remedy}};
+}
+
+ordered_json part_object(const DeploymentRecord& record) {
   ordered_json object = {
-      {"name", record.name},
-      {"cluster", to_string(record.cluster)},
       {"state", to_string(record.state)},
-      {"model", record.model},
       {"endpoint", record.endpoint},
       {"allocation", record.allocation_id},
       {"nodes", record.nodes},
@@ -34,11 +45,53 @@ ordered_json to_object(const DeploymentRecord& record) {
       {"bytes_loaded", record.bytes_loaded},
       {"bytes_total", record.bytes_total},
       {"world", ordered_json::parse(world_json(record.tp, record.pp, record.links))}};
-  if (record.state == DeploymentState::kFailed) {
-    object["error"] = {{"code", fmt::format("DSL-{}", static_cast<int>(record.error.code))},
-                       {"message", record.error.message},
-                       {"remedy", record.error.remedy}};
+  if (record.state == DeploymentState::kFailed) object["error"] = error_object(record.error);
+  return object;
+}
+
+ordered_json services_object(const ServiceOverview& overview) {
+  ordered_json list = ordered_json::array();
+  for (const ServiceEntry& entry : overview.entries) {
+    list.push_back({{"id", entry.id},
+                    {"role", to_string(entry.role)},
+                    {"state", to_string(entry.state)},
+                    {"endpoint", entry.endpoint},
+                    {"host", entry.owner.host},
+                    {"pid", entry.owner.pid}});
+    if (!entry.url.empty()) list.back()["url"] = entry.url;
   }
+  return list;
+}
+
+ordered_json controller_object(const ServiceOverview& overview) {
+  if (overview.controller_is_lost()) return {{"state", "lost"}};
+  if (!overview.controller) return nullptr;
+  ordered_json object = {{"state", to_string(overview.controller->state)},
+                         {"allocation", overview.controller->allocation_id},
+                         {"url", overview.controller->endpoint}};
+  if (overview.controller->state == DeploymentState::kFailed) {
+    object["error"] = error_object(overview.controller->error);
+  }
+  return object;
+}
+
+/// The part that stands for the deployment, and lists of all.
+ordered_json to_object(const Parts& parts, const ServiceOverview& overview) {
+  const DeploymentRecord& first = standing_for(parts);
+  ordered_json object = {
+      {"name", first.name}, {"cluster", to_string(first.cluster)}, {"model", first.model}};
+  object.update(part_object(first));
+  ordered_json replicas = ordered_json::array();
+  for (const DeploymentRecord& part : parts) {
+    if (!is_replica(part)) continue;
+    ordered_json replica = {{"replica", part.replica}};
+    replica.update(part_object(part));
+    replicas.push_back(std::move(replica));
+  }
+  object["replicas"] = std::move(replicas);
+  object["controller"] = controller_object(overview);
+  object["wanted"] = ordered_json::parse(to_json(overview.wanted));
+  object["services"] = services_object(overview);
   return object;
 }
 
@@ -60,55 +113,145 @@ std::string state_of(const DeploymentRecord& record) {
   return state;
 }
 
-void print_table(const std::vector<DeploymentRecord>& records) {
+/// "2/3": ready ones of all.
+std::string replicas_of(const Parts& parts) {
+  const auto all = std::count_if(parts.begin(), parts.end(), is_replica);
+  const auto ready = std::count_if(parts.begin(), parts.end(), [](const DeploymentRecord& part) {
+    return is_replica(part) && is_ready(part);
+  });
+  return fmt::format("{}/{}", ready, all);
+}
+
+std::string services_of(const ServiceOverview& overview) {
+  if (overview.controller_is_lost()) return "lost";
+  return overview.controller ? state_of(*overview.controller) : "-";
+}
+
+void print_table(const std::vector<Parts>& deployments,
+                 const std::vector<ServiceOverview>& overviews) {
   std::vector<std::vector<std::string>> rows = {
-      {"NAME", "STATE", "CLUSTER", "TP", "PP", "AGE", "NODES", "MODEL"}};
-  for (const DeploymentRecord& record : records) {
+      {"NAME", "STATE", "CLUSTER", "REPLICAS", "SERVICES", "TP", "PP", "AGE", "NODES", "MODEL"}};
+  for (std::size_t i = 0; i < deployments.size(); ++i) {
+    const DeploymentRecord& record = standing_for(deployments[i]);
     rows.push_back({record.name, state_of(record), std::string(to_string(record.cluster)),
+                    replicas_of(deployments[i]), services_of(overviews[i]),
                     std::to_string(record.tp), std::to_string(record.pp), age_of(record),
                     join(record.nodes), record.model});
   }
-  std::fputs(records.empty() ? "no deployments\n" : format_table(rows).c_str(), stdout);
+  std::fputs(deployments.empty() ? "no deployments\n" : format_table(rows).c_str(), stdout);
 }
 
-void print_details(const DeploymentRecord& record) {
-  fmt::print("name        {}\nstate       {}\ncluster     {}\nmodel       {}\n", record.name,
-             state_of(record), to_string(record.cluster), record.model);
-  fmt::print("world       tp {} x pp {} = {} ranks on {}\n", record.tp, record.pp,
-             record.tp * record.pp, join(record.nodes));
-  fmt::print("allocation  {}\nendpoint    {}\nage         {}\n", record.allocation_id,
-             record.endpoint, age_of(record));
-  if (const Result<std::filesystem::path> logs = log_folder(record.name)) {
-    fmt::print("logs        {}\n", logs->string());
-  }
+/// "4 x shm, 2 x rc_verbs (mlx5_0)": a world's links by transport.
+std::string transports_of(const DeploymentRecord& record) {
+  std::map<std::string, int> counts;
   for (const LinkRecord& link : record.links) {
-    fmt::print("link        {} -> {}: {} {}\n", link.rank, link.peer, link.transport, link.device);
+    ++counts[link.device.empty() ? link.transport
+                                 : fmt::format("{} ({})", link.transport, link.device)];
+  }
+  std::string text;
+  for (const auto& [transport, count] : counts) {
+    text += fmt::format("{}{} x {}", text.empty() ? "" : ", ", count, transport);
+  }
+  return text.empty() ? "none" : text;
+}
+
+void print_replica(const DeploymentRecord& record) {
+  fmt::print("replica {}   {} at {}, allocation {}, age {}\n", record.replica, state_of(record),
+             record.endpoint.empty() ? "-" : record.endpoint, record.allocation_id, age_of(record));
+  fmt::print("            tp {} x pp {} = {} ranks on {}; links: {}\n", record.tp, record.pp,
+             record.tp * record.pp, join(record.nodes), transports_of(record));
+  for (const LinkRecord& link : record.links) {
+    fmt::print("  link      {} -> {}: {} {}\n", link.rank, link.peer, link.transport, link.device);
   }
   if (record.state == DeploymentState::kFailed) {
-    fmt::print("error       {}\n", record.error.to_string());
+    fmt::print("  error     {}\n", record.error.to_string());
   }
+}
+
+void print_services(const ServiceOverview& overview, const std::string& name) {
+  if (overview.controller_is_lost()) {
+    fmt::print(
+        "controller  lost, and the gateways and text services with it; bring it back with the "
+        "same: dslaunch up\n");
+  } else if (overview.controller) {
+    fmt::print("controller  {}, allocation {}, age {}\n", state_of(*overview.controller),
+               overview.controller->allocation_id, age_of(*overview.controller));
+    if (overview.controller->state == DeploymentState::kFailed) {
+      fmt::print("  error     {}\n", overview.controller->error.to_string());
+    }
+    fmt::print("wanted      {} gateways, {} preprocess, {} postprocess; routing {}\n",
+               overview.wanted.gateways, overview.wanted.preprocess, overview.wanted.postprocess,
+               overview.wanted.routing_policy);
+  } else {
+    fmt::print("controller  none: no gateways or text services were asked for\n");
+  }
+  std::vector<std::vector<std::string>> rows = {{"SERVICE", "STATE", "ENDPOINT", "HOST", "PID"}};
+  for (const ServiceEntry& entry : overview.entries) {
+    rows.push_back({entry.id, std::string(to_string(entry.state)),
+                    entry.url.empty() ? entry.endpoint : entry.url, entry.owner.host,
+                    std::to_string(entry.owner.pid)});
+  }
+  if (rows.size() > 1) std::fputs(format_table(rows).c_str(), stdout);
+  if (const Result<std::filesystem::path> logs = log_folder(name)) {
+    fmt::print("logs        {}\n", logs->string());
+  }
+}
+
+void print_details(const Parts& parts, const ServiceOverview& overview) {
+  const DeploymentRecord& record = standing_for(parts);
+  fmt::print("name        {}\nstate       {}\ncluster     {}\nmodel       {}\n", record.name,
+             state_of(record), to_string(record.cluster), record.model);
+  for (const DeploymentRecord& part : parts) {
+    if (is_replica(part)) print_replica(part);
+  }
+  print_services(overview, record.name);
+}
+
+/// Records of one name and cluster together.
+std::vector<Parts> group(const std::vector<DeploymentRecord>& records) {
+  std::vector<Parts> deployments;
+  for (const DeploymentRecord& record : records) {
+    const bool is_next = !deployments.empty() && deployments.back().front().name == record.name &&
+                         deployments.back().front().cluster == record.cluster;
+    if (!is_next) deployments.emplace_back();
+    deployments.back().push_back(record);
+  }
+  return deployments;
+}
+
+Result<int> status_of_one(const std::string& name, const OutputOptions& output) {
+  DSL_ASSIGN(const Parts parts, find_parts(name));
+  DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
+  if (output.json) {
+    std::puts(to_object(parts, overview).dump().c_str());
+  } else {
+    print_details(parts, overview);
+  }
+  return 0;
 }
 
 Result<int> status(const StatusFlags& flags, const OutputOptions& output) {
-  if (!flags.name.empty()) {
-    DSL_ASSIGN(const DeploymentRecord record, find_deployment(flags.name));
-    if (output.json) {
-      std::puts(to_object(record).dump().c_str());
-    } else {
-      print_details(record);
-    }
+  if (!flags.name.empty()) return status_of_one(flags.name, output);
+  DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
+  const std::vector<Parts> deployments = group(records);
+  if (flags.names_only) {
+    for (const Parts& parts : deployments) std::puts(parts.front().name.c_str());
     return 0;
   }
-  DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
-  if (flags.names_only) {
-    for (const DeploymentRecord& record : records) std::puts(record.name.c_str());
-  } else if (output.json) {
-    ordered_json list = ordered_json::array();
-    for (const DeploymentRecord& record : records) list.push_back(to_object(record));
-    std::puts(ordered_json{{"deployments", list}}.dump().c_str());
-  } else {
-    print_table(records);
+  std::vector<ServiceOverview> overviews;
+  for (const Parts& parts : deployments) {
+    DSL_ASSIGN(ServiceOverview overview, read_services(parts));
+    overviews.push_back(std::move(overview));
   }
+  if (!output.json) {
+    print_table(deployments, overviews);
+    return 0;
+  }
+  ordered_json list = ordered_json::array();
+  for (std::size_t i = 0; i < deployments.size(); ++i) {
+    list.push_back(to_object(deployments[i], overviews[i]));
+  }
+  std::puts(ordered_json{{"deployments", list}}.dump().c_str());
   return 0;
 }
 

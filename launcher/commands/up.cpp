@@ -7,9 +7,12 @@
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployment_launch.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/service_access.h"
 #include "launcher/commands/spec_flags.h"
 #include "launcher/commands/world_json.h"
 #include "launcher/engine_client/engine_client.h"
+#include "launcher/http_client/http_exchange.h"
+#include "launcher/openai_client/openai_endpoint.h"
 #include "launcher/output/human.h"
 #include "launcher/output/progress.h"
 #include "launcher/process/signal_watch.h"
@@ -20,10 +23,15 @@ namespace {
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::seconds kGatewayTime{10};
+constexpr std::chrono::milliseconds kPollInterval{100};
+constexpr std::size_t kMaxAnswerBytes = 1 << 20;
+
 constexpr const char* kUpExamples =
     "  dslaunch up models/demo --tp 2 --pp 2\n"
     "  dslaunch up models/DeepSeek-V3 --cluster slurm -N 2 -p gpu -t 8:00:00 --gpus-per-node 8 "
     "--tp 8 --pp 2\n"
+    "  dslaunch up models/demo --replicas 2 --gateways 1 --preprocess 2\n"
     "  dslaunch up demo.yaml --name demo-2\n";
 constexpr const char* kRenderExamples =
     "  dslaunch render models/demo --cluster slurm -N 2 --tp 2 --pp 2 > demo.sbatch\n";
@@ -77,27 +85,72 @@ Status test_generation(const DeploymentRecord& record, const std::string& secret
   return tl::unexpected<Error>(std::move(result).error().within("the test generation"));
 }
 
-void print_up(const DeploymentRecord& record, double seconds, bool as_json) {
+/// Waits until the gateway knows a replica, so that a client's first request is answered.
+Status wait_for_gateway(const std::string& url, Cancellation& cancellation) {
+  DSL_ASSIGN(const OpenAiEndpoint gateway, parse_gateway_url(url, ""));
+  const Deadline deadline = Deadline::after(kGatewayTime);
+  while (true) {
+    const Result<HttpAnswer> answer =
+        fetch(gateway.request("GET", "/ready", ""), deadline, cancellation, kMaxAnswerBytes);
+    if (std::optional<Error> reason = cancellation.reason()) {
+      return tl::unexpected<Error>(*std::move(reason));
+    }
+    if (answer && answer->status != 503) return {};
+    if (deadline.expired()) {
+      if (!answer) return tl::unexpected<Error>(answer.error());
+      return fail(ErrorCode::kUnreachable, "see its log: dslaunch logs",
+                  "the gateway {} sees no replica", url);
+    }
+    cancellation.wait(Deadline::after(kPollInterval));
+  }
+}
+
+ordered_json to_object(const DeploymentRecord& replica) {
+  return {{"replica", replica.replica},
+          {"endpoint", replica.endpoint},
+          {"allocation", replica.allocation_id},
+          {"nodes", replica.nodes},
+          {"world", ordered_json::parse(world_json(replica.tp, replica.pp, replica.links))}};
+}
+
+void print_up(const std::vector<DeploymentRecord>& parts, double seconds, bool as_json) {
+  const DeploymentRecord& first = parts.front();
+  const DeploymentRecord* services = nullptr;
+  ordered_json replicas = ordered_json::array();
+  std::size_t num_nodes = 0;
+  for (const DeploymentRecord& part : parts) {
+    if (part.part == DeploymentPart::kServices) {
+      services = &part;
+      continue;
+    }
+    replicas.push_back(to_object(part));
+    num_nodes += part.nodes.size();
+  }
   if (as_json) {
-    const ordered_json object = {
-        {"name", record.name},
-        {"cluster", to_string(record.cluster)},
-        {"state", to_string(record.state)},
-        {"endpoint", record.endpoint},
-        {"allocation", record.allocation_id},
-        {"nodes", record.nodes},
-        {"ready_s", seconds},
-        {"world", ordered_json::parse(world_json(record.tp, record.pp, record.links))}};
+    ordered_json object = {{"name", first.name},
+                           {"cluster", to_string(first.cluster)},
+                           {"state", to_string(first.state)}};
+    if (!replicas.empty()) object.update(replicas.front());
+    object["ready_s"] = seconds;
+    object["replicas"] = replicas;
+    if (services != nullptr) object["url"] = services->endpoint;
     std::puts(object.dump().c_str());
     return;
   }
-  fmt::print(
-      "{} is up: tp {} x pp {} on {} node{}, ready in {}, a test generation passed all ranks\n",
-      record.name, record.tp, record.pp, record.nodes.size(), record.nodes.size() == 1 ? "" : "s",
-      human_duration(seconds));
-  fmt::print("  try:  dslaunch generate --deployment {} --chat \"What is 47 + 85?\"\n",
-             record.name);
-  fmt::print("  end:  dslaunch down {}\n", record.name);
+  if (!replicas.empty()) {
+    fmt::print(
+        "{} is up: {}tp {} x pp {} on {} node{}, ready in {}, a test generation passed all ranks\n",
+        first.name, replicas.size() > 1 ? fmt::format("{} replicas of ", replicas.size()) : "",
+        first.tp, first.pp, num_nodes, num_nodes == 1 ? "" : "s", human_duration(seconds));
+    fmt::print("  try:  dslaunch generate --deployment {} --chat \"What is 47 + 85?\"\n",
+               first.name);
+  }
+  if (services != nullptr && !services->endpoint.empty()) {
+    fmt::print("  OpenAI interface: {}\n", openai_base_url(services->endpoint));
+    fmt::print("        eval \"$(dslaunch env {})\"   or   dslaunch chat {}\n", first.name,
+               first.name);
+  }
+  fmt::print("  end:  dslaunch down {}\n", first.name);
 }
 
 Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
@@ -108,23 +161,33 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::unique_ptr<DeploymentLaunch> launch, DeploymentLaunch::start(spec));
   UpProgress shown;
   const auto on_progress = [&](const LaunchProgress& progress) { shown.show(progress); };
-  DSL_ASSIGN(const DeploymentRecord record, launch->wait_ready(cancellation, on_progress));
-  Status tested = test_generation(record, launch->secret(), cancellation);
-  if (!tested) return tl::unexpected<Error>(explain_by_record(record, std::move(tested).error()));
+  DSL_ASSIGN(const std::vector<DeploymentRecord> parts,
+             launch->wait_ready(cancellation, on_progress));
+  for (const DeploymentRecord& part : parts) {
+    if (part.part == DeploymentPart::kServices) continue;
+    Status tested = test_generation(part, launch->secret(), cancellation);
+    if (!tested) return tl::unexpected<Error>(explain_by_record(part, std::move(tested).error()));
+  }
+  const DeploymentRecord& last = parts.back();
+  if (last.part == DeploymentPart::kServices && !last.endpoint.empty()) {
+    DSL_TRY(wait_for_gateway(last.endpoint, cancellation));
+  }
   launch->keep();
-  print_up(record, std::chrono::duration<double>(Clock::now() - start).count(), output.json);
+  print_up(parts, std::chrono::duration<double>(Clock::now() - start).count(), output.json);
   return 0;
 }
 
 Result<int> render(const SpecFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const DeploymentSpec spec, flags.resolve());
   DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(spec.cluster));
-  DSL_ASSIGN(const LaunchRequest request, make_launch_request(spec, ""));
-  DSL_ASSIGN(const std::vector<RenderedScript> scripts, allocator->render(request));
+  DSL_ASSIGN(const std::vector<LaunchRequest> requests, make_launch_requests(spec, ""));
   ordered_json list = ordered_json::array();
-  for (const RenderedScript& script : scripts) {
-    list.push_back({{"name", script.name}, {"text", script.text}});
-    if (!output.json) std::fputs(script.text.c_str(), stdout);
+  for (const LaunchRequest& request : requests) {
+    DSL_ASSIGN(const std::vector<RenderedScript> scripts, allocator->render(request));
+    for (const RenderedScript& script : scripts) {
+      list.push_back({{"name", script.name}, {"text", script.text}});
+      if (!output.json) std::fputs(script.text.c_str(), stdout);
+    }
   }
   if (output.json) std::puts(ordered_json{{"scripts", list}}.dump().c_str());
   return 0;

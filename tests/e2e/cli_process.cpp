@@ -30,7 +30,7 @@ bool is_zombie(const std::filesystem::path& process) {
 
 CliProcess::CliProcess(const std::vector<std::string>& argv,
                        const std::vector<std::string>& environment,
-                       const std::filesystem::path& folder)
+                       const std::filesystem::path& folder, const std::string& input)
     : out_(folder / "out"), err_(folder / "err"), start_(std::chrono::steady_clock::now()) {
   std::map<std::string, std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -46,9 +46,11 @@ CliProcess::CliProcess(const std::vector<std::string>& argv,
   std::vector<char*> words;
   for (const std::string& argument : argv) words.push_back(const_cast<char*>(argument.c_str()));
   words.push_back(nullptr);
+  const std::filesystem::path in = folder / "in";
+  std::ofstream(in) << input;
   pid_ = ::fork();
   if (pid_ == 0) {
-    ::dup2(::open("/dev/null", O_RDONLY), 0);
+    ::dup2(::open(in.c_str(), O_RDONLY), 0);
     ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 1);
     ::dup2(::open(err_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
     ::execve(words[0], words.data(), envp.data());
@@ -95,20 +97,21 @@ CliHome::~CliHome() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-CliProcess CliHome::start(const std::vector<std::string>& arguments) {
+CliProcess CliHome::start(const std::vector<std::string>& arguments, const std::string& input) {
   std::vector<std::string> argv = {DSL_DSLAUNCH};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   const std::filesystem::path folder = path_ / ("run-" + std::to_string(++num_runs_));
   std::filesystem::create_directory(folder);
   // No Slurm here: a cluster of the machine must not be seen.
-  return CliProcess(argv,
-                    {mark_, "HOME=" + path_.string(),
-                     "XDG_STATE_HOME=", "XDG_RUNTIME_DIR=", "DSLAUNCH_SLURM_MODULE=/nonexistent"},
-                    folder);
+  std::vector<std::string> environment = {mark_, "HOME=" + path_.string(), "XDG_STATE_HOME=",
+                                          "XDG_RUNTIME_DIR=", "DSLAUNCH_SLURM_MODULE=/nonexistent"};
+  environment.insert(environment.end(), variables_.begin(), variables_.end());
+  return CliProcess(argv, environment, folder, input);
 }
 
-CliResult CliHome::run(const std::vector<std::string>& arguments, std::chrono::seconds patience) {
-  CliProcess process = start(arguments);
+CliResult CliHome::run(const std::vector<std::string>& arguments, std::chrono::seconds patience,
+                       const std::string& input) {
+  CliProcess process = start(arguments, input);
   return process.wait(patience);
 }
 

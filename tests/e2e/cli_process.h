@@ -22,7 +22,7 @@ struct CliResult {
 class CliProcess {
  public:
   CliProcess(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
-             const std::filesystem::path& folder);
+             const std::filesystem::path& folder, const std::string& input = "");
   ~CliProcess();
   CliProcess(const CliProcess&) = delete;
   CliProcess& operator=(const CliProcess&) = delete;
@@ -51,11 +51,16 @@ class CliHome {
   CliHome& operator=(const CliHome&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// Starts `dslaunch arguments…`.
-  CliProcess start(const std::vector<std::string>& arguments);
+  /// Sets a variable of all processes that are started from now on.
+  void set(const std::string& name, const std::string& value) {
+    variables_.push_back(name + "=" + value);
+  }
+  /// Starts `dslaunch arguments…` with `input` as its standard input.
+  CliProcess start(const std::vector<std::string>& arguments, const std::string& input = "");
   /// The same to its end.
   CliResult run(const std::vector<std::string>& arguments,
-                std::chrono::seconds patience = std::chrono::seconds(60));
+                std::chrono::seconds patience = std::chrono::seconds(60),
+                const std::string& input = "");
 
   /// Living processes of this home whose command line holds all of `words`, blank-separated as in
   /// ps.
@@ -69,6 +74,7 @@ class CliHome {
  private:
   std::filesystem::path path_;
   std::string mark_;
+  std::vector<std::string> variables_;
   int num_runs_ = 0;
 };
 

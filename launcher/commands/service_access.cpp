@@ -1,0 +1,72 @@
+#include "launcher/commands/service_access.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "launcher/commands/deployments.h"
+#include "launcher/deployment/private_files.h"
+
+namespace dsl::launcher {
+namespace {
+
+constexpr std::size_t kMaxKeyBytes = 4096;
+
+bool is_services(const DeploymentRecord& part) { return part.part == DeploymentPart::kServices; }
+
+}  // namespace
+
+Result<ServiceOverview> read_services(const std::vector<DeploymentRecord>& parts) {
+  ServiceOverview overview;
+  const auto services = std::find_if(parts.begin(), parts.end(), is_services);
+  if (services != parts.end()) overview.controller = *services;
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(parts.front().name));
+  Result<WantedServices> wanted = read_wanted(folder);
+  if (wanted) {
+    overview.wanted = *std::move(wanted);
+  } else if (wanted.error().code != ErrorCode::kNotFound) {
+    return tl::unexpected<Error>(std::move(wanted).error());
+  }
+  // Without a controller the entries are what a dead one has left.
+  if (overview.controller) overview.entries = read_service_entries(folder.services());
+  return overview;
+}
+
+Result<std::vector<std::string>> gateway_urls(const std::string& deployment) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(deployment));
+  DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
+  std::vector<std::string> urls;
+  for (const ServiceEntry& entry : overview.entries) {
+    if (entry.role == ServiceRole::kGateway && entry.state == ServiceState::kReady) {
+      urls.push_back(entry.url);
+    }
+  }
+  // Another login node need not see the folder; the record is everywhere.
+  if (urls.empty() && overview.controller && !overview.controller->endpoint.empty()) {
+    urls.push_back(overview.controller->endpoint);
+  }
+  if (!urls.empty()) return urls;
+  if (overview.controller_is_lost()) {
+    return fail(ErrorCode::kUnreachable, "bring it back with the same: dslaunch up",
+                "the controller of \"{}\" has gone, and the gateways with it", deployment);
+  }
+  return fail(ErrorCode::kUnreachable,
+              overview.controller ? fmt::format("wait, see: dslaunch status {}", deployment)
+                                  : "bring it up with --gateways 1",
+              "the deployment \"{}\" has no gateway that is ready", deployment);
+}
+
+std::string openai_base_url(const std::string& gateway_url) {
+  return gateway_url.starts_with("unix:") ? gateway_url : gateway_url + "/v1";
+}
+
+Result<std::string> find_api_key(const std::string& deployment) {
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(deployment));
+  Result<std::string> key = read_private_file(folder.api_key(), kMaxKeyBytes);
+  if (key) return key;
+  const char* given = std::getenv("OPENAI_API_KEY");
+  if (given != nullptr && given[0] != '\0') return std::string(given);
+  return fail(ErrorCode::kNotFound, "set OPENAI_API_KEY to a key of the deployment",
+              "this machine has no API key of \"{}\": {}", deployment, key.error().message);
+}
+
+}  // namespace dsl::launcher
