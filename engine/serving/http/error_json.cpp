@@ -1,7 +1,7 @@
 // How an error looks on the wire.
 #include <nlohmann/json.hpp>
 
-#include "engine/serving/http/http_server.h"
+#include "engine/serving/http/http_message.h"
 
 namespace dsl::serving {
 namespace {

@@ -1,75 +1,21 @@
-// An HTTP/1.1 server with streamed answers. Knows nothing of engines; Boost.Beast stays in its .cpp
-// file.
+// An HTTP/1.1 server with streamed answers, over TCP, TLS or a Unix socket. Knows nothing of
+// engines; Boost.Asio stays in .cpp files.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
+#include "engine/serving/http/event_loop.h"
+#include "engine/serving/http/http_message.h"
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
 
 namespace dsl::serving {
 
-/// What is known of a request before its body is read.
-struct HttpHead {
-  std::string method;
-  std::string target;           // without the query
-  std::string query;            // what follows the '?', as sent
-  std::string authorization;    // value of that header, or empty
-  std::string content_type;     // likewise
-  std::string request_id;       // value of X-Request-Id, or empty
-  std::string client_address;   // without port; empty when it has none
-  std::string server_endpoint;  // HttpServer::endpoint()
-};
-
-struct HttpRequest {
-  HttpHead head;
-  std::string body;
-};
-
-/// The body of an answer that comes bit by bit. take() and abandon() are called from the server's
-/// thread.
-class ResponseStream {
- public:
-  struct Piece {
-    std::string bytes;
-    bool is_last = false;
-    /// The answer cannot be completed: becomes the status of the answer when nothing was sent
-    /// before, else the connection is cut so that the client sees a truncated body.
-    std::optional<Error> failure;
-  };
-
-  virtual ~ResponseStream() = default;
-  /// Sets what to call (from any thread) when take() may have something new. Called once, before
-  /// the first take().
-  virtual void on_ready(std::function<void()> wake) = 0;
-  /// What is ready now; nothing ready is an empty piece. Must not block.
-  virtual Piece take() = 0;
-  /// The client is gone or does not read: nobody will take any more.
-  virtual void abandon() = 0;
-};
-
-struct HttpResponse {
-  int status = 200;
-  std::string content_type = "application/json";
-  std::string body;
-  std::shared_ptr<ResponseStream> stream;  // when set, the body is sent in chunks
-  std::vector<std::pair<std::string, std::string>> headers = {};  // further ones
-};
-
-/// The answer that tells an error: {"error": {"code", "name", "message", "remedy"}} with a fitting
-/// status.
-HttpResponse error_response(const Error& error);
-/// The same object as text.
-std::string error_json(const Error& error);
-
-/// Answers requests. Both functions are called from the server's thread, must not throw and must
+/// Answers requests. All functions are called from the server's thread, must not throw and must
 /// not block for long.
 class HttpHandler {
  public:
@@ -78,30 +24,42 @@ class HttpHandler {
   /// connection.
   virtual std::optional<HttpResponse> refuse(const HttpHead& head) = 0;
   virtual HttpResponse handle(const HttpRequest& request) = 0;
+  /// The largest body that this request may have; nothing: the server's own limit.
+  virtual std::optional<std::size_t> body_limit(const HttpHead& /*head*/) { return std::nullopt; }
+  /// How errors that the server finds itself (malformed requests, broken streams) are told. The
+  /// server may set another status.
+  virtual HttpResponse describe(const Error& error) { return error_response(error); }
 };
 
 struct HttpServerOptions {
-  std::string listen = "127.0.0.1:0";  // host:port; port 0: the system chooses
+  std::string listen = "127.0.0.1:0";  // host:port (port 0: the system chooses) or unix:PATH
+  std::string tls_certificate;         // PEM chain; with tls_key: TLS. Read again when they change
+  std::string tls_key;
   std::size_t max_header_bytes = 16 * 1024;
   std::size_t max_body_bytes = 16 * 1024 * 1024;
-  std::size_t max_connections = 1024;
-  std::chrono::milliseconds request_timeout{
-      30'000};  // for a whole request, and for a connection without one
+  std::size_t max_connections = 8192;
+  std::chrono::milliseconds header_timeout{10'000};  // for TLS handshake and headers, once begun
+  std::chrono::milliseconds body_timeout{60'000};
+  std::chrono::milliseconds idle_timeout{75'000};   // for a connection between requests
   std::chrono::milliseconds write_timeout{30'000};  // for a client that does not read
 };
 
-/// Owns the listening socket, its connections and one thread. Thread-safe.
+/// Owns the listening socket and its connections. Thread-safe.
 class HttpServer {
  public:
-  /// `handler` must outlive the server. kAddressInUse: the port is taken; kInvalidArgument: not
-  /// host:port, or a host that is no address of this machine.
+  /// `handler` must outlive the server, as must the loop, whose thread does the work.
+  /// kAddressInUse: the port or path is taken; kInvalidArgument: no address, or one that is not of
+  /// this machine; kConfig: unusable certificate or key.
+  static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, HttpHandler& handler,
+                                                   EventLoop& loop);
+  /// With a loop of its own.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, HttpHandler& handler);
   virtual ~HttpServer() = default;
 
-  /// "host:port" that clients connect to.
+  /// "host:port" or "unix:PATH" that clients connect to.
   virtual std::string endpoint() const = 0;
   /// Takes no new requests, lets answers in progress end by the deadline, then cuts the
-  /// connections.
+  /// connections. Not from the server's thread.
   virtual void stop(Deadline deadline) = 0;
 };
 

@@ -2,10 +2,9 @@
 
 #include <gmock/gmock.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
+#include "manual_stream.h"
 #include "raw_client.h"
 
 namespace dsl::serving {
@@ -14,53 +13,6 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 using namespace std::chrono_literals;
-
-/// A stream that tests fill by hand.
-class ManualStream final : public ResponseStream {
- public:
-  void add(std::string bytes) {
-    const std::scoped_lock lock(mutex_);
-    piece_.bytes += bytes;
-    if (wake_) wake_();
-  }
-  void finish() {
-    const std::scoped_lock lock(mutex_);
-    piece_.is_last = true;
-    if (wake_) wake_();
-  }
-  void fail(Error error) {
-    const std::scoped_lock lock(mutex_);
-    piece_.failure = std::move(error);
-    if (wake_) wake_();
-  }
-  bool wait_abandoned() {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, 20s, [this] { return is_abandoned_; });
-  }
-
-  void on_ready(std::function<void()> wake) override {
-    const std::scoped_lock lock(mutex_);
-    wake_ = std::move(wake);
-  }
-  Piece take() override {
-    const std::scoped_lock lock(mutex_);
-    if (piece_.is_last) wake_ = nullptr;
-    return std::exchange(piece_, {});
-  }
-  void abandon() override {
-    const std::scoped_lock lock(mutex_);
-    is_abandoned_ = true;
-    wake_ = nullptr;
-    changed_.notify_all();
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Piece piece_;
-  std::function<void()> wake_;
-  bool is_abandoned_ = false;
-};
 
 /// Echoes bodies; /stream answers with `stream`; a wrong secret is refused.
 class EchoHandler final : public HttpHandler {
@@ -137,7 +89,7 @@ TEST_F(HttpServerTest, MalformedAndOversizedRequestsGetTheRightStatus) {
 
 TEST_F(HttpServerTest, ASilentConnectionIsClosed) {
   HttpServerOptions options;
-  options.request_timeout = 100ms;
+  options.header_timeout = 100ms;
   start(options);
   RawClient client = connect();
   client.send("GET / HT");
@@ -167,6 +119,22 @@ TEST_F(HttpServerTest, AStreamThatFailsAtOnceIsAnErrorStatus) {
   handler_.stream->fail({ErrorCode::kContextOverflow, "too long", "shorten"});
   ASSERT_TRUE(client.read_until("too long"));
   EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 400"));
+}
+
+TEST_F(HttpServerTest, AStreamMayTurnOutToBeAWholeAnswer) {
+  start();
+  RawClient client = connect();
+  client.send(http_get("/stream", "s"));
+  handler_.stream->answer(
+      {418, "text/plain", "a teapot", nullptr, {{"X-Request-Id", "7\r\nX: y"}}});
+  ASSERT_TRUE(client.read_until("a teapot"));
+  EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 418"));
+  EXPECT_THAT(client.received(), HasSubstr("Content-Length: 8\r\n"));
+  EXPECT_THAT(client.received(), HasSubstr("X-Request-Id: 7X: y\r\n"))
+      << "no header is smuggled in";
+  client.take_received();
+  client.send(http_get("/again", "s"));
+  EXPECT_TRUE(client.read_until("GET /again "));
 }
 
 TEST_F(HttpServerTest, AStreamThatFailsLaterIsCut) {

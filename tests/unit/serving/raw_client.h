@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -20,9 +21,17 @@ namespace dsl::serving {
 
 class RawClient {
  public:
-  /// `endpoint` is "127.0.0.1:port".
+  /// `endpoint` is "127.0.0.1:port" or "unix:path".
   explicit RawClient(const std::string& endpoint)
-      : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+      : fd_(::socket(endpoint.starts_with("unix:") ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC,
+                     0)) {
+    if (endpoint.starts_with("unix:")) {
+      sockaddr_un path{};
+      path.sun_family = AF_UNIX;
+      endpoint.copy(path.sun_path, sizeof path.sun_path - 1, 5);
+      is_connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&path), sizeof path) == 0;
+      return;
+    }
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port =
