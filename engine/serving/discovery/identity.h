@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/serving/http/http_server.h"
+#include "engine/serving/http/http_message.h"
 
 namespace dsl::serving {
 
