@@ -3,6 +3,7 @@
 // (docs/process-contract.md).
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -39,6 +40,8 @@ constexpr auto kEndPatience = std::chrono::seconds(4);
 /// A broken connection is often only the consequence of another rank's end. The rendezvous server
 /// knows better, and gets this long to say so.
 constexpr auto kVerdictPatience = std::chrono::seconds(1);
+/// A gateway holds a connection for every open stream.
+constexpr std::size_t kMaxConnections = 16384;
 constexpr auto kLoadReportInterval = std::chrono::milliseconds(200);
 
 struct Arguments {
@@ -126,6 +129,14 @@ void watch_signals() {
     log(LogLevel::kInfo, "signal {}: ending", number);
     run_end().set(std::nullopt);
   }).detach();
+}
+
+/// Streams are sockets, and shells allow a process few: as many as the system lets it have.
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// One rank from start to end. Members are destroyed in the order that their users allow: port,
@@ -229,6 +240,7 @@ class Rank {
                                    secret_);
     serving::HttpServerOptions options;
     options.listen = arguments_.listen;
+    options.max_connections = kMaxConnections;
     auto server = serving::HttpServer::start(options, service);
     if (server) {
       report(serving::ready_report({(*server)->endpoint(), reported_links, engine_->info()}));
@@ -290,6 +302,7 @@ int run_rank(Arguments arguments) {
   set_log_identity(fmt::format("rank {}", arguments.rank));
   const std::string secret = serving::take_secret();
   watch_signals();
+  raise_file_limit();
   arguments.engine.model_dir = arguments.model;
   arguments.engine.compute_dtype = arguments.dtype == "f32" ? DType::kF32 : DType::kBF16;
   arguments.engine.prefix_cache = arguments.prefix_cache == "on";

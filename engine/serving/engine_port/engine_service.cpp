@@ -1,12 +1,14 @@
 #include "engine/serving/engine_port/engine_service.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <utility>
 
 #include "engine/serving/discovery/identity.h"
-#include "engine/serving/engine_port/rank_report.h"
+#include "engine/serving/engine_port/node_usage.h"
+#include "transport/base/log.h"
 
 namespace dsl::serving {
 namespace {
@@ -18,6 +20,9 @@ HttpResponse with_status(int status, const Error& error) {
   response.status = status;
   return response;
 }
+
+/// A queue that takes longer is better waited for elsewhere.
+constexpr double kLongestRetryAfterS = 60;
 
 std::uint64_t fresh_seed() {
   std::random_device random;
@@ -32,6 +37,8 @@ EngineService::EngineService(Engine& engine, TextCodec text, ServiceDescription 
       text_(std::move(text)),
       description_(std::move(description)),
       secret_(std::move(secret)),
+      metrics_(description_.model, description_.tp * description_.pp, description_.links),
+      health_check_(engine),
       scores_(engine) {
   DSL_CHECK(!secret_.empty(), "the engine port needs a secret");
 }
@@ -61,11 +68,9 @@ void EngineService::remember(const std::shared_ptr<GenerateStream>& stream) {
 }
 
 std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
-  static constexpr std::pair<const char*, const char*> kRoutes[] = {{"/v1/generate", "POST"},
-                                                                    {"/v1/score", "POST"},
-                                                                    {"/v1/info", "GET"},
-                                                                    {"/v1/identity", "GET"},
-                                                                    {"/health", "GET"}};
+  static constexpr std::pair<const char*, const char*> kRoutes[] = {
+      {"/v1/generate", "POST"}, {"/v1/score", "POST"}, {"/v1/drain", "POST"}, {"/v1/info", "GET"},
+      {"/v1/identity", "GET"},  {"/metrics", "GET"},   {"/health", "GET"}};
   const auto* route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
                                    [&](const auto& entry) { return head.target == entry.first; });
   // Health says nothing of the model, and probes have no secret.
@@ -77,7 +82,7 @@ std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
   }
   if (route == std::end(kRoutes)) {
     return error_response({ErrorCode::kNotFound, fmt::format("there is no {:.100}", head.target),
-                           "use /v1/generate, /v1/score, /v1/info, /v1/identity or /health"});
+                           "docs/process-contract.md lists the paths of the engine port"});
   }
   if (head.method != route->second) {
     return with_status(
@@ -89,13 +94,37 @@ std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
 }
 
 HttpResponse EngineService::handle(const HttpRequest& request) {
-  if (request.head.target == "/v1/info") return info();
-  if (request.head.target == "/health") return health();
-  if (request.head.target == kIdentityTarget) return identity_response(request.head, secret_);
+  const std::string& target = request.head.target;
+  if (target == "/v1/info") return info();
+  if (target == "/health") return health();
+  if (target == "/metrics") return metrics();
+  if (target == "/v1/drain") return drain();
+  if (target == kIdentityTarget) return identity_response(request.head, secret_);
+  if (auto refusal = refuse_work()) return *std::move(refusal);
+  auto response = target == "/v1/generate" ? generate(request.body) : score(request.body);
+  if (response) return *std::move(response);
+  if (response.error().code == ErrorCode::kOverloaded) return refuse_overload(response.error());
+  return error_response(response.error());
+}
+
+std::optional<HttpResponse> EngineService::refuse_work() {
   if (const auto error = failure()) return error_response(*error);
-  auto response =
-      request.head.target == "/v1/generate" ? generate(request.body) : score(request.body);
-  return response ? *std::move(response) : error_response(response.error());
+  if (!is_draining_) return std::nullopt;
+  HttpResponse response = with_status(503, {ErrorCode::kCancelled, "this replica is being drained",
+                                            "send the request to another replica"});
+  response.headers.emplace_back("Retry-After", "1");
+  return response;
+}
+
+HttpResponse EngineService::refuse_overload(const Error& error) const {
+  // When those that wait now will have started, at the pace of late.
+  const EngineStats stats = engine_.stats();
+  const double pace = std::max(stats.admissions_per_s, 1.0 / kLongestRetryAfterS);
+  const double seconds = std::ceil(static_cast<double>(stats.num_waiting) / pace);
+  HttpResponse response = error_response(error);
+  response.headers.emplace_back(
+      "Retry-After", fmt::format("{:.0f}", std::clamp(seconds, 1.0, kLongestRetryAfterS)));
+  return response;
 }
 
 Result<std::vector<std::int32_t>> EngineService::encode(const PromptInput& prompt) const {
@@ -108,9 +137,12 @@ Result<std::vector<std::int32_t>> EngineService::encode(const PromptInput& promp
 Result<HttpResponse> EngineService::generate(const std::string& body) {
   DSL_ASSIGN(GenerateCall call, parse_generate(body, fresh_seed()));
   DSL_ASSIGN(call.request.prompt_token_ids, encode(call.prompt));
-  DSL_ASSIGN(std::optional<TextStream> text, text_.open_stream(call.stop));
+  std::optional<TextStream> text;
+  if (call.wants_text || !call.stop.empty()) {
+    DSL_ASSIGN(text, text_.open_stream(call.stop));
+  }
   DSL_ASSIGN(const std::shared_ptr<GenerateStream> stream,
-             GenerateStream::open(engine_, std::move(call), std::move(text)));
+             GenerateStream::open(engine_, metrics_, std::move(call), std::move(text)));
   remember(stream);
   return HttpResponse{200, "application/x-ndjson", {}, stream};
 }
@@ -123,6 +155,7 @@ Result<HttpResponse> EngineService::score(const std::string& body) {
 
 HttpResponse EngineService::info() const {
   const EngineInfo& engine = engine_.info();
+  const EngineStats stats = engine_.stats();
   ordered_json body{{"model", description_.model},
                     {"model_type", engine.model_type},
                     {"tp", description_.tp},
@@ -137,7 +170,13 @@ HttpResponse EngineService::info() const {
                     {"shard_bytes", engine.shard_bytes},
                     {"resident_bytes", resident_bytes()},
                     {"has_tokenizer", text_.has_tokenizer()},
-                    {"has_chat_template", text_.has_chat_template()}};
+                    {"has_chat_template", text_.has_chat_template()},
+                    {"num_running", stats.num_running},
+                    {"num_waiting", stats.num_waiting},
+                    {"max_waiting", stats.max_waiting},
+                    {"kv_blocks_total", stats.kv_blocks_total},
+                    {"kv_blocks_used", stats.kv_blocks_used},
+                    {"draining", is_draining_}};
   ordered_json links = ordered_json::array();
   for (const wire::LinkReport& link : description_.links) {
     links.push_back({{"peer", link.peer}, {"transport", link.transport}, {"device", link.device}});
@@ -149,7 +188,22 @@ HttpResponse EngineService::info() const {
 
 HttpResponse EngineService::health() {
   if (const auto error = failure()) return with_status(503, *error);
+  if (const auto problem = health_check_.problem()) return with_status(503, *problem);
   return {200, "application/json", "{\"status\":\"ok\"}\n", nullptr};
+}
+
+HttpResponse EngineService::metrics() {
+  const EngineStats stats = engine_.stats();
+  const bool is_healthy = !failure() && !stats.is_stuck();
+  return {200, "text/plain; version=0.0.4; charset=utf-8",
+          metrics_.text({stats, read_node_usage(), is_healthy}), nullptr};
+}
+
+HttpResponse EngineService::drain() {
+  if (!std::exchange(is_draining_, true)) log(LogLevel::kInfo, "draining: no more requests");
+  const EngineStats stats = engine_.stats();
+  const ordered_json body{{"draining", true}, {"running", stats.num_running + stats.num_waiting}};
+  return {200, "application/json", body.dump() + "\n", nullptr};
 }
 
 }  // namespace dsl::serving

@@ -1,4 +1,4 @@
-// The engine port of rank 0: generate, score, info and health over an Engine
+// The engine port of rank 0: requests, health, metrics and draining of an Engine
 // (docs/process-contract.md).
 #pragma once
 
@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/serving/engine_port/engine_metrics.h"
 #include "engine/serving/engine_port/generate_stream.h"
+#include "engine/serving/engine_port/health_check.h"
 #include "engine/serving/engine_port/score_stream.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/text_service/text_codec.h"
@@ -44,6 +46,11 @@ class EngineService final : public HttpHandler {
   Result<std::vector<std::int32_t>> encode(const PromptInput& prompt) const;
   HttpResponse info() const;
   HttpResponse health();
+  HttpResponse metrics();
+  HttpResponse drain();
+  /// Why no new request is taken, or nothing.
+  std::optional<HttpResponse> refuse_work();
+  HttpResponse refuse_overload(const Error& error) const;
   std::optional<Error> failure();
   void remember(const std::shared_ptr<GenerateStream>& stream);
 
@@ -51,7 +58,10 @@ class EngineService final : public HttpHandler {
   const TextCodec text_;
   const ServiceDescription description_;
   const std::string secret_;
+  EngineMetrics metrics_;
+  HealthCheck health_check_;
   ScoreRunner scores_;
+  bool is_draining_ = false;
 
   std::mutex mutex_;
   std::optional<Error> failure_;                        // guarded by mutex_

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
+
+#include "transport/base/log.h"
 
 namespace dsl::serving {
 namespace {
@@ -10,6 +13,10 @@ using nlohmann::ordered_json;
 
 std::string to_line(const ordered_json& object) {
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
 }
 
 /// JSON has no infinities; a token excluded by the model has log probability -inf.
@@ -26,18 +33,23 @@ ordered_json logprobs_of(const sampling::SampledToken& token) {
 
 }  // namespace
 
-GenerateStream::GenerateStream(Engine& engine, const GenerateCall& call,
+GenerateStream::GenerateStream(Engine& engine, EngineMetrics& metrics, const GenerateCall& call,
                                std::optional<TextStream> text)
     : engine_(engine),
+      metrics_(metrics),
+      request_id_(call.request_id),
       stop_token_ids_(call.request.stop_token_ids),
       num_prompt_tokens_(static_cast<std::int64_t>(call.request.prompt_token_ids.size())),
       seed_(call.request.sampling.seed),
       wants_logprobs_(call.wants_logprobs),
+      wants_text_(call.wants_text),
       text_(std::move(text)) {}
 
-Result<std::shared_ptr<GenerateStream>> GenerateStream::open(Engine& engine, GenerateCall call,
+Result<std::shared_ptr<GenerateStream>> GenerateStream::open(Engine& engine, EngineMetrics& metrics,
+                                                             GenerateCall call,
                                                              std::optional<TextStream> text) {
-  std::shared_ptr<GenerateStream> stream(new GenerateStream(engine, call, std::move(text)));
+  std::shared_ptr<GenerateStream> stream(
+      new GenerateStream(engine, metrics, call, std::move(text)));
   // The client has the text of these tokens; what they leave held back comes with the next ones.
   for (const std::int32_t id : call.request.emitted_token_ids) {
     if (stream->text_) stream->text_->push(id);
@@ -80,9 +92,9 @@ void GenerateStream::abandon() {
   {
     const std::scoped_lock lock(mutex_);
     wake_ = nullptr;
-    if (has_final_event_) return;
+    if (!has_final_event_ && id_) engine_.cancel(*id_);
   }
-  if (id_) engine_.cancel(*id_);
+  note_end(RequestOutcome::kAbort, {});
 }
 
 ResponseStream::Piece GenerateStream::take() {
@@ -103,8 +115,10 @@ ResponseStream::Piece GenerateStream::take() {
     piece.is_last = true;
   }
   if (!batch.tokens.empty() || !batch.text.empty()) piece.bytes = batch_line(batch);
+  if (!batch.tokens.empty()) note_tokens(static_cast<std::int64_t>(batch.tokens.size()));
   if (piece.is_last) {
     piece.bytes += last_line(events.back());
+    note_end(outcome_of(events.back()), events.back());
     const std::scoped_lock lock(mutex_);
     wake_ = nullptr;
   }
@@ -137,7 +151,7 @@ std::string GenerateStream::batch_line(const Batch& batch) const {
   ordered_json token_ids = ordered_json::array();
   for (const sampling::SampledToken& token : batch.tokens) token_ids.push_back(token.token_id);
   ordered_json line{{"token_ids", std::move(token_ids)}};
-  if (text_) line["text"] = batch.text;
+  if (text_ && wants_text_) line["text"] = batch.text;
   if (wants_logprobs_) {
     ordered_json logprobs = ordered_json::array();
     for (const sampling::SampledToken& token : batch.tokens) logprobs.push_back(logprobs_of(token));
@@ -147,26 +161,64 @@ std::string GenerateStream::batch_line(const Batch& batch) const {
 }
 
 std::string GenerateStream::last_line(const GenerateEvent& event) const {
-  if (!is_stopped_ && event.finish_reason == FinishReason::kError)
-    return error_json(event.error) + "\n";
-  if (!is_stopped_ && event.finish_reason == FinishReason::kCancelled) {
+  const RequestOutcome outcome = outcome_of(event);
+  if (outcome == RequestOutcome::kError) return error_json(event.error) + "\n";
+  if (outcome == RequestOutcome::kAbort) {
     return error_json({ErrorCode::kCancelled,
                        "the engine was shut down in the middle of the answer",
                        "send the request again, with the tokens received as emitted_token_ids"}) +
            "\n";
   }
-  const bool is_length = !is_stopped_ && event.finish_reason == FinishReason::kLength;
   const GenerateTimings& timings = event.timings;
-  return to_line(
-      {{"finish_reason", is_length ? "length" : "stop"},
-       {"usage",
-        {{"prompt_tokens", num_prompt_tokens_}, {"completion_tokens", num_completion_tokens_}}},
-       {"timings",
-        {{"queue_s", timings.queue_s},
-         {"prefill_s", timings.prefill_s},
-         {"decode_s", timings.decode_s},
-         {"time_to_first_token_s", timings.time_to_first_token_s}}},
-       {"seed", seed_}});
+  return to_line({{"finish_reason", outcome == RequestOutcome::kLength ? "length" : "stop"},
+                  {"usage",
+                   {{"prompt_tokens", num_prompt_tokens_},
+                    {"completion_tokens", num_completion_tokens_},
+                    {"cached_prompt_tokens", event.cached_prompt_tokens}}},
+                  {"timings",
+                   {{"queue_s", timings.queue_s},
+                    {"prefill_s", timings.prefill_s},
+                    {"decode_s", timings.decode_s},
+                    {"time_to_first_token_s", timings.time_to_first_token_s}}},
+                  {"seed", seed_}});
+}
+
+RequestOutcome GenerateStream::outcome_of(const GenerateEvent& event) const {
+  if (is_stopped_) return RequestOutcome::kStop;
+  switch (event.finish_reason) {
+    case FinishReason::kStop:
+      return RequestOutcome::kStop;
+    case FinishReason::kLength:
+      return RequestOutcome::kLength;
+    case FinishReason::kCancelled:
+      return RequestOutcome::kAbort;
+    case FinishReason::kError:
+      break;
+  }
+  return RequestOutcome::kError;
+}
+
+void GenerateStream::note_tokens(std::int64_t count) {
+  const auto now = Clock::now();
+  if (last_tokens_) {
+    metrics_.note_tokens(seconds(now - *last_tokens_), count);
+  } else {
+    metrics_.note_first_token(seconds(now - arrived_));
+  }
+  last_tokens_ = now;
+}
+
+void GenerateStream::note_end(RequestOutcome outcome, const GenerateEvent& last) {
+  if (std::exchange(is_noted_, true)) return;
+  const double total_s = seconds(Clock::now() - arrived_);
+  metrics_.note_end({outcome, last.timings, total_s, num_prompt_tokens_, num_completion_tokens_});
+  if (request_id_.empty()) return;
+  log(LogLevel::kInfo,
+      "request {}: {}, {} prompt tokens ({} cached), {} new ones; queue {:.3f} s, prefill {:.3f} "
+      "s, decode {:.3f} s, in all {:.3f} s",
+      request_id_, name_of(outcome), num_prompt_tokens_, last.cached_prompt_tokens,
+      num_completion_tokens_, last.timings.queue_s, last.timings.prefill_s, last.timings.decode_s,
+      total_s);
 }
 
 }  // namespace dsl::serving

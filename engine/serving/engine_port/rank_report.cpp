@@ -1,9 +1,8 @@
 #include "engine/serving/engine_port/rank_report.h"
 
-#include <unistd.h>
-
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "engine/serving/engine_port/node_usage.h"
 
 namespace dsl::serving {
 
@@ -36,14 +35,6 @@ std::string error_report(const Error& error) {
                       {"message", error.message},
                       {"remedy", error.remedy}}
       .dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total_pages = 0;
-  std::int64_t resident_pages = 0;
-  statm >> total_pages >> resident_pages;
-  return resident_pages * ::sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace dsl::serving

@@ -23,7 +23,4 @@ std::string ready_report(const ReadyReport& ready);
 /// The last report of a rank that ends because of `error`.
 std::string error_report(const Error& error);
 
-/// Physical memory of this process now.
-std::int64_t resident_bytes();
-
 }  // namespace dsl::serving

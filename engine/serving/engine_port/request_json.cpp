@@ -14,6 +14,9 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxStops = 64;
+constexpr std::size_t kMaxTenantBytes = 64;
+constexpr std::size_t kMaxRequestIdBytes = 128;
+constexpr std::int64_t kMaxPriority = 10;
 constexpr std::string_view kRemedy =
     "correct the request (docs/process-contract.md lists its fields)";
 
@@ -29,6 +32,30 @@ Status read_sampling(const json& value, std::uint64_t fresh_seed, GenerateCall& 
   DSL_ASSIGN(call.request.stop_token_ids, reader.token_ids("stop_token_ids"));
   DSL_ASSIGN(call.request.ignore_eos, reader.boolean("ignore_eos", false));
   return reader.refuse_unknown();
+}
+
+bool is_printable(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+/// How the request stands to others, and what its sender does not need.
+Status read_terms(RequestReader& reader, GenerateCall& call) {
+  DSL_ASSIGN(auto tenant, reader.text("tenant"));
+  if (tenant && tenant->size() > kMaxTenantBytes) {
+    return reader.wrong("tenant", fmt::format("at most {} bytes", kMaxTenantBytes));
+  }
+  call.request.tenant = std::move(tenant).value_or("");
+  DSL_ASSIGN(const std::int64_t priority,
+             reader.integer("priority", 0, -kMaxPriority, kMaxPriority));
+  call.request.priority = static_cast<int>(priority);
+  DSL_ASSIGN(auto request_id, reader.text("request_id"));
+  if (request_id && (request_id->size() > kMaxRequestIdBytes || !is_printable(*request_id))) {
+    return reader.wrong("request_id",
+                        fmt::format("at most {} printable ASCII characters", kMaxRequestIdBytes));
+  }
+  call.request_id = std::move(request_id).value_or("");
+  DSL_ASSIGN(call.wants_text, reader.boolean("return_text", true));
+  return {};
 }
 
 Result<PromptInput> read_prompt(RequestReader& reader, std::string_view body) {
@@ -68,6 +95,7 @@ Result<GenerateCall> parse_generate(std::string_view body, std::uint64_t fresh_s
   DSL_ASSIGN(call.request.max_tokens,
              reader.integer("max_tokens", 0, 1, std::numeric_limits<std::int32_t>::max()));
   DSL_ASSIGN(call.request.emitted_token_ids, reader.token_ids("emitted_token_ids"));
+  DSL_TRY(read_terms(reader, call));
   DSL_TRY(reader.refuse_unknown());
   return call;
 }

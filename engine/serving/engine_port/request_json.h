@@ -27,6 +27,8 @@ struct GenerateCall {
   GenerateRequest request;
   std::vector<std::string> stop;
   bool wants_logprobs = false;
+  bool wants_text = true;
+  std::string request_id;  // for logs
 };
 
 /// kRequestInvalid names the field, what was expected and what was found; unknown fields are

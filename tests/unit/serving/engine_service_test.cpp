@@ -273,6 +273,8 @@ TEST_F(EngineServiceTest, RequestErrorsAreStatusAndObject) {
       {"/v1/score", R"({"token_ids":[999]})", "HTTP/1.1 400"},
       {"/v1/nothing", "{}", "HTTP/1.1 404"},
       {"/v1/info", "{}", "HTTP/1.1 405"},
+      {"/v1/generate", R"({"prompt":"x","priority":11})", "HTTP/1.1 400"},
+      {"/v1/generate", R"({"prompt":"x","request_id":"a\nb"})", "HTTP/1.1 400"},
   };
   for (const auto& [target, body, status] : cases) {
     RawClient client = post(target, body);
@@ -322,6 +324,113 @@ std::string dechunked(const std::string& answer) {
     at = answer.find("\r\n", at) + 2;
     body += answer.substr(at, size);
     at += size + 2;
+  }
+}
+
+TEST_F(EngineServiceTest, TermsOfARequestReachTheEngineAndTextCanBeLeftOut) {
+  start(kDemo);
+  RawClient client = post("/v1/generate",
+                          R"({"token_ids":[5],"tenant":"t","priority":-3,"request_id":"r-1",
+                              "return_text":false,"sampling":{"stop":"lo"}})");
+  GenerateRequest request;
+  const auto sink = engine_.wait_for_request(0, &request);
+  EXPECT_EQ(request.tenant, "t");
+  EXPECT_EQ(request.priority, -3);
+  for (const std::int32_t id : ids_of("hello world")) sink(tokens({id}));
+  ASSERT_TRUE(engine_.wait_for_cancel(0)) << "stop strings end an answer without text too";
+  GenerateEvent end = last({}, FinishReason::kCancelled);
+  end.cached_prompt_tokens = 1;
+  sink(end);
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  const auto lines = lines_of(client.received());
+  for (const json& line : lines) EXPECT_FALSE(line.contains("text"));
+  EXPECT_EQ(lines.back()["usage"]["cached_prompt_tokens"], 1);
+}
+
+TEST_F(EngineServiceTest, FullQueueSaysWhenToComeBack) {
+  start(kDemo);
+  engine_.refusal = Error{ErrorCode::kOverloaded, "the queue is full", "later"};
+  EngineStats stats;
+  stats.num_waiting = 40;
+  stats.admissions_per_s = 8;
+  engine_.set_stats(stats);
+  RawClient client = post("/v1/generate", R"({"prompt":"x"})");
+  ASSERT_TRUE(client.read_until("\"remedy\""));
+  EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 429"));
+  EXPECT_THAT(client.received(), HasSubstr("Retry-After: 5\r\n"));
+}
+
+TEST_F(EngineServiceTest, DrainingEngineEndsWhatRunsAndTakesNothingNew) {
+  start(kDemo);
+  RawClient running = post("/v1/generate", R"({"prompt":"x"})");
+  const auto sink = engine_.wait_for_request(0);
+  EngineStats stats;
+  stats.num_running = 1;
+  engine_.set_stats(stats);
+  RawClient drain = post("/v1/drain", "");
+  ASSERT_TRUE(drain.read_until("}\n"));
+  EXPECT_THAT(drain.received(), HasSubstr(R"({"draining":true,"running":1})"));
+  RawClient refused = post("/v1/generate", R"({"prompt":"x"})");
+  ASSERT_TRUE(refused.read_until("\"remedy\""));
+  EXPECT_THAT(refused.received(), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(refused.received(), HasSubstr("Retry-After"));
+  EXPECT_THAT(refused.received(), HasSubstr("DSL-105"));
+  sink(last(ids_of("hi"), FinishReason::kStop));
+  ASSERT_TRUE(running.read_until("0\r\n\r\n"));
+  EXPECT_EQ(lines_of(running.received()).back()["finish_reason"], "stop");
+}
+
+TEST_F(EngineServiceTest, HealthOfAnIdleEngineIsACanary) {
+  start(kDemo);
+  RawClient probe = connect();
+  probe.send("GET /health HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(probe.read_until("{\"status\":\"ok\"}"));
+  GenerateRequest canary;
+  engine_.wait_for_request(0, &canary);
+  EXPECT_TRUE(canary.is_canary);
+  EXPECT_EQ(canary.max_tokens, 1);
+  EXPECT_LT(canary.priority, -10);
+
+  EngineStats stuck;
+  stuck.is_busy = true;
+  stuck.silence = 3100ms;
+  stuck.patience = 3000ms;
+  engine_.set_stats(stuck);
+  probe.take_received();
+  probe.send("GET /health HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(probe.read_until("DSL-104"));
+  EXPECT_THAT(probe.received(), StartsWith("HTTP/1.1 503"));
+}
+
+TEST_F(EngineServiceTest, MetricsTellRequestsStepsAndLinks) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"token_ids":[1,2,3]})");
+  engine_.wait_for_request(0)(last({1, 2}, FinishReason::kLength));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  EngineStats stats;
+  stats.num_running = 2;
+  stats.kv_blocks_total = 10;
+  stats.kv_blocks_used = 5;
+  stats.num_preemptions = 7;
+  stats.step_seconds[0] = 3;
+  stats.step_seconds_sum = 0.001;
+  engine_.set_stats(stats);
+  for (int scrape = 0; scrape < 2; ++scrape) {  // totals do not grow by being read
+    RawClient scraper = connect();
+    scraper.send(http_get("/metrics", "secret"));
+    ASSERT_TRUE(scraper.read_until("dslaunch_step_seconds_count{model_name=\"m\"} 3"));
+    for (const char* line :
+         {"vllm:num_requests_running{model_name=\"m\"} 2",
+          "vllm:kv_cache_usage_perc{model_name=\"m\"} 0.5",
+          "vllm:num_preemptions_total{model_name=\"m\"} 7",
+          "vllm:prompt_tokens_total{model_name=\"m\"} 3",
+          "vllm:generation_tokens_total{model_name=\"m\"} 2",
+          "vllm:request_success_total{finished_reason=\"length\",model_name=\"m\"} 1",
+          "vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1",
+          "dslaunch_step_seconds_count{model_name=\"m\"} 3",
+          "dslaunch_engine_healthy{model_name=\"m\"} 1"}) {
+      EXPECT_THAT(scraper.received(), HasSubstr(line));
+    }
   }
 }
 
