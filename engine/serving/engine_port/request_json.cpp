@@ -1,5 +1,6 @@
 #include "engine/serving/engine_port/request_json.h"
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
