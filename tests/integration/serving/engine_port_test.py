@@ -3,6 +3,7 @@
 
 usage: engine_port_test.py DSENGINE MODEL_DIR ENGINE_YAML
 """
+import asyncio
 import http.client
 import json
 import os
@@ -166,6 +167,54 @@ class EnginePortTest(unittest.TestCase):
                      "e2e_request_latency_seconds_bucket", "request_queue_time_seconds_bucket",
                      "request_prefill_time_seconds_bucket", "request_decode_time_seconds_bucket"):
             self.assertIn(f'vllm:{name}{{'.encode(), text)
+
+
+class LoadTest(unittest.TestCase):
+    NUM_STREAMS = 500
+    NUM_KINDS = 50
+
+    @staticmethod
+    def request(kind):
+        shared = [5, 6, 7, 8] * (10 * (kind % 3))
+        own = [10 + (kind * 7 + i) % 80 for i in range(1 + kind % 40)]
+        sampling = {"ignore_eos": True, "seed": kind, "temperature": kind % 2, "logprobs": 0}
+        return {"token_ids": shared + own, "max_tokens": 4 + kind % 45, "tenant": f"key {kind % 5}", "priority": kind % 3,
+                "sampling": sampling}
+
+    @staticmethod
+    async def answer(endpoint, body):
+        host, port = endpoint.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        text = json.dumps(body)
+        writer.write((f"POST /v1/generate HTTP/1.1\r\nHost: {endpoint}\r\nAuthorization: Bearer {SECRET}\r\n"
+                      f"Connection: close\r\nContent-Length: {len(text)}\r\n\r\n{text}").encode())
+        received = await reader.read()
+        writer.close()
+        lines = [json.loads(line) for line in received.splitlines() if line.startswith(b"{")]
+        assert "finish_reason" in lines[-1], received[:500]
+        return [(token["token_id"], token["logprob"]) for line in lines[:-1] for token in line["logprobs"]]
+
+    def test_five_hundred_streams_get_what_they_get_alone(self):
+        engine = Engine("--kv-tokens", "512", "--max-batch-tokens", "128")
+        try:
+            requests = [self.request(kind) for kind in range(self.NUM_KINDS)]
+            alone = [asyncio.run(self.answer(engine.endpoint, request)) for request in requests]
+
+            async def together():
+                kinds = [i % self.NUM_KINDS for i in range(self.NUM_STREAMS)]
+                answers = await asyncio.gather(*(self.answer(engine.endpoint, requests[kind]) for kind in kinds))
+                return zip(kinds, answers)
+
+            for kind, answer in asyncio.run(together()):
+                self.assertEqual(answer, alone[kind], f"request {kind}")
+            metrics = engine.ask("GET", "/metrics")[2].decode()
+            value = {name: float(re.search(rf"^vllm:{name}{{[^}}]*}} (\S+)$", metrics, re.M)[1])
+                     for name in ("num_preemptions_total", "prefix_cache_hits_total", "num_requests_running")}
+            self.assertGreater(value["num_preemptions_total"], 0)
+            self.assertGreater(value["prefix_cache_hits_total"], 0)
+            self.assertEqual(value["num_requests_running"], 0)
+        finally:
+            self.assertEqual(engine.end(), 0)
 
 
 class DrainTest(unittest.TestCase):

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "../checkpoint/checkpoint_files.h"
 #include "child.h"
@@ -43,9 +44,15 @@ const std::filesystem::path& model() {
 }
 
 std::vector<std::string> rank_argv(std::vector<std::string> further,
-                                   const std::filesystem::path& model_dir = model()) {
-  std::vector<std::string> argv = {
-      DSL_ENGINE_BINARY, "--model", model_dir.string(), "--threads", "1", "--deadline-ms", "1000"};
+                                   const std::filesystem::path& model_dir = model(),
+                                   std::chrono::milliseconds deadline = 1000ms) {
+  std::vector<std::string> argv = {DSL_ENGINE_BINARY,
+                                   "--model",
+                                   model_dir.string(),
+                                   "--threads",
+                                   "1",
+                                   "--deadline-ms",
+                                   std::to_string(deadline.count())};
   argv.insert(argv.end(), further.begin(), further.end());
   return argv;
 }
@@ -232,11 +239,12 @@ TEST(Dsengine, ATakenPortIsAResourceError) {
 /// The supervisor's side of a world, and its rank processes.
 class World {
  public:
-  World(int tp, int pp) : tp_(tp), pp_(pp) {
+  World(int tp, int pp, std::chrono::milliseconds deadline = 1000ms)
+      : tp_(tp), pp_(pp), deadline_(deadline) {
     bootstrap::RendezvousServerOptions options;
     options.world_size = tp * pp;
     options.secret = kSecret;
-    options.failure_deadline = 1000ms;
+    options.failure_deadline = deadline;
     options.heartbeat_interval = 100ms;
     bootstrap::RendezvousEvents events;
     events.joined = [this](int rank) {
@@ -260,7 +268,7 @@ class World {
     ranks_.push_back(std::make_unique<Child>(
         rank_argv({"--rank", std::to_string(rank), "--tp", std::to_string(tp_), "--pp",
                    std::to_string(pp_), "--rendezvous", server_->address()},
-                  model_dir),
+                  model_dir, deadline_),
         kSecret));
   }
   void start_all() {
@@ -301,6 +309,7 @@ class World {
  private:
   const int tp_;
   const int pp_;
+  const std::chrono::milliseconds deadline_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::set<int> joined_;
@@ -353,6 +362,27 @@ TEST_P(RankFailures, ReachOpenStreamsAndEndEveryRankInTime) {
 INSTANTIATE_TEST_SUITE_P(All, RankFailures,
                          testing::Values(std::pair{"Killed", SIGKILL}, std::pair{"Hung", SIGSTOP}),
                          [](const auto& test) { return std::string(test.param.first); });
+
+/// With a failure deadline far away, only the heartbeat tells of a rank that stands still.
+TEST(DsengineWorld, AWedgedEngineIsUnhealthyInTimeWhileItsPortAnswers) {
+  World world(2, 1, 60s);
+  world.start_all();
+  RawClient probe(world.wait_ready());
+  const auto is_healthy = [&] {
+    probe.take_received();
+    probe.send("GET /health HTTP/1.1\r\n\r\n");
+    EXPECT_TRUE(probe.read_until("}\n")) << probe.received();
+    return probe.received().starts_with("HTTP/1.1 200");
+  };
+  EXPECT_TRUE(is_healthy());
+  world.rank(1).signal(SIGSTOP);
+  const auto stopped = std::chrono::steady_clock::now();
+  while (is_healthy() && std::chrono::steady_clock::now() - stopped < 10s) {
+    std::this_thread::sleep_for(200ms);  // as a prober does
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped, 5s);
+  EXPECT_THAT(probe.received(), HasSubstr("DSL-104"));
+}
 
 TEST(DsengineWorld, ARankThatFailsToLoadEndsTheOthers) {
   World world(2, 1);
