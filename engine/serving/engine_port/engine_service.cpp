@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <utility>
 
 #include "engine/serving/discovery/identity.h"
 #include "engine/serving/engine_port/node_usage.h"
+#include "engine/serving/text_service/fresh_seed.h"
 #include "transport/base/log.h"
 
 namespace dsl::serving {
@@ -23,11 +23,6 @@ HttpResponse with_status(int status, const Error& error) {
 
 /// A queue that takes longer is better waited for elsewhere.
 constexpr double kLongestRetryAfterS = 60;
-
-std::uint64_t fresh_seed() {
-  std::random_device random;
-  return (std::uint64_t{random()} << 32) | random();
-}
 
 }  // namespace
 
