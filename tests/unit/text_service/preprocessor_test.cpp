@@ -53,7 +53,7 @@ TEST(Chat, IsTheTemplatesPrompt) {
 }
 
 TEST(Chat, DefaultsComeFromTheModel) {
-  const EngineCall& call = chat(r1_model(), kHello).choices[0].call;
+  const EngineCall call = chat(r1_model(), kHello).choices[0].call;
   EXPECT_EQ(call.sampling.temperature, 0);  // generation_config.json says do_sample: false
   EXPECT_EQ(call.sampling.top_p, 1);
   EXPECT_EQ(call.sampling.num_logprobs, -1);
