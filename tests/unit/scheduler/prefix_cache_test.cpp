@@ -96,7 +96,8 @@ TEST(PrefixCacheTest, NothingIsFoundBehindALostBlock) {
   PrefixCache cache(2, kBlockTokens);
   const Ids first = compute(cache, {1, 2}, 2);
   const Ids second = compute(cache, {1, 2}, 2);  // a block of its own
-  const CachedTokens tokens{Ids{1, 2, 3, 4}, 4};
+  const Ids ids{1, 2, 3, 4};
+  const CachedTokens tokens{ids, 4};
   const PrefixMatch begin = cache.match(tokens, 2);
   cache.release(begin.blocks);
   cache.release(second);
