@@ -17,7 +17,7 @@ Result<std::string> read_own_file(const std::filesystem::path& path, std::int64_
     return fail(ErrorCode::kIo, remedy, "cannot read {}: {}", path.string(), std::strerror(errno));
   };
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  struct stat status{};
+  struct stat status {};
   if (!fd.valid() || ::fstat(fd.get(), &status) != 0) return unreadable();
   if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() || (status.st_mode & 077) != 0) {
     return fail(ErrorCode::kPermission, remedy,
@@ -35,7 +35,7 @@ Result<std::string> read_own_file(const std::filesystem::path& path, std::int64_
 }
 
 std::string file_stamp(const std::filesystem::path& path) {
-  struct stat status{};
+  struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return {};
   return fmt::format("{}.{}.{}.{}.{}", status.st_ino, status.st_size, status.st_mtim.tv_sec,
                      status.st_mtim.tv_nsec, status.st_ctim.tv_nsec);

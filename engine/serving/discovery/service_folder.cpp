@@ -69,6 +69,15 @@ Result<std::string> parse_settings(std::string_view text, std::string_view origi
   return text_of(settings, "routing_policy", origin);
 }
 
+/// "host:port", or "unix:PATH" of a gateway.
+bool is_endpoint(std::string_view text) {
+  if (text.starts_with("unix:/")) return true;
+  const std::size_t colon = text.rfind(':');
+  return colon != std::string_view::npos && colon > 0 && colon + 1 < text.size() &&
+         text.find_first_of(" \t\r\n/") == std::string_view::npos &&
+         text.find_first_not_of("0123456789", colon + 1) == std::string_view::npos;
+}
+
 class WatchedFolder final : public ServiceFolder {
  public:
   WatchedFolder(std::filesystem::path folder, Listener on_change)
@@ -184,12 +193,7 @@ Result<ServiceEntry> parse_service_entry(std::string_view text, std::string_view
   entry.tp = static_cast<int>(tp);
   entry.pp = static_cast<int>(pp);
   if (entry.id.empty()) return malformed(origin, "id: expected a name");
-  const std::size_t colon = entry.endpoint.rfind(':');
-  const bool is_endpoint =
-      colon != std::string::npos && colon > 0 && colon + 1 < entry.endpoint.size() &&
-      entry.endpoint.find_first_of(" \t\r\n/") == std::string::npos &&
-      entry.endpoint.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-  if (!is_endpoint) return malformed(origin, "endpoint: expected host:port");
+  if (!is_endpoint(entry.endpoint)) return malformed(origin, "endpoint: expected host:port");
   const auto known_role = role_of(role);
   if (!known_role)
     return malformed(origin, "role: expected engine, preprocess, postprocess or gateway");
