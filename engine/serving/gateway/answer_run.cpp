@@ -1,0 +1,435 @@
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <ctime>
+
+#include "engine/serving/gateway/answer_run_async.h"
+#include "engine/serving/gateway/request_log.h"
+#include "engine/serving/text_service/openai_error.h"
+#include "engine/serving/text_service/text_json.h"
+#include "transport/base/log.h"
+
+namespace dsl::serving {
+namespace {
+
+namespace asio = boost::asio;
+
+/// A client that is further behind than this is dropped.
+constexpr std::size_t kMaxQueuedBytes = 1 << 20;
+/// From this size on, a body is tokenised where it holds nobody up.
+constexpr std::size_t kLargeBodyBytes = 16 * 1024;
+/// What an answer is taken to be long before it is known.
+constexpr std::int64_t kExpectedTokens = 256;
+/// A new request waits this long at most for an engine; one that has begun, the recovery time-out.
+constexpr auto kNewRequestPatience = std::chrono::seconds(10);
+constexpr std::size_t kMaxErrorBytes = 64 * 1024;
+constexpr int kRetryAfterS = 5;
+constexpr auto kPreprocessTimeout = std::chrono::seconds(10);
+
+bool is_fault_of_request(ErrorCode code) {
+  return code == ErrorCode::kRequestInvalid || code == ErrorCode::kContextOverflow ||
+         code == ErrorCode::kInvalidArgument || code == ErrorCode::kInvalidUtf8;
+}
+
+}  // namespace
+
+GatewayCore::GatewayCore(EventLoop& event_loop, std::string secret,
+                         std::shared_ptr<const ServedModel> served,
+                         std::chrono::milliseconds recovery_time)
+    : metrics(served->name()),
+      model(served),
+      preprocessor(served),
+      recovery_timeout(recovery_time),
+      loop(event_loop),
+      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics)) {}
+
+/// Keeps the accounts of a choice that an engine works on, whatever way it ends.
+class AnswerRun::Visit {
+ public:
+  Visit(EnginePool& pool, EngineKey engine, Choice& choice, ClientCall& call)
+      : pool_(pool), engine_(std::move(engine)), choice_(choice), call_(call) {
+    const auto num_emitted = static_cast<std::int64_t>(choice.emitted_token_ids.size());
+    num_prefill_ = static_cast<std::int64_t>(choice.call.prompt_token_ids->size()) + num_emitted;
+    num_expected_ = choice.call.max_tokens > 0
+                        ? std::min(choice.call.max_tokens - num_emitted, kExpectedTokens)
+                        : kExpectedTokens;
+    pool_.router().add_work(engine_, num_prefill_ + num_expected_);
+    pool_.enter(engine_, &call);
+    choice_.active = &call;
+  }
+  Visit(const Visit&) = delete;
+  Visit& operator=(const Visit&) = delete;
+  ~Visit() {
+    choice_.active = nullptr;
+    pool_.leave(engine_, &call_);
+    pool_.router().add_work(engine_, -(num_prefill_ + num_expected_));
+  }
+
+  void note_tokens(std::int64_t num_tokens) {
+    const std::int64_t done = std::min(num_expected_, num_tokens);
+    pool_.router().add_work(engine_, -(num_prefill_ + done));
+    num_prefill_ = 0;
+    num_expected_ -= done;
+  }
+
+ private:
+  EnginePool& pool_;
+  const EngineKey engine_;
+  Choice& choice_;
+  ClientCall& call_;
+  std::int64_t num_prefill_ = 0;
+  std::int64_t num_expected_ = 0;
+};
+
+AnswerRun::AnswerRun(std::shared_ptr<GatewayCore> core, AnswerOrder order)
+    : core_(std::move(core)), order_(std::move(order)) {
+  ++core_->num_running;
+  ++order_.key->num_streams;
+  core_->metrics.begin_request();
+}
+
+AnswerRun::~AnswerRun() = default;
+
+std::shared_ptr<AnswerRun> AnswerRun::start(std::shared_ptr<GatewayCore> core, AnswerOrder order) {
+  std::shared_ptr<AnswerRun> run(new AnswerRun(std::move(core), std::move(order)));
+  asio::co_spawn(run->core_->loop.context(), AnswerRun::run(run), asio::detached);
+  return run;
+}
+
+asio::awaitable<void> AnswerRun::run(std::shared_ptr<AnswerRun> self) {
+  Prepared prepared = co_await self->prepare();
+  if (self->is_over_) co_return;
+  if (!prepared) {
+    self->refuse(std::move(prepared).error());
+    co_return;
+  }
+  const Status opened = self->open(*std::move(prepared));
+  if (!opened) {
+    self->fail(opened.error());
+    co_return;
+  }
+  for (std::size_t i = 1; i < self->choices_.size(); ++i) {
+    asio::co_spawn(self->core_->loop.context(), answer(self, i), asio::detached);
+  }
+  co_await answer(self, 0);
+}
+
+asio::awaitable<AnswerRun::Prepared> AnswerRun::prepare() {
+  const std::string body = std::move(order_.body);
+  order_.body = {};
+  std::optional<Prepared> remote = co_await prepare_remotely(body);
+  if (remote) co_return *std::move(remote);
+  const auto work = [&]() -> Prepared {
+    Result<PreparedRequest> prepared = order_.kind == AnswerKind::kChat
+                                           ? core_->preprocessor.prepare_chat(body)
+                                           : core_->preprocessor.prepare_completion(body);
+    if (!prepared) return tl::unexpected<HttpResponse>(openai_error(prepared.error()));
+    return *std::move(prepared);
+  };
+  if (body.size() < kLargeBodyBytes) co_return work();
+  const auto elsewhere = [&]() -> asio::awaitable<Prepared> { co_return work(); };
+  co_return co_await asio::co_spawn(core_->workers, elsewhere, asio::use_awaitable);
+}
+
+/// Nothing when no service can do it: then it is done here.
+asio::awaitable<std::optional<AnswerRun::Prepared>> AnswerRun::prepare_remotely(
+    const std::string& body) {
+  while (const auto endpoint = core_->preprocess_services.next(Clock::now())) {
+    ClientRequest request;
+    request.method = "POST";
+    request.target = order_.kind == AnswerKind::kChat ? "/v1/preprocess?kind=chat"
+                                                      : "/v1/preprocess?kind=completion";
+    request.body = body;
+    const Result<ClientAnswer> answer =
+        co_await core_->pool->client().exchange(*endpoint, std::move(request), kPreprocessTimeout);
+    if (answer && answer->status == 200) {
+      Result<PreparedRequest> prepared = parse_prepared_request(answer->body);
+      if (prepared) co_return Prepared(*std::move(prepared));
+    }
+    const bool is_clients_fault = answer && answer->status >= 400 && answer->status < 500 &&
+                                  answer->status != 401 && answer->status != 429;
+    if (is_clients_fault) {
+      HttpResponse refusal;
+      refusal.status = answer->status;
+      refusal.body = answer->body;
+      co_return Prepared(tl::unexpected<HttpResponse>(std::move(refusal)));
+    }
+    if (!answer && answer.error().code == ErrorCode::kAuthentication)
+      core_->metrics.count_refused_service();
+    core_->preprocess_services.note_failure(*endpoint, Clock::now());
+  }
+  co_return std::nullopt;
+}
+
+Status AnswerRun::open(PreparedRequest prepared) {
+  is_streamed_ = prepared.is_streamed;
+  includes_usage_ = prepared.includes_usage;
+  num_prompt_tokens_ = prepared.num_prompt_tokens;
+  order_.key->num_prompt_tokens += static_cast<std::uint64_t>(num_prompt_tokens_);
+  order_.key->tokens.take(static_cast<double>(num_prompt_tokens_), AdmissionClock::now());
+  envelope_.emplace(order_.kind, order_.request_id, std::time(nullptr), prepared.model,
+                    includes_usage_);
+  for (PreparedChoice& choice : prepared.choices) {
+    DSL_ASSIGN(AnswerStream stream, AnswerStream::open(core_->model, std::move(choice.format)));
+    choices_.push_back(std::make_unique<Choice>(std::move(choice), std::move(stream)));
+  }
+  num_open_choices_ = choices_.size();
+  return {};
+}
+
+asio::awaitable<void> AnswerRun::answer(std::shared_ptr<AnswerRun> self, std::size_t index) {
+  Choice& choice = *self->choices_[index];
+  EnginePool& pool = *self->core_->pool;
+  const std::uint64_t prefix = prefix_hash(*choice.call.prompt_token_ids);
+  Clock::time_point waiting_since = Clock::now();
+  Error last_error{ErrorCode::kUnreachable, "no engine is ready", "try again soon"};
+  while (!self->is_over_ && !choice.is_done) {
+    const std::optional<EngineKey> engine = pool.router().choose(prefix, choice.excluded);
+    if (!engine) {
+      const bool is_overloaded = last_error.code == ErrorCode::kOverloaded;
+      const bool has_begun = !choice.emitted_token_ids.empty();
+      const auto patience = has_begun ? self->core_->recovery_timeout
+                                      : std::min<std::chrono::milliseconds>(
+                                            self->core_->recovery_timeout, kNewRequestPatience);
+      // All queues are full: the client is told so, unless its answer has begun.
+      if ((is_overloaded && !has_begun) || Clock::now() - waiting_since > patience) {
+        self->fail(last_error);
+        co_return;
+      }
+      choice.excluded.clear();
+      co_await pool.wait_a_moment();
+      continue;
+    }
+    self->engine_id_ = engine->id;
+    const std::size_t num_before = choice.emitted_token_ids.size();
+    const Outcome outcome = co_await self->stream_from(choice, *engine);
+    if (self->is_over_ || outcome.kind == Outcome::Kind::kDone) break;
+    if (outcome.kind == Outcome::Kind::kRefused) {
+      self->fail(outcome.error);
+      co_return;
+    }
+    last_error = outcome.error;
+    if (choice.emitted_token_ids.size() > num_before) waiting_since = Clock::now();
+    if (choice.emitted_token_ids.empty()) {
+      self->core_->metrics.count_retry();
+    } else {
+      ++self->num_continuations_;
+      self->core_->metrics.count_continuation();
+    }
+  }
+  if (!self->is_over_ && --self->num_open_choices_ == 0) self->complete();
+}
+
+asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice, EngineKey engine) {
+  ClientCall call(core_->pool->client(), engine.endpoint);
+  Visit visit(*core_->pool, engine, choice, call);
+  ClientRequest request;
+  request.method = "POST";
+  request.target = "/v1/generate";
+  request.body = to_engine_json(choice.call, {choice.emitted_token_ids, order_.key->key.name,
+                                              order_.key->key.priority, order_.request_id});
+  const Result<int> status = co_await call.send(std::move(request));
+  if (!status) co_return judge_break(engine, status.error());
+  if (*status != 200) co_return co_await take_refusal(choice, engine, call, *status);
+  std::string lines;
+  while (true) {
+    const Result<bool> has_more = co_await call.read_lines(lines);
+    if (!has_more) co_return judge_break(engine, has_more.error());
+    if (!*has_more) {
+      co_return judge_break(engine, {ErrorCode::kUnreachable,
+                                     "the engine ended its answer in the middle", "try again"});
+    }
+    std::optional<Outcome> outcome = take_lines(choice, visit, lines);
+    if (!outcome) continue;
+    if (outcome->kind == Outcome::Kind::kElsewhere)
+      co_return judge_break(engine, std::move(outcome->error));
+    co_return *std::move(outcome);
+  }
+}
+
+/// The engine answered with another status: it is full, ending, or the request is wrong.
+asio::awaitable<AnswerRun::Outcome> AnswerRun::take_refusal(Choice& choice, const EngineKey& engine,
+                                                            ClientCall& call, int status) {
+  const Result<std::string> body = co_await call.read_all(kMaxErrorBytes);
+  Error error = parse_engine_refusal(status, body ? *body : std::string());
+  if (status == 429 || status == 503) {
+    choice.excluded.insert(engine);
+    co_return Outcome{Outcome::Kind::kElsewhere, std::move(error)};
+  }
+  co_return Outcome{Outcome::Kind::kRefused, std::move(error)};
+}
+
+AnswerRun::Outcome AnswerRun::judge_break(const EngineKey& engine, Error error) {
+  if (is_fault_of_request(error.code)) return {Outcome::Kind::kRefused, std::move(error)};
+  if (error.code == ErrorCode::kAuthentication) core_->pool->note_refused(engine, error);
+  if (!is_over_) core_->pool->note_broken_stream(engine);
+  return {Outcome::Kind::kElsewhere, std::move(error)};
+}
+
+std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, Visit& visit,
+                                                        std::string_view lines) {
+  std::vector<sampling::SampledToken> tokens;
+  std::optional<AnswerEnd> end;
+  std::optional<Outcome> outcome;
+  while (!lines.empty() && !end && !outcome) {
+    const std::size_t length = lines.find('\n');
+    const std::string_view text = lines.substr(0, length);
+    lines.remove_prefix(length + 1);
+    if (text.empty()) continue;
+    Result<EngineLine> line = parse_engine_line(text);
+    if (!line) {
+      outcome = Outcome{Outcome::Kind::kElsewhere, std::move(line).error()};
+      break;
+    }
+    std::move(line->tokens.begin(), line->tokens.end(), std::back_inserter(tokens));
+    end = line->end;
+    if (end) choice.num_cached_tokens = line->num_cached_tokens;
+  }
+  if (!tokens.empty()) push(choice, visit, tokens);
+  if (choice.is_done || is_over_) return Outcome{};
+  if (end) {
+    end_choice(choice, *end);
+    return Outcome{};
+  }
+  return outcome;
+}
+
+void AnswerRun::push(Choice& choice, Visit& visit, std::span<const sampling::SampledToken> tokens) {
+  const auto num_tokens = static_cast<std::int64_t>(tokens.size());
+  visit.note_tokens(num_tokens);
+  const Clock::time_point now = Clock::now();
+  if (!last_token_) {
+    first_token_s_ = seconds_since_start();
+    core_->metrics.note_first_token(first_token_s_);
+  } else {
+    const std::chrono::duration<double> passed = now - *last_token_;
+    core_->metrics.note_next_tokens(passed.count(), num_tokens);
+  }
+  last_token_ = now;
+  order_.key->num_completion_tokens += tokens.size();
+  order_.key->tokens.take(static_cast<double>(num_tokens), now);
+  for (const sampling::SampledToken& token : tokens)
+    choice.emitted_token_ids.push_back(token.token_id);
+  AnswerUpdate update = choice.stream.push(tokens);
+  choice.num_completion_tokens = update.num_completion_tokens;
+  choice.num_reasoning_tokens = update.num_reasoning_tokens;
+  emit(choice, std::move(update.choice_json));
+  // The end of the visit closes its connection, which cancels the generation.
+  if (update.is_stopped) end_choice(choice, AnswerEnd::kStop);
+}
+
+void AnswerRun::end_choice(Choice& choice, AnswerEnd end) {
+  choice.is_done = true;
+  AnswerUpdate update = choice.stream.finish(end);
+  core_->metrics.count_success(end == AnswerEnd::kStop ? "stop" : "length",
+                               static_cast<std::int64_t>(choice.call.prompt_token_ids->size()),
+                               choice.num_completion_tokens);
+  emit(choice, std::move(update.choice_json));
+}
+
+void AnswerRun::emit(Choice& choice, std::string choice_json) {
+  if (choice_json.empty()) return;
+  if (is_streamed_) {
+    send(envelope_->chunk(choice_json));
+  } else {
+    choice.json = std::move(choice_json);
+  }
+}
+
+void AnswerRun::send(std::string_view event) {
+  if (is_over_) return;
+  has_sent_ = true;
+  piece_.bytes.append("data: ").append(event).append("\n\n");
+  if (piece_.bytes.size() > kMaxQueuedBytes) {
+    core_->metrics.count_slow_reader();
+    piece_ = {};
+    piece_.failure = Error{ErrorCode::kOverloaded, "the client does not read its answer", ""};
+    close(499);
+  }
+  wake();
+}
+
+void AnswerRun::complete() {
+  Usage usage;
+  usage.num_prompt_tokens = num_prompt_tokens_;
+  for (const auto& choice : choices_) {
+    usage.num_completion_tokens += choice->num_completion_tokens;
+    usage.num_reasoning_tokens += choice->num_reasoning_tokens;
+  }
+  usage.num_cached_prompt_tokens = choices_.front()->num_cached_tokens;
+  if (is_streamed_) {
+    if (includes_usage_) send(envelope_->usage_chunk(usage));
+    send("[DONE]");
+    piece_.is_last = true;
+  } else {
+    std::vector<std::string> jsons;
+    for (const auto& choice : choices_) jsons.push_back(std::move(choice->json));
+    piece_.whole = std::make_shared<HttpResponse>();
+    piece_.whole->body = envelope_->whole(jsons, usage) + "\n";
+    piece_.whole->headers = {{"X-Request-Id", order_.request_id}};
+  }
+  close(200);
+}
+
+void AnswerRun::fail(const Error& error) {
+  if (is_over_) return;
+  HttpResponse response = openai_error(error);
+  if (!has_sent_) return refuse(std::move(response));
+  send(openai_error_json(error));
+  piece_.is_last = true;
+  close(response.status);
+}
+
+/// An error in place of an answer.
+void AnswerRun::refuse(HttpResponse response) {
+  const int status = response.status;
+  response.headers = {{"X-Request-Id", order_.request_id}};
+  if (status == 503 || status == 429)
+    response.headers.emplace_back("Retry-After", std::to_string(kRetryAfterS));
+  piece_.whole = std::make_shared<HttpResponse>(std::move(response));
+  close(status);
+}
+
+/// Nothing more is computed; what is ready still goes to the client.
+void AnswerRun::close(int status) {
+  if (is_over_) return;
+  is_over_ = true;
+  for (const auto& choice : choices_) {
+    if (choice->active != nullptr) choice->active->cancel();
+  }
+  --core_->num_running;
+  --order_.key->num_streams;
+  const double duration_s = seconds_since_start();
+  core_->metrics.end_request(duration_s);
+  core_->metrics.count_answer(order_.route, status);
+  std::int64_t num_completion_tokens = 0;
+  for (const auto& choice : choices_) num_completion_tokens += choice->num_completion_tokens;
+  log_request({order_.request_id, order_.key->key.name, order_.route, order_.client_address,
+               engine_id_, status, num_prompt_tokens_, num_completion_tokens, num_continuations_,
+               first_token_s_, duration_s});
+  wake();
+}
+
+ResponseStream::Piece AnswerRun::take() {
+  if (piece_.is_last || piece_.failure || piece_.whole) wake_ = nullptr;
+  return std::exchange(piece_, {});
+}
+
+void AnswerRun::abandon() {
+  wake_ = nullptr;
+  if (is_over_) return;
+  core_->metrics.count_cancelled();
+  close(499);
+}
+
+void AnswerRun::wake() {
+  if (wake_) wake_();
+}
+
+double AnswerRun::seconds_since_start() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
+
+}  // namespace dsl::serving

@@ -1,0 +1,133 @@
+// One completion request from its body to the last byte of its answer. For .cpp files: holds
+// coroutines.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/serving/gateway/admission.h"
+#include "engine/serving/gateway/engine_line.h"
+#include "engine/serving/gateway/engine_pool_async.h"
+#include "engine/serving/gateway/preprocess_services.h"
+#include "engine/serving/http/http_message.h"
+#include "engine/serving/text_service/answer_envelope.h"
+#include "engine/serving/text_service/answer_stream.h"
+#include "engine/serving/text_service/preprocessor.h"
+
+namespace dsl::serving {
+
+/// What the requests of a gateway share. Belongs to the loop's thread.
+struct GatewayCore {
+  GatewayCore(EventLoop& loop, std::string secret, std::shared_ptr<const ServedModel> served,
+              std::chrono::milliseconds recovery_time);
+
+  GatewayMetrics metrics;
+  const std::shared_ptr<const ServedModel> model;
+  const Preprocessor preprocessor;
+  const std::chrono::milliseconds recovery_timeout;  // for an engine to take over a broken stream
+  EventLoop& loop;
+  std::shared_ptr<EnginePool> pool;
+  PreprocessServices preprocess_services;
+  boost::asio::thread_pool workers{1};  // for prompts whose tokenisation would hold others up
+  std::size_t num_running = 0;
+};
+
+struct AnswerOrder {
+  AnswerKind kind = AnswerKind::kChat;
+  std::string_view route;  // of a constant
+  std::string body;
+  std::string request_id;
+  std::string client_address;
+  std::shared_ptr<KeyState> key;
+};
+
+/// Keeps all that continuing needs: prompt, parameters, emitted tokens. When an engine's stream
+/// breaks, the request goes on at another engine, or at the same one after its repair, and the
+/// client sees one answer. Belongs to the loop's thread.
+class AnswerRun final : public ResponseStream, public std::enable_shared_from_this<AnswerRun> {
+ public:
+  static std::shared_ptr<AnswerRun> start(std::shared_ptr<GatewayCore> core, AnswerOrder order);
+  ~AnswerRun() override;
+
+  void on_ready(std::function<void()> wake) override { wake_ = std::move(wake); }
+  Piece take() override;
+  void abandon() override;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  template <typename T>
+  using Awaitable = boost::asio::awaitable<T>;
+
+  struct Choice {
+    Choice(PreparedChoice prepared, AnswerStream opened)
+        : call(std::move(prepared.call)), stream(std::move(opened)) {}
+
+    EngineCall call;
+    AnswerStream stream;
+    std::vector<std::int32_t> emitted_token_ids;
+    ClientCall* active = nullptr;  // the engine's stream while there is one
+    std::set<EngineKey> excluded;  // engines that refused it just now
+    std::string json;              // of an answer that is not streamed
+    std::int64_t num_completion_tokens = 0;
+    std::int64_t num_reasoning_tokens = 0;
+    std::int64_t num_cached_tokens = 0;
+    bool is_done = false;
+  };
+  /// How a stream of an engine ended for a choice.
+  struct Outcome {
+    enum class Kind { kDone, kElsewhere, kRefused };
+    Kind kind = Kind::kDone;
+    Error error = {};
+  };
+  class Visit;  // a choice at an engine
+
+  AnswerRun(std::shared_ptr<GatewayCore> core, AnswerOrder order);
+
+  static Awaitable<void> run(std::shared_ptr<AnswerRun> self);
+  static Awaitable<void> answer(std::shared_ptr<AnswerRun> self, std::size_t index);
+  using Prepared = tl::expected<PreparedRequest, HttpResponse>;
+  Awaitable<Prepared> prepare();
+  Awaitable<std::optional<Prepared>> prepare_remotely(const std::string& body);
+  Status open(PreparedRequest prepared);
+  Awaitable<Outcome> stream_from(Choice& choice, EngineKey engine);
+  Awaitable<Outcome> take_refusal(Choice& choice, const EngineKey& engine, ClientCall& call,
+                                  int status);
+  Outcome judge_break(const EngineKey& engine, Error error);
+  std::optional<Outcome> take_lines(Choice& choice, Visit& visit, std::string_view lines);
+  void push(Choice& choice, Visit& visit, std::span<const sampling::SampledToken> tokens);
+  void end_choice(Choice& choice, AnswerEnd end);
+  void emit(Choice& choice, std::string choice_json);
+  void send(std::string_view event);
+  void complete();
+  void fail(const Error& error);
+  void refuse(HttpResponse response);
+  void close(int status);
+  void wake();
+  double seconds_since_start() const;
+
+  const std::shared_ptr<GatewayCore> core_;
+  AnswerOrder order_;
+  const Clock::time_point start_ = Clock::now();
+  std::vector<std::unique_ptr<Choice>> choices_;
+  std::optional<AnswerEnvelope> envelope_;
+  std::int64_t num_prompt_tokens_ = 0;
+  bool is_streamed_ = false;
+  bool includes_usage_ = false;
+  bool is_over_ = false;  // nothing more will be computed
+  bool has_sent_ = false;
+  std::size_t num_open_choices_ = 0;
+  int num_continuations_ = 0;
+  std::optional<Clock::time_point> last_token_;
+  double first_token_s_ = 0;
+  std::string engine_id_;  // the last one
+
+  Piece piece_;  // what is ready for the client
+  std::function<void()> wake_;
+};
+
+}  // namespace dsl::serving

@@ -1,0 +1,47 @@
+// The gateway's metrics in Prometheus' text format: vLLM's names for what it sees of requests,
+// names of our own for the rest.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "engine/serving/gateway/admission.h"
+
+namespace dsl::serving {
+
+/// What is true at the moment of a scrape.
+struct GatewayGauges {
+  std::size_t num_engines = 0;
+  std::size_t num_engines_in_rotation = 0;
+  std::string_view routing_policy;
+};
+
+/// Thread-compatible.
+class GatewayMetrics {
+ public:
+  explicit GatewayMetrics(const std::string& model_name);
+  ~GatewayMetrics();
+
+  void count_answer(std::string_view route, int status);
+  void begin_request();
+  void end_request(double e2e_s);
+  void note_first_token(double seconds);
+  void note_next_tokens(double seconds, std::int64_t num_tokens);
+  void count_success(std::string_view finish_reason, std::int64_t num_prompt_tokens,
+                     std::int64_t num_completion_tokens);
+  void count_continuation();
+  void count_retry();
+  void count_refused_service();
+  void count_slow_reader();
+  void count_cancelled();
+
+  std::string text(const Admission& admission, const GatewayGauges& gauges);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace dsl::serving
