@@ -1,0 +1,313 @@
+// dsgateway in front of real engines of the demonstration model: answers, engines that die,
+// strangers, the end of a gateway.
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "../../unit/checkpoint/checkpoint_files.h"
+#include "../../unit/serving/child.h"
+#include "../../unit/serving/raw_client.h"
+#include "engine/serving/http/listen_socket.h"
+#include "transport/base/crypto.h"
+
+namespace dsl::serving {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+using namespace std::chrono_literals;
+
+constexpr char kSecret[] = "a-secret-of-the-deployment";
+constexpr char kKey[] = "sk-key";
+constexpr char kChat[] =
+    R"({"model":"demo","messages":[{"role":"user","content":"What is 57 + 75?"}],"temperature":0,)"
+    R"("max_tokens":60,"ignore_eos":true)";
+
+std::string model_dir() { return std::string(DSL_TEST_DATA_DIR) + "/demo_model/arith-bf16"; }
+
+/// The endpoint that a program's ready line names.
+std::string endpoint_of(Child& child) {
+  constexpr std::string_view kField = R"({"event":"ready","endpoint":")";
+  EXPECT_TRUE(child.read_until(kField)) << child.text();
+  EXPECT_TRUE(child.read_until("ready at")) << child.text();
+  const std::size_t at = child.text().find(kField) + kField.size();
+  return child.text().substr(at, child.text().find('"', at) - at);
+}
+
+/// The contents of all chunks so far.
+std::string content_of_events(const std::string& received) {
+  std::string content;
+  for (std::size_t at = received.find("data: {"); at != std::string::npos;
+       at = received.find("data: {", at + 1)) {
+    const json chunk = json::parse(received.substr(at + 6, received.find("\n\n", at) - at - 6));
+    if (!chunk.contains("choices")) continue;
+    for (const json& choice : chunk["choices"]) {
+      const json& delta = choice["delta"];
+      if (delta.contains("content") && delta["content"].is_string())
+        content += delta["content"].get<std::string>();
+    }
+  }
+  return content;
+}
+
+class GatewayE2eTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_keys({{"name", "default"}});
+    std::filesystem::create_directory(services());
+    ::chmod(services().c_str(), 0700);
+  }
+
+  std::filesystem::path services() const { return directory_.path() / "services"; }
+
+  void write_keys(json key) {
+    const std::string text = kKey;
+    key["sha256"] = to_hex(*sha256(std::as_bytes(std::span(text))));
+    write_file(directory_.path() / "keys", json{{"keys", {key}}}.dump(), 0600);
+  }
+  void write_file(const std::filesystem::path& path, const std::string& content, mode_t mode) {
+    const auto fresh = directory_.write("fresh", content);
+    ::chmod(fresh.c_str(), mode);
+    std::filesystem::rename(fresh, path);
+  }
+  void announce(const std::string& id, const std::string& endpoint, mode_t mode = 0600) {
+    write_file(
+        services() / (id + ".json"),
+        json{{"id", id}, {"role", "engine"}, {"endpoint", endpoint}, {"state", "ready"}}.dump(),
+        mode);
+  }
+
+  std::unique_ptr<Child> start_engine() {
+    return std::make_unique<Child>(
+        std::vector<std::string>{DSL_ENGINE_BINARY, "--model", model_dir(), "--threads", "1"},
+        kSecret);
+  }
+  void start_gateway() {
+    gateway_ = std::make_unique<Child>(
+        std::vector<std::string>{DSL_GATEWAY_BINARY, "--model", model_dir(), "--served-model-name",
+                                 "demo", "--services", services().string(), "--keys",
+                                 (directory_.path() / "keys").string()},
+        kSecret);
+    endpoint_ = endpoint_of(*gateway_);
+  }
+  std::string get(const std::string& target, const char* key = kKey) {
+    RawClient client(endpoint_);
+    client.send(
+        fmt::format("GET {} HTTP/1.1\r\nConnection: close\r\n"
+                    "Authorization: Bearer {}\r\n\r\n",
+                    target, key));
+    EXPECT_TRUE(client.read_to_end());
+    return client.received();
+  }
+  /// Waits until this many engines are in rotation; false after 20 s.
+  bool wait_ready(int num_engines) {
+    const std::string wanted = fmt::format("\"ready\":{}", num_engines);
+    const Deadline deadline = Deadline::after(20s);
+    while (!deadline.expired()) {
+      if (get("/ready").find(wanted) != std::string::npos) return true;
+    }
+    return false;
+  }
+  std::string whole_answer() {
+    RawClient client(endpoint_);
+    client.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + "}"));
+    EXPECT_TRUE(client.read_until("\"usage\"")) << client.received();
+    const std::string& received = client.received();
+    const json body = json::parse(received.substr(received.find("\r\n\r\n") + 4));
+    return body["choices"][0]["message"]["content"];
+  }
+  void begin_stream(RawClient& client) {
+    client.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + R"(,"stream":true})"));
+    ASSERT_TRUE(client.read_until("\"content\":")) << client.received();
+  }
+
+  const checkpoint::TemporaryDirectory directory_;
+  std::unique_ptr<Child> gateway_;
+  std::string endpoint_;
+};
+
+TEST_F(GatewayE2eTest, StreamedAndWholeAnswersAreEqual) {
+  const auto engine = start_engine();
+  announce("e0", endpoint_of(*engine));
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  const std::string whole = whole_answer();
+  EXPECT_FALSE(whole.empty());
+  RawClient client(endpoint_);
+  begin_stream(client);
+  ASSERT_TRUE(client.read_until("data: [DONE]\n\n"));
+  EXPECT_EQ(content_of_events(client.received()), whole);
+  EXPECT_THAT(client.received(), HasSubstr("Content-Type: text/event-stream"));
+  EXPECT_THAT(get("/v1/models"), HasSubstr("\"id\":\"demo\""));
+  EXPECT_THAT(get("/metrics"), HasSubstr("vllm:request_success_total{"));
+}
+
+TEST_F(GatewayE2eTest, PromtoolFindsNoFaultInTheMetrics) {
+  if (std::system("promtool --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "no promtool here";
+  const auto engine = start_engine();
+  announce("e0", endpoint_of(*engine));
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  whole_answer();
+  const std::string answer = get("/metrics");
+  const auto file = directory_.write("metrics", answer.substr(answer.find("\r\n\r\n") + 4));
+  // The colon is vLLM's.
+  Child promtool(
+      {"/bin/sh", "-c",
+       "promtool check metrics < " + file.string() + " 2>&1 | grep -v \"should not contain ':'\""},
+      std::nullopt);
+  EXPECT_EQ(promtool.wait(Deadline::after(20s)), 1) << "grep found further complaints";
+  EXPECT_EQ(promtool.text(), "");
+}
+
+TEST_F(GatewayE2eTest, AnAnswerGoesOnAtAnotherEngineWhenItsOwnIsKilled) {
+  auto first = start_engine();
+  announce("e0", endpoint_of(*first));
+  const auto second = start_engine();
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  const std::string whole = whole_answer();
+  RawClient client(endpoint_);
+  begin_stream(client);
+  first->signal(SIGSTOP);  // holds the answer in its middle
+  const std::string before = client.received();
+  announce("e1", endpoint_of(*second));
+  ASSERT_TRUE(wait_ready(2));
+  first.reset();  // kill -9
+  ASSERT_TRUE(client.read_until("data: [DONE]\n\n")) << client.received();
+  EXPECT_EQ(content_of_events(client.received()), whole);
+  EXPECT_LT(content_of_events(before).size(), whole.size()) << "the kill came in time";
+  EXPECT_THAT(get("/metrics"), HasSubstr("dslaunch_gateway_continuations_total 1"));
+}
+
+TEST_F(GatewayE2eTest, AStrangerAtAnEnginesPortGetsNoSecretAndNoTraffic) {
+  auto stranger = ListenSocket::open("127.0.0.1:0");
+  ASSERT_TRUE(stranger.has_value());
+  std::atomic<bool> is_over{false};
+  std::string heard;
+  std::thread listener([&] {
+    while (!is_over) {
+      pollfd entry{stranger->fd(), POLLIN, 0};
+      if (::poll(&entry, 1, 50) <= 0) continue;
+      const UniqueFd client(::accept4(stranger->fd(), nullptr, nullptr, SOCK_CLOEXEC));
+      char buffer[4096];
+      const ssize_t count = ::recv(client.get(), buffer, sizeof buffer, 0);
+      if (count > 0) heard.append(buffer, static_cast<std::size_t>(count));
+      const std::string answer =
+          "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"proof\":\"00ff\"}";
+      (void)::send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
+    }
+  });
+  announce("e0", stranger->endpoint());
+  announce("forged", "127.0.0.1:9", 0644);
+  start_gateway();
+  EXPECT_TRUE(gateway_->read_until("is refused")) << gateway_->text();
+  EXPECT_THAT(get("/ready"), HasSubstr("\"engines\":1,\"ready\":0"))
+      << "the forged one is left out";
+  EXPECT_THAT(get("/ready"), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(get("/metrics", kSecret), Not(HasSubstr("refused_services_total 0")));
+  is_over = true;
+  listener.join();
+  EXPECT_THAT(heard, StartsWith("GET /v1/identity?nonce="));
+  EXPECT_THAT(heard, Not(HasSubstr(kSecret)));
+  EXPECT_THAT(heard, Not(HasSubstr("Authorization")));
+}
+
+TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
+  const auto engine = start_engine();
+  announce("e0", endpoint_of(*engine));
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  const auto post = [&](const std::string& target, const char* key, const std::string& body) {
+    RawClient client(endpoint_);
+    client.send(http_post(target, key, body));
+    EXPECT_TRUE(client.read_until("\"error\"")) << client.received();
+    return client.received();
+  };
+  const std::string chat = std::string(kChat) + "}";
+  EXPECT_THAT(post("/v1/chat/completions", "wrong", chat), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(post("/v1/chat/completions", "wrong", chat), HasSubstr("invalid_api_key"));
+  EXPECT_THAT(post("/v1/chat/completions", kKey, "{"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(post("/v1/chat/completions", kKey, R"({"model":"other","messages":[]})"),
+              StartsWith("HTTP/1.1 4"));
+  EXPECT_THAT(post("/nowhere", kKey, "{}"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(get("/v1/chat/completions"), StartsWith("HTTP/1.1 405"));
+  RawClient large(endpoint_);
+  large.send(
+      fmt::format("POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer {}\r\n"
+                  "Content-Length: 104857600\r\n\r\n",
+                  kKey));
+  EXPECT_TRUE(large.read_to_end());
+  EXPECT_THAT(large.received(), StartsWith("HTTP/1.1 413"));
+
+  // Limits and revocation take effect while the gateway runs.
+  write_keys({{"name", "default"}, {"requests_per_minute", 0.001}});
+  ASSERT_TRUE(gateway_->read_until("1 API keys are in force"));
+  std::string refused;
+  for (int i = 0; i < 2; ++i) {
+    RawClient client(endpoint_);
+    client.send(http_post("/v1/chat/completions", kKey, chat));
+    ASSERT_TRUE(client.read_until("}\n"));
+    refused = client.received();
+  }
+  EXPECT_THAT(refused, StartsWith("HTTP/1.1 429"));
+  EXPECT_THAT(refused, HasSubstr("Retry-After: "));
+  write_file(directory_.path() / "keys", R"({"keys":[]})", 0600);
+  ASSERT_TRUE(gateway_->read_until("0 API keys are in force"));
+  EXPECT_THAT(post("/v1/chat/completions", kKey, chat), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(gateway_->text(), Not(HasSubstr(kKey)));
+  EXPECT_THAT(gateway_->text(), Not(HasSubstr(kSecret)));
+}
+
+TEST_F(GatewayE2eTest, AGatewayThatEndsFinishesItsAnswers) {
+  const auto engine = start_engine();
+  announce("e0", endpoint_of(*engine));
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  const std::string whole = whole_answer();
+  RawClient client(endpoint_);
+  begin_stream(client);
+  engine->signal(SIGSTOP);
+  gateway_->signal(SIGTERM);
+  ASSERT_TRUE(gateway_->read_until("ending"));
+  const Deadline deadline = Deadline::after(10s);
+  while (get("/ready").find("draining") == std::string::npos && !deadline.expired()) {
+  }
+  RawClient late(endpoint_);
+  late.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + "}"));
+  EXPECT_TRUE(late.read_until("\"error\""));
+  EXPECT_THAT(late.received(), StartsWith("HTTP/1.1 503"));
+  engine->signal(SIGCONT);
+  ASSERT_TRUE(client.read_until("data: [DONE]\n\n"));
+  EXPECT_EQ(content_of_events(client.received()), whole);
+  EXPECT_EQ(gateway_->wait(Deadline::after(20s)), 0) << gateway_->text();
+}
+
+TEST_F(GatewayE2eTest, AClientThatLeavesCancelsItsGeneration) {
+  const auto engine = start_engine();
+  announce("e0", endpoint_of(*engine));
+  start_gateway();
+  ASSERT_TRUE(wait_ready(1));
+  {
+    RawClient client(endpoint_);
+    begin_stream(client);
+    engine->signal(SIGSTOP);
+  }
+  const Deadline deadline = Deadline::after(10s);
+  bool is_cancelled = false;
+  while (!is_cancelled && !deadline.expired()) {
+    is_cancelled = get("/metrics").find("dslaunch_gateway_cancelled_total 1") != std::string::npos;
+  }
+  EXPECT_TRUE(is_cancelled);
+  engine->signal(SIGCONT);
+}
+
+}  // namespace
+}  // namespace dsl::serving
