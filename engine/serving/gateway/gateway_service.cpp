@@ -17,6 +17,7 @@ constexpr std::size_t kMaxRequestIdBytes = 128;
 /// Tokenised in the loop's thread, which others wait for.
 constexpr std::size_t kMaxTokenizeBytes = 1 << 20;
 constexpr std::string_view kModels = "/v1/models";
+constexpr const char* kRequestIdHeader = "X-Request-Id";
 
 enum class Access { kOpen, kKey, kKeyOrSecret };
 
@@ -44,6 +45,15 @@ std::string request_id_of(const HttpHead& head) {
 
 HttpResponse with_status(int status, HttpResponse response) {
   response.status = status;
+  return response;
+}
+
+/// Refused requests have an id too: it is what a client can report.
+HttpResponse with_request_id(const HttpHead& head, HttpResponse response) {
+  const bool has_one =
+      std::any_of(response.headers.begin(), response.headers.end(),
+                  [](const auto& header) { return header.first == kRequestIdHeader; });
+  if (!has_one) response.headers.emplace_back(kRequestIdHeader, request_id_of(head));
   return response;
 }
 
@@ -92,29 +102,32 @@ std::optional<std::size_t> GatewayService::body_limit(const HttpHead& head) {
   return max_body_bytes_;
 }
 
-HttpResponse GatewayService::refusal(const Route* route, HttpResponse response) {
+HttpResponse GatewayService::refusal(const HttpHead& head, const Route* route,
+                                     HttpResponse response) {
   core_->metrics.count_answer(route == nullptr ? "other" : route->target, response.status);
-  return response;
+  return with_request_id(head, std::move(response));
 }
 
 std::optional<HttpResponse> GatewayService::refuse(const HttpHead& head) {
   const Route* route = find_route(head);
   if (route == nullptr) {
     return refusal(
-        route, openai_error({ErrorCode::kNotFound, fmt::format("there is no {:.100}", head.target),
-                             "use the paths of OpenAI's API under /v1"}));
+        head, route,
+        openai_error({ErrorCode::kNotFound, fmt::format("there is no {:.100}", head.target),
+                      "use the paths of OpenAI's API under /v1"}));
   }
   if (head.method != route->method) {
-    return refusal(
-        route, with_status(405, openai_error({ErrorCode::kRequestInvalid,
-                                              fmt::format("{} takes {}, not {:.20}", route->target,
-                                                          route->method, head.method),
-                                              "use the right method"})));
+    HttpResponse response = openai_error(
+        {ErrorCode::kRequestInvalid,
+         fmt::format("{} takes {}, not {:.20}", route->target, route->method, head.method),
+         "use the right method"});
+    response.headers.emplace_back("Allow", route->method);
+    return refusal(head, route, with_status(405, std::move(response)));
   }
   const bool is_known = route->access == Access::kOpen || admission_.find(bearer_token(head)) ||
                         (route->access == Access::kKeyOrSecret && carries_secret(head, secret_));
   if (is_known) return std::nullopt;
-  return refusal(route,
+  return refusal(head, route,
                  openai_error({ErrorCode::kAuthentication,
                                head.authorization.empty() ? "the request carries no API key"
                                                           : "the API key is wrong or revoked",
@@ -126,7 +139,7 @@ HttpResponse GatewayService::handle(const HttpRequest& request) {
   HttpResponse response = answer(*route, request);
   // Streams count when they end.
   if (!response.stream) core_->metrics.count_answer(route->target, response.status);
-  return response;
+  return with_request_id(request.head, std::move(response));
 }
 
 HttpResponse GatewayService::answer(const Route& route, const HttpRequest& request) {
@@ -147,7 +160,7 @@ HttpResponse GatewayService::complete(const Route& route, const HttpRequest& req
   const std::string request_id = request_id_of(request.head);
   const auto refused = [&](const Error& error, std::int64_t retry_after_s) {
     HttpResponse response = openai_error(error);
-    response.headers = {{"X-Request-Id", request_id},
+    response.headers = {{kRequestIdHeader, request_id},
                         {"Retry-After", std::to_string(retry_after_s)}};
     return response;
   };
@@ -173,7 +186,7 @@ HttpResponse GatewayService::complete(const Route& route, const HttpRequest& req
           "text/event-stream",
           "",
           AnswerRun::start(core_, std::move(order)),
-          {{"Cache-Control", "no-cache"}, {"X-Request-Id", request_id}}};
+          {{"Cache-Control", "no-cache"}, {kRequestIdHeader, request_id}}};
 }
 
 HttpResponse GatewayService::models(std::string_view target) const {

@@ -34,7 +34,7 @@ class GatewayService final : public HttpHandler {
   HttpResponse models(std::string_view target) const;
   HttpResponse ready() const;
   HttpResponse metrics();
-  HttpResponse refusal(const Route* route, HttpResponse response);
+  HttpResponse refusal(const HttpHead& head, const Route* route, HttpResponse response);
 
   const std::shared_ptr<GatewayCore> core_;
   const std::string secret_;
