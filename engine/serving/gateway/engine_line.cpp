@@ -38,9 +38,30 @@ Error error_of(const json& object) {
   return error;
 }
 
+/// A line with nothing but token ids, as nearly all are: a scan costs a tenth of a parse.
+std::optional<EngineLine> scan_token_line(std::string_view text) {
+  constexpr std::string_view kHead = "{\"token_ids\":[";
+  constexpr std::string_view kTail = "]}";
+  if (!text.starts_with(kHead) || !text.ends_with(kTail)) return std::nullopt;
+  EngineLine line;
+  const char* at = text.data() + kHead.size();
+  const char* const end = text.data() + text.size() - kTail.size();
+  while (at < end) {
+    sampling::SampledToken token;
+    const auto parsed = std::from_chars(at, end, token.token_id);
+    if (parsed.ec != std::errc() || token.token_id < 0) return std::nullopt;
+    line.tokens.push_back(std::move(token));
+    at = parsed.ptr;
+    if (at == end) return line;
+    if (*at++ != ',') return std::nullopt;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<EngineLine> parse_engine_line(std::string_view text) {
+  if (auto line = scan_token_line(text)) return *std::move(line);
   DSL_ASSIGN(const json line, parse_json(text, "engine port", ErrorCode::kProtocol));
   if (!line.is_object()) {
     return fail(ErrorCode::kProtocol, kVersions, "the engine sent a line that is no object");

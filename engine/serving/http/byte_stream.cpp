@@ -77,18 +77,22 @@ class PlainStream final : public SocketStream {
 
   Awaitable<Error> read_some(std::string& bytes) override {
     while (true) {
+      if (std::exchange(is_drained_, false)) {
+        Error error;
+        co_await socket_.async_wait(StreamSocket::wait_read, redirect_error(use_awaitable, error));
+        if (error) co_return error;
+      }
       const ssize_t count =
           ::recv(socket_.native_handle(), read_buffer.data(), read_buffer.size(), MSG_DONTWAIT);
       if (count > 0) {
+        is_drained_ = static_cast<std::size_t>(count) < read_buffer.size();
         bytes.append(read_buffer.data(), static_cast<std::size_t>(count));
         co_return Error();
       }
       if (count == 0) co_return asio::error::eof;
       if (errno == EINTR) continue;
       if (errno != EAGAIN) co_return last_error();
-      Error error;
-      co_await socket_.async_wait(StreamSocket::wait_read, redirect_error(use_awaitable, error));
-      if (error) co_return error;
+      is_drained_ = true;
     }
   }
 
@@ -120,6 +124,7 @@ class PlainStream final : public SocketStream {
 
  private:
   StreamSocket socket_;
+  bool is_drained_ = false;  // the last read took all that was there: wait before the next
 };
 
 class TlsStream final : public SocketStream {

@@ -82,7 +82,8 @@ asio::awaitable<void> HttpSession::run() {
 
 /// True when the connection can carry another request.
 asio::awaitable<bool> HttpSession::serve_one() {
-  HttpRequestReader reader(sessions_->options.max_header_bytes);
+  auto reader_owner = std::make_unique<HttpRequestReader>(sessions_->options.max_header_bytes);
+  HttpRequestReader& reader = *reader_owner;
   if (!co_await read_head(reader)) co_return false;
   is_answering_ = true;
   HttpRequest request{reader.head(), {}};
@@ -99,7 +100,10 @@ asio::awaitable<bool> HttpSession::serve_one() {
   }
   if (!co_await read_body(reader)) co_return false;
   request.body = reader.take_body();
-  const bool keeps_alive = co_await answer(reader, std::move(request));
+  const Manner manner{reader.keeps_alive() && !sessions_->is_stopping,
+                      request.head.method == "HEAD"};
+  reader_owner.reset();
+  const bool keeps_alive = co_await answer(std::move(request), manner);
   is_answering_ = false;
   co_return keeps_alive;
 }
@@ -141,9 +145,7 @@ asio::awaitable<bool> HttpSession::read_body(HttpRequestReader& reader) {
 }
 
 /// Frees the request before a stream begins, which may last.
-asio::awaitable<bool> HttpSession::answer(HttpRequestReader& reader, HttpRequest request) {
-  const Manner manner{reader.keeps_alive() && !sessions_->is_stopping,
-                      request.head.method == "HEAD"};
+asio::awaitable<bool> HttpSession::answer(HttpRequest request, Manner manner) {
   HttpResponse response = sessions_->handler.handle(request);
   request = {};
   shrink(received_);

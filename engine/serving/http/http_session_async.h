@@ -70,7 +70,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   Awaitable<bool> serve_one();
   Awaitable<bool> read_head(HttpRequestReader& reader);
   Awaitable<bool> read_body(HttpRequestReader& reader);
-  Awaitable<bool> answer(HttpRequestReader& reader, HttpRequest request);
+  Awaitable<bool> answer(HttpRequest request, Manner manner);
   Awaitable<void> refuse(HttpResponse response);
   HttpResponse describe(const RequestProblem& problem);
   Awaitable<void> drain();

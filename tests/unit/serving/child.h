@@ -47,6 +47,7 @@ class Child {
     }
   }
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
 
   /// Reads output until `text` has come; false when the child ends or 60 s pass before.
