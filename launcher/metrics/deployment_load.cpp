@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-/// Names as vLLM has them; own ones for what is new (docs/serving.md).
+/// Names as vLLM has them; own ones for what is new.
 constexpr const char* kRunning = "vllm:num_requests_running";
 constexpr const char* kWaiting = "vllm:num_requests_waiting";
 constexpr const char* kKvUsage = "vllm:kv_cache_usage_perc";
@@ -20,11 +20,17 @@ constexpr const char* kPromptTokens = "vllm:prompt_tokens_total";
 constexpr const char* kGenerationTokens = "vllm:generation_tokens_total";
 constexpr const char* kFirstToken = "vllm:time_to_first_token_seconds";
 constexpr const char* kGap = "vllm:inter_token_latency_seconds";
-constexpr const char* kProcessCpu = "process_cpu_seconds_total";
-constexpr const char* kProcessMemory = "process_resident_memory_bytes";
-constexpr const char* kNodeCpu = "dslaunch:node_cpu_usage_ratio";
-constexpr const char* kNodeMemoryUsed = "dslaunch:node_memory_used_bytes";
-constexpr const char* kNodeMemoryTotal = "dslaunch:node_memory_total_bytes";
+constexpr const char* kProcessCpu = "dslaunch_process_cpu_seconds_total";
+constexpr const char* kProcessMemory = "dslaunch_process_resident_memory_bytes";
+constexpr const char* kRankHealthy = "dslaunch_rank_healthy";
+constexpr const char* kStep = "dslaunch_step_seconds";
+constexpr const char* kLimitFraction = "dslaunch_decode_limit_fraction";
+constexpr const char* kNodeBusy = "dslaunch_node_cpu_busy_seconds_total";
+constexpr const char* kNodeCpus = "dslaunch_node_cpus";
+constexpr const char* kNodeMemory = "dslaunch_node_memory_bytes";
+constexpr const char* kNodeAvailable = "dslaunch_node_memory_available_bytes";
+constexpr const char* kFabricSent = "dslaunch_fabric_transmitted_bytes_total";
+constexpr const char* kFabricReceived = "dslaunch_fabric_received_bytes_total";
 
 /// One service in both scrapes.
 struct Pair {
@@ -71,27 +77,33 @@ ServiceLoad load_of(const ServiceEntry& entry, const Pair& pair) {
   load.gap_s = pair.mean(kGap);
   load.cpu_cores = pair.rate(kProcessCpu);
   load.resident_bytes = pair.now.sum(kProcessMemory);
+  load.num_healthy_ranks = pair.now.sum(kRankHealthy);
+  if (load.num_healthy_ranks) {
+    load.num_ranks = static_cast<double>(pair.now.all(kRankHealthy).size());
+  }
+  load.step_s = pair.mean(kStep);
+  load.limit_fraction = pair.now.sum(kLimitFraction);
   return load;
 }
 
-void add_nodes(const ServiceEntry& entry, const MetricSamples& samples,
-               std::vector<NodeLoad>& nodes) {
-  const auto node_of = [&](const MetricSample& sample) -> NodeLoad& {
-    const auto label = sample.labels.find("node");
-    const std::string host = label == sample.labels.end() ? entry.owner.host : label->second;
-    const auto found = std::find_if(nodes.begin(), nodes.end(),
-                                    [&](const NodeLoad& node) { return node.host == host; });
-    if (found != nodes.end()) return *found;
-    nodes.emplace_back().host = host;
-    return nodes.back();
-  };
-  for (const auto& sample : samples.all(kNodeCpu)) node_of(sample).cpu_usage = sample.value;
-  for (const auto& sample : samples.all(kNodeMemoryUsed)) {
-    node_of(sample).memory_used_bytes = sample.value;
+/// What the engine says of its machine; several engines on one say the same.
+void add_node(const std::string& host, const Pair& pair, std::vector<NodeLoad>& nodes) {
+  const auto cpus = pair.now.sum(kNodeCpus);
+  const bool known = std::any_of(nodes.begin(), nodes.end(),
+                                 [&](const NodeLoad& node) { return node.host == host; });
+  if (!cpus || known) return;
+  NodeLoad node;
+  node.host = host;
+  const auto busy = pair.rate(kNodeBusy);
+  if (busy && *cpus > 0) node.cpu_usage = *busy / *cpus;
+  node.memory_total_bytes = pair.now.sum(kNodeMemory);
+  const auto available = pair.now.sum(kNodeAvailable);
+  if (node.memory_total_bytes && available) {
+    node.memory_used_bytes = *node.memory_total_bytes - *available;
   }
-  for (const auto& sample : samples.all(kNodeMemoryTotal)) {
-    node_of(sample).memory_total_bytes = sample.value;
-  }
+  node.fabric_sent_bytes_per_s = pair.rate(kFabricSent);
+  node.fabric_received_bytes_per_s = pair.rate(kFabricReceived);
+  nodes.push_back(std::move(node));
 }
 
 std::string number(const std::optional<double>& value, int decimals = 0) {
@@ -105,6 +117,15 @@ std::string milliseconds(const std::optional<double>& value) {
 }
 std::string bytes(const std::optional<double>& value) {
   return value ? human_bytes(static_cast<std::int64_t>(*value)) : "-";
+}
+
+std::string per_second(const std::optional<double>& value) {
+  return value ? bytes(value) + "/s" : "-";
+}
+/// "3/4": healthy ones of all.
+std::string ranks_of(const ServiceLoad& service) {
+  if (!service.num_ranks) return "-";
+  return number(service.num_healthy_ranks) + "/" + number(service.num_ranks);
 }
 
 ordered_json optional_json(const std::optional<double>& value) {
@@ -123,9 +144,9 @@ DeploymentLoad measure_load(const std::vector<ServiceEntry>& entries, const Scra
   };
   DeploymentLoad load;
   for (const ServiceEntry& entry : entries) {
-    const MetricSamples& samples = samples_of(now, entry.id);
-    load.services.push_back(load_of(entry, {samples_of(before, entry.id), samples, seconds}));
-    add_nodes(entry, samples, load.nodes);
+    const Pair pair{samples_of(before, entry.id), samples_of(now, entry.id), seconds};
+    load.services.push_back(load_of(entry, pair));
+    add_node(entry.owner.host, pair, load.nodes);
   }
   return load;
 }
@@ -135,19 +156,21 @@ std::string load_table(const DeploymentLoad& load) {
                                                  "KV", "PREFIX HITS", "PROMPT TOK/S", "NEW TOK/S",
                                                  "TTFT", "ITL", "CPU", "MEMORY"}};
   for (const ServiceLoad& service : load.services) {
-    rows.push_back({service.id, service.state, service.host, number(service.num_running),
-                    number(service.num_waiting), percent(service.kv_usage),
-                    percent(service.prefix_hit_rate), number(service.prompt_tokens_per_s, 1),
-                    number(service.generation_tokens_per_s, 1), milliseconds(service.first_token_s),
-                    milliseconds(service.gap_s), number(service.cpu_cores, 2),
-                    bytes(service.resident_bytes)});
+    rows.push_back(
+        {service.id, service.state, service.host, ranks_of(service), number(service.num_running),
+         number(service.num_waiting), percent(service.kv_usage), percent(service.prefix_hit_rate),
+         number(service.prompt_tokens_per_s, 1), number(service.generation_tokens_per_s, 1),
+         milliseconds(service.first_token_s), milliseconds(service.gap_s),
+         milliseconds(service.step_s), percent(service.limit_fraction),
+         number(service.cpu_cores, 2), bytes(service.resident_bytes)});
   }
   std::string text = format_table(rows);
   if (load.nodes.empty()) return text;
-  rows = {{"NODE", "CPU", "MEMORY", "OF"}};
+  rows = {{"NODE", "CPU", "MEMORY", "OF", "FABRIC OUT", "FABRIC IN"}};
   for (const NodeLoad& node : load.nodes) {
     rows.push_back({node.host, percent(node.cpu_usage), bytes(node.memory_used_bytes),
-                    bytes(node.memory_total_bytes)});
+                    bytes(node.memory_total_bytes), per_second(node.fabric_sent_bytes_per_s),
+                    per_second(node.fabric_received_bytes_per_s)});
   }
   return text + "\n" + format_table(rows);
 }
@@ -168,14 +191,21 @@ std::string load_json(const DeploymentLoad& load, const std::string& deployment)
                         {"time_to_first_token_s", optional_json(service.first_token_s)},
                         {"inter_token_latency_s", optional_json(service.gap_s)},
                         {"cpu_cores", optional_json(service.cpu_cores)},
-                        {"resident_bytes", optional_json(service.resident_bytes)}});
+                        {"resident_bytes", optional_json(service.resident_bytes)},
+                        {"num_ranks", optional_json(service.num_ranks)},
+                        {"num_healthy_ranks", optional_json(service.num_healthy_ranks)},
+                        {"step_s", optional_json(service.step_s)},
+                        {"limit_fraction", optional_json(service.limit_fraction)}});
   }
   ordered_json nodes = ordered_json::array();
   for (const NodeLoad& node : load.nodes) {
-    nodes.push_back({{"host", node.host},
-                     {"cpu_usage", optional_json(node.cpu_usage)},
-                     {"memory_used_bytes", optional_json(node.memory_used_bytes)},
-                     {"memory_total_bytes", optional_json(node.memory_total_bytes)}});
+    nodes.push_back(
+        {{"host", node.host},
+         {"cpu_usage", optional_json(node.cpu_usage)},
+         {"memory_used_bytes", optional_json(node.memory_used_bytes)},
+         {"memory_total_bytes", optional_json(node.memory_total_bytes)},
+         {"fabric_sent_bytes_per_s", optional_json(node.fabric_sent_bytes_per_s)},
+         {"fabric_received_bytes_per_s", optional_json(node.fabric_received_bytes_per_s)}});
   }
   const ordered_json object = {{"name", deployment}, {"services", services}, {"nodes", nodes}};
   return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace);

@@ -26,6 +26,10 @@ struct ServiceLoad {
   std::optional<double> gap_s;          // the same, between tokens
   std::optional<double> cpu_cores;      // that the process used
   std::optional<double> resident_bytes;
+  std::optional<double> num_ranks;  // engines only, as the rest
+  std::optional<double> num_healthy_ranks;
+  std::optional<double> step_s;          // mean since the scrape before
+  std::optional<double> limit_fraction;  // of the read bandwidth, while decoding
 };
 
 /// Of a machine, as the engine on it exports it.
@@ -34,6 +38,8 @@ struct NodeLoad {
   std::optional<double> cpu_usage;  // 0 to 1
   std::optional<double> memory_used_bytes;
   std::optional<double> memory_total_bytes;
+  std::optional<double> fabric_sent_bytes_per_s;
+  std::optional<double> fabric_received_bytes_per_s;
 };
 
 struct DeploymentLoad {

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "tests/integration/slurm/cluster.h"
@@ -22,8 +24,12 @@ using ::testing::Not;
 const std::string kModel = DSL_TEST_DATA_DIR "/demo_model/arith-bf16";
 const std::string kQuestion = "What is 47 + 85?";
 const std::string kAnswer = "132";
+/// Services that only answer as a test expects it.
+const std::vector<std::string> kFakeServices = {"env", "DSLAUNCH_GATEWAY=" FAKE_SERVICE,
+                                                "DSLAUNCH_TEXT=" FAKE_SERVICE};
 /// Our live processes on a node; zombies are as good as gone.
-const std::string kListOurs = "ps -eo stat=,comm= | grep -E '^[^Z].* (dslaunch|dsengine|srun)$'";
+const std::string kListOurs =
+    "ps -eo stat=,comm= | grep -E '^[^Z].* (dslaunch|dsengine|dsl_fake_servic|srun)$'";
 
 class DeploymentTest : public ::testing::Test {
  protected:
@@ -100,6 +106,34 @@ class DeploymentTest : public ::testing::Test {
     }
   }
 
+  /// Names of the jobs that live.
+  std::vector<std::string> jobs() const {
+    std::istringstream lines(cluster_->on("ctl", {"squeue", "-h", "--format=%j"}).output);
+    std::vector<std::string> names;
+    for (std::string name; lines >> name;) names.push_back(name);
+    return names;
+  }
+
+  /// Entries of a role that `status` shows.
+  int count_entries(const std::string& role) const {
+    const Finished status = dslaunch({"status", "demo", "--json"});
+    if (status.exit_status != 0) return -1;
+    int count = 0;
+    const json record = last_line(status);
+    for (const json& entry : record["services"]) count += entry["role"] == role ? 1 : 0;
+    return count;
+  }
+
+  template <typename Condition>
+  static bool becomes(Condition condition, std::chrono::seconds patience) {
+    const Deadline deadline = Deadline::after(patience);
+    while (!condition()) {
+      if (deadline.expired()) return false;
+      std::this_thread::sleep_for(100ms);  // status is polled: nothing announces a change
+    }
+    return true;
+  }
+
   void expect_nothing_left() const {
     const Deadline deadline = Deadline::after(20s);
     std::string jobs, processes;
@@ -157,6 +191,44 @@ TEST_F(DeploymentTest, TheSecretIsInNoArgumentScriptOrComment) {
               Not(HasSubstr(secret.output)));
   EXPECT_THAT(run({"ps", "-eo", "args"}).output, Not(HasSubstr(secret.output)));
   EXPECT_THAT(dslaunch({"logs", "demo"}).output, Not(HasSubstr(secret.output)));
+}
+
+TEST_F(DeploymentTest, ReplicasAndServicesAreJobsAndDownLeavesNone) {
+  const Finished brought_up =
+      dslaunch({"up", kModel, "--cluster", "slurm", "-N", "1", "--threads", "1", "--name", "demo",
+                "--replicas", "2", "--gateways", "1", "--preprocess", "1", "--json"},
+               kFakeServices);
+  ASSERT_EQ(brought_up.exit_status, 0) << brought_up.output;
+  const json ready = last_line(brought_up);
+  EXPECT_EQ(ready["replicas"].size(), 2u);
+  // The gateway listens on its node's address, which the login node reaches.
+  EXPECT_THAT(ready["url"].get<std::string>(), ::testing::StartsWith("http://10.77.0."));
+  EXPECT_THAT(jobs(), ::testing::UnorderedElementsAre("demo", "demo-1", "demo-services"));
+
+  const json status = last_line(dslaunch({"status", "demo", "--json"}));
+  EXPECT_EQ(status["controller"]["state"], "ready");
+  EXPECT_TRUE(becomes([&] { return count_entries("engine") == 2; }, 10s));
+  const Finished answer = dslaunch({"complete", "demo", "--prompt", "x"});
+  EXPECT_EQ(answer.output, "forty\n");
+  const Finished scaled = dslaunch({"scale", "demo", "--preprocess", "0", "--gateways", "2"});
+  EXPECT_EQ(scaled.exit_status, 0) << scaled.output;
+
+  // A replica that goes is known to the gateways within two seconds; up brings it back.
+  EXPECT_EQ(cluster_->on("ctl", {"scancel", "--name=demo-1"}).exit_status, 0);
+  EXPECT_TRUE(becomes([&] { return count_entries("engine") == 1; }, 10s));
+  const Finished again =
+      dslaunch({"up", kModel, "--cluster", "slurm", "-N", "1", "--threads", "1", "--name", "demo",
+                "--replicas", "2", "--gateways", "2", "--json"},
+               kFakeServices);
+  ASSERT_EQ(again.exit_status, 0) << again.output;
+  EXPECT_TRUE(becomes([&] { return count_entries("engine") == 2; }, 10s));
+
+  const Finished down = dslaunch({"down", "demo"});
+  EXPECT_EQ(down.exit_status, 0) << down.output;
+  EXPECT_THAT(jobs(), IsEmpty());
+  const auto state = cluster_->folder() / "home/.local/state/dslaunch";
+  EXPECT_TRUE(std::filesystem::is_empty(state / "deployments"));
+  EXPECT_TRUE(std::filesystem::is_empty(state / "secrets"));
 }
 
 TEST_F(DeploymentTest, SbatchServesWithoutTheCommandLine) {

@@ -4,6 +4,7 @@
 //   silent     never becomes ready
 //   dies       becomes ready and kills itself
 //   stubborn   becomes ready and ignores SIGTERM
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -69,8 +70,13 @@ void serve(int connection) {
 
 int main(int argc, char** argv) {
   std::string model = ".";
+  std::string host = "127.0.0.1";
   for (int i = 1; i + 1 < argc; ++i) {
     if (std::strcmp(argv[i], "--model") == 0) model = argv[i + 1];
+    if (std::strcmp(argv[i], "--listen") == 0) {
+      host = argv[i + 1];
+      host.resize(host.rfind(':'));
+    }
   }
   std::string behaviour;
   std::ifstream(model + "/service") >> behaviour;
@@ -91,7 +97,7 @@ int main(int argc, char** argv) {
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  inet_pton(AF_INET, host.c_str(), &address.sin_addr);
   socklen_t size = sizeof(address);
   if (bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
       listen(listener, 64) != 0) {
@@ -101,7 +107,8 @@ int main(int argc, char** argv) {
   std::thread([listener] {
     while (true) std::thread(serve, accept(listener, nullptr, nullptr)).detach();
   }).detach();
-  std::printf("{\"event\":\"ready\",\"endpoint\":\"127.0.0.1:%d\"}\n", ntohs(address.sin_port));
+  std::printf("{\"event\":\"ready\",\"endpoint\":\"%s:%d\"}\n", host.c_str(),
+              ntohs(address.sin_port));
   std::fflush(stdout);
   if (behaviour == "dies") raise(SIGKILL);
   int signal = 0;

@@ -31,18 +31,22 @@ TEST(DeploymentLoad, ComesFromTwoScrapes) {
   now.when = before.when + std::chrono::seconds(2);
   before.samples["engine-0"] = parse_metrics(
       "vllm:generation_tokens_total 100\nvllm:time_to_first_token_seconds_sum 1\n"
-      "vllm:time_to_first_token_seconds_count 2\nprocess_cpu_seconds_total 5\n");
+      "vllm:time_to_first_token_seconds_count 2\ndslaunch_process_cpu_seconds_total 5\n"
+      "dslaunch_node_cpu_busy_seconds_total 10\n");
   now.samples["engine-0"] = parse_metrics(
       "vllm:generation_tokens_total 160\nvllm:time_to_first_token_seconds_sum 2\n"
-      "vllm:time_to_first_token_seconds_count 6\nprocess_cpu_seconds_total 8\n"
-      "vllm:num_requests_running 3\nvllm:kv_cache_usage_perc 0.25\n"
-      "dslaunch:node_cpu_usage_ratio{node=\"n1\"} 0.5\n");
+      "vllm:time_to_first_token_seconds_count 6\ndslaunch_process_cpu_seconds_total 8\n"
+      "dslaunch_node_cpu_busy_seconds_total 12\ndslaunch_node_cpus 2\n"
+      "dslaunch_rank_healthy{rank=\"0\"} 1\ndslaunch_rank_healthy{rank=\"1\"} 0\n"
+      "vllm:num_requests_running 3\nvllm:kv_cache_usage_perc 0.25\n");
   const DeploymentLoad load = measure_load({engine, silent}, before, now);
   ASSERT_EQ(load.services.size(), 2U);
   EXPECT_EQ(load.services[0].generation_tokens_per_s, 30);
   EXPECT_EQ(load.services[0].first_token_s, 0.25);
   EXPECT_EQ(load.services[0].cpu_cores, 1.5);
   EXPECT_EQ(load.services[0].num_running, 3);
+  EXPECT_EQ(load.services[0].num_ranks, 2);
+  EXPECT_EQ(load.services[0].num_healthy_ranks, 1);
   EXPECT_FALSE(load.services[0].num_waiting);
   EXPECT_EQ(load.services[1].state, "silent");
   ASSERT_EQ(load.nodes.size(), 1U);
