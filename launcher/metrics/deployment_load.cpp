@@ -152,9 +152,9 @@ DeploymentLoad measure_load(const std::vector<ServiceEntry>& entries, const Scra
 }
 
 std::string load_table(const DeploymentLoad& load) {
-  std::vector<std::vector<std::string>> rows = {{"SERVICE", "STATE", "HOST", "RUNNING", "WAITING",
-                                                 "KV", "PREFIX HITS", "PROMPT TOK/S", "NEW TOK/S",
-                                                 "TTFT", "ITL", "CPU", "MEMORY"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"SERVICE", "STATE", "HOST", "RANKS", "RUNNING", "WAITING", "KV", "PREFIX HITS",
+       "PROMPT TOK/S", "NEW TOK/S", "TTFT", "ITL", "STEP", "OF LIMIT", "CPU", "MEMORY"}};
   for (const ServiceLoad& service : load.services) {
     rows.push_back(
         {service.id, service.state, service.host, ranks_of(service), number(service.num_running),
