@@ -1,0 +1,45 @@
+// What an engine tells of itself through /v1/info and /metrics, as far as the status page shows it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "transport/base/error.h"
+
+namespace dsl::serving {
+
+struct EngineLink {
+  int peer = 0;
+  std::string transport;
+  std::string device;
+};
+
+struct EngineFigures {
+  std::string dtype;
+  std::string kernels;
+  std::int64_t num_running = 0;
+  std::int64_t num_waiting = 0;
+  std::int64_t max_waiting = 0;
+  std::int64_t kv_blocks_used = 0;
+  std::int64_t kv_blocks_total = 0;
+  bool is_draining = false;
+  std::vector<EngineLink> links;  // of rank 0
+
+  // Totals since the engine's start.
+  double num_prompt_tokens = 0;     // of requests that have ended
+  double num_generated_tokens = 0;  // of all requests
+  double num_prefix_queries = 0;
+  double num_prefix_hits = 0;
+  double num_preemptions = 0;
+  std::optional<double> decode_limit_fraction;
+  std::map<int, bool> rank_is_healthy;
+};
+
+/// kProtocol when `info` is not the answer of /v1/info. Metrics that are missing stay 0.
+Result<EngineFigures> parse_engine_figures(std::string_view info, std::string_view metrics);
+
+}  // namespace dsl::serving
