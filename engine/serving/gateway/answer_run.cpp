@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -39,11 +41,12 @@ GatewayCore::GatewayCore(EventLoop& event_loop, std::string secret,
                          std::shared_ptr<const ServedModel> served,
                          std::chrono::milliseconds recovery_time)
     : metrics(served->name()),
+      status({served->name(), DSL_VERSION, ::getpid(), std::time(nullptr)}),
       model(served),
       preprocessor(served),
       recovery_timeout(recovery_time),
       loop(event_loop),
-      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics)) {}
+      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics, status.errors())) {}
 
 /// Keeps the accounts of a choice that an engine works on, whatever way it ends.
 class AnswerRun::Visit {
@@ -264,7 +267,7 @@ asio::awaitable<AnswerRun::Outcome> AnswerRun::take_refusal(Choice& choice, cons
 AnswerRun::Outcome AnswerRun::judge_break(const EngineKey& engine, Error error) {
   if (is_fault_of_request(error.code)) return {Outcome::Kind::kRefused, std::move(error)};
   if (error.code == ErrorCode::kAuthentication) core_->pool->note_refused(engine, error);
-  if (!is_over_) core_->pool->note_broken_stream(engine);
+  if (!is_over_) core_->pool->note_broken_stream(engine, error);
   return {Outcome::Kind::kElsewhere, std::move(error)};
 }
 
@@ -376,6 +379,9 @@ void AnswerRun::complete() {
 void AnswerRun::fail(const Error& error) {
   if (is_over_) return;
   HttpResponse response = openai_error(error);
+  // Errors of a client's making may hold its text.
+  if (response.status >= 429 && !is_fault_of_request(error.code))
+    core_->status.errors().note("a request", error, std::time(nullptr));
   if (!has_sent_) return refuse(std::move(response));
   send(openai_error_json(error));
   piece_.is_last = true;

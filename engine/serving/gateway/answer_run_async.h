@@ -14,6 +14,7 @@
 #include "engine/serving/gateway/engine_line.h"
 #include "engine/serving/gateway/engine_pool_async.h"
 #include "engine/serving/gateway/preprocess_services.h"
+#include "engine/serving/gateway/status_report.h"
 #include "engine/serving/http/http_message.h"
 #include "engine/serving/text_service/answer_envelope.h"
 #include "engine/serving/text_service/answer_stream.h"
@@ -27,6 +28,7 @@ struct GatewayCore {
               std::chrono::milliseconds recovery_time);
 
   GatewayMetrics metrics;
+  StatusReport status;
   const std::shared_ptr<const ServedModel> model;
   const Preprocessor preprocessor;
   const std::chrono::milliseconds recovery_timeout;  // for an engine to take over a broken stream

@@ -3,8 +3,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <ctime>
 
 #include "engine/serving/discovery/identity_check_async.h"
+#include "engine/serving/gateway/engine_line.h"
 #include "engine/serving/gateway/engine_pool_async.h"
 #include "transport/base/log.h"
 
@@ -24,9 +26,11 @@ constexpr int kSilentUntilGivenUp = 5;
 
 }  // namespace
 
-EnginePool::EnginePool(EventLoop& loop, std::string secret, GatewayMetrics& metrics)
+EnginePool::EnginePool(EventLoop& loop, std::string secret, GatewayMetrics& metrics,
+                       RecentErrors& errors)
     : loop_(loop),
       metrics_(metrics),
+      errors_(errors),
       client_(loop, secret, identity_check(secret)),
       next_round_(loop.context()) {}
 
@@ -91,6 +95,11 @@ void EnginePool::take_probe(const EngineKey& engine, const Result<ClientAnswer>&
     log(LogLevel::kInfo, "engine {} at {} is {} rotation", engine.id, engine.endpoint,
         is_in_rotation ? "in" : "out of");
   }
+  if (was_in_rotation && !is_in_rotation) {
+    errors_.note(engine.id,
+                 answer ? parse_engine_refusal(answer->status, answer->body) : answer.error(),
+                 std::time(nullptr));
+  }
   if (num_failures >= (answer ? kIllUntilGivenUp : kSilentUntilGivenUp)) give_up(engine);
 }
 
@@ -110,9 +119,10 @@ asio::awaitable<void> EnginePool::wait_a_moment() {
   co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
 }
 
-void EnginePool::note_broken_stream(const EngineKey& engine) {
+void EnginePool::note_broken_stream(const EngineKey& engine, const Error& error) {
   if (!router_.is_in_rotation(engine)) return;
   router_.note_broken_stream(engine);
+  errors_.note(engine.id, Error(error).within("a stream broke"), std::time(nullptr));
   log(LogLevel::kWarning, "engine {} at {} is out of rotation: a stream of it broke", engine.id,
       engine.endpoint);
   client_.forget(engine.endpoint);
@@ -120,6 +130,7 @@ void EnginePool::note_broken_stream(const EngineKey& engine) {
 
 void EnginePool::note_refused(const EngineKey& engine, const Error& error) {
   metrics_.count_refused_service();
+  errors_.note(engine.id, error, std::time(nullptr));
   if (refused_.insert(engine).second) {
     log(LogLevel::kWarning, "service {} is refused: {}", engine.id, error.to_string());
   }

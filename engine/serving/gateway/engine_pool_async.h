@@ -12,6 +12,7 @@
 
 #include "engine/serving/discovery/service_folder.h"
 #include "engine/serving/gateway/gateway_metrics.h"
+#include "engine/serving/gateway/recent_errors.h"
 #include "engine/serving/gateway/router.h"
 #include "engine/serving/http/http_client_async.h"
 
@@ -24,8 +25,8 @@ class EnginePool : public std::enable_shared_from_this<EnginePool> {
   template <typename T>
   using Awaitable = boost::asio::awaitable<T>;
 
-  /// `metrics` must outlive the pool's calls.
-  EnginePool(EventLoop& loop, std::string secret, GatewayMetrics& metrics);
+  /// `metrics` and `errors` must outlive the pool's calls.
+  EnginePool(EventLoop& loop, std::string secret, GatewayMetrics& metrics, RecentErrors& errors);
 
   /// Begins to look at the engines' health, each second.
   void start();
@@ -40,7 +41,7 @@ class EnginePool : public std::enable_shared_from_this<EnginePool> {
   Awaitable<void> wait_a_moment();
 
   /// A stream of this engine broke.
-  void note_broken_stream(const EngineKey& engine);
+  void note_broken_stream(const EngineKey& engine, const Error& error);
   /// A connection to this engine was refused by the identity check.
   void note_refused(const EngineKey& engine, const Error& error);
   /// The call ends with kCancelled when its engine is given up.
@@ -55,6 +56,7 @@ class EnginePool : public std::enable_shared_from_this<EnginePool> {
 
   EventLoop& loop_;
   GatewayMetrics& metrics_;
+  RecentErrors& errors_;
   HttpClient client_;
   Router router_;
   std::set<EngineKey> engines_;

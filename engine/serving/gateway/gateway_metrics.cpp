@@ -121,13 +121,18 @@ void GatewayMetrics::begin_request() { state_->running.Increment(); }
 void GatewayMetrics::end_request(double e2e_s) {
   state_->running.Decrement();
   state_->e2e.Observe(e2e_s);
+  latencies_.e2e.note(e2e_s);
 }
 
-void GatewayMetrics::note_first_token(double seconds) { state_->first_token.Observe(seconds); }
+void GatewayMetrics::note_first_token(double seconds) {
+  state_->first_token.Observe(seconds);
+  latencies_.first_token.note(seconds);
+}
 
 void GatewayMetrics::note_next_tokens(double seconds, std::int64_t num_tokens) {
   const double each = seconds / static_cast<double>(num_tokens);
   for (std::int64_t i = 0; i < num_tokens; ++i) state_->inter_token.Observe(each);
+  latencies_.inter_token.note(each, num_tokens);
 }
 
 void GatewayMetrics::count_success(std::string_view finish_reason, std::int64_t num_prompt_tokens,

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engine/serving/gateway/admission.h"
+#include "engine/serving/gateway/latency_window.h"
 
 namespace dsl::serving {
 
@@ -37,11 +38,14 @@ class GatewayMetrics {
   void count_slow_reader();
   void count_cancelled();
 
+  /// Of the last half minute; its owner lets the seconds pass.
+  RequestLatencies& latencies() { return latencies_; }
   std::string text(const Admission& admission, const GatewayGauges& gauges);
 
  private:
   struct State;
   std::unique_ptr<State> state_;
+  RequestLatencies latencies_;
 };
 
 }  // namespace dsl::serving

@@ -1,11 +1,13 @@
 #include "engine/serving/gateway/gateway_service.h"
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "engine/serving/discovery/identity.h"
 #include "engine/serving/gateway/answer_run_async.h"
+#include "engine/serving/gateway/status_page.h"
 #include "engine/serving/text_service/openai_error.h"
 
 namespace dsl::serving {
@@ -73,6 +75,10 @@ const GatewayService::Route* GatewayService::find_route(const HttpHead& head) {
       {"/detokenize", "POST", Access::kKey},
       {kModels, "GET", Access::kKey},
       {"/metrics", "GET", Access::kKeyOrSecret},
+      {kStatusData, "GET", Access::kKeyOrSecret},
+      {kStatusPage, "GET", Access::kOpen},
+      {kStatusStyle, "GET", Access::kOpen},
+      {kStatusScript, "GET", Access::kOpen},
       {"/health", "GET", Access::kOpen},
       {"/ready", "GET", Access::kOpen},
       {kIdentityTarget, "GET", Access::kOpen},
@@ -147,6 +153,8 @@ HttpResponse GatewayService::answer(const Route& route, const HttpRequest& reque
   if (target == "/health") return json_response({{"status", "ok"}});
   if (target == "/ready") return ready();
   if (target == "/metrics") return metrics();
+  if (target == kStatusData) return status(request.head.query);
+  if (auto file = status_page_file(target)) return *std::move(file);
   if (target == kIdentityTarget) return identity_response(request.head, secret_);
   if (target == kModels) return models(request.head.target);
   if (target.starts_with("/v1/")) return complete(route, request);
@@ -212,6 +220,16 @@ HttpResponse GatewayService::ready() const {
   return with_status(is_ready ? 200 : 503, json_response({{"status", state},
                                                           {"engines", router.num_engines()},
                                                           {"ready", router.num_in_rotation()}}));
+}
+
+HttpResponse GatewayService::status(std::string_view query) const {
+  constexpr std::string_view kSince = "since=";
+  std::uint64_t since = 0;
+  if (query.starts_with(kSince)) {
+    query.remove_prefix(kSince.size());
+    std::from_chars(query.data(), query.data() + query.size(), since);
+  }
+  return status_data(core_->status.to_json(core_->pool->router(), is_draining_, since));
 }
 
 HttpResponse GatewayService::metrics() {

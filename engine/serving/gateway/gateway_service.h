@@ -33,6 +33,7 @@ class GatewayService final : public HttpHandler {
   HttpResponse complete(const Route& route, const HttpRequest& request);
   HttpResponse models(std::string_view target) const;
   HttpResponse ready() const;
+  HttpResponse status(std::string_view query) const;
   HttpResponse metrics();
   HttpResponse refusal(const HttpHead& head, const Route* route, HttpResponse response);
 

@@ -14,6 +14,7 @@
 #include "engine/serving/discovery/service_folder.h"
 #include "engine/serving/gateway/answer_run_async.h"
 #include "engine/serving/gateway/gateway_service.h"
+#include "engine/serving/gateway/status_watch_async.h"
 #include "transport/base/log.h"
 
 namespace dsl::serving {
@@ -76,14 +77,18 @@ class Gateway {
     const auto core = std::make_shared<GatewayCore>(
         loop_, secret_, model, std::chrono::seconds(arguments_.recovery_timeout_s));
     GatewayService service(core, secret_, arguments_.server.max_body_bytes);
+    std::shared_ptr<StatusWatch> watch;
     loop_.run([&] {
       service.set_keys(keys.keys());
       core->pool->start();
+      watch = std::make_shared<StatusWatch>(core);
+      watch->start();
     });
     DSL_ASSIGN(auto folder,
                ServiceFolder::watch(arguments_.services, [this, core](ServiceList services) {
                  loop_.post([core, services] {
                    core->pool->set_services(services);
+                   core->status.set_services(services);
                    core->preprocess_services.set_services(services.entries);
                  });
                }));
@@ -95,7 +100,10 @@ class Gateway {
     drain(service);
     server->stop(Deadline::after(kLastBytesPatience));
     folder.reset();
-    loop_.run([&] { core->pool->stop(); });
+    loop_.run([&] {
+      watch->stop();
+      core->pool->stop();
+    });
     loop_.stop();
     return {};
   }
