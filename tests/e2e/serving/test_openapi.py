@@ -51,7 +51,8 @@ GOOD = {
         {"prompt": "1", "model": MODEL_NAME, "add_special_tokens": False, "return_token_strs": True},
         {"messages": USER, "add_generation_prompt": False, "tools": [TOOL], "chat_template_kwargs": {}}],
     ("/detokenize", "post"): [{"tokens": [5, 6], "model": MODEL_NAME}, {"tokens": []}],
-    ("/health", "get"): [None], ("/ready", "get"): [None], ("/metrics", "get"): [None], ("/v1/identity", "get"): [None]}
+    ("/health", "get"): [None], ("/ready", "get"): [None], ("/metrics", "get"): [None], ("/v1/identity", "get"): [None],
+    ("/status", "get"): [None], ("/status/data", "get"): [None]}
 
 # What is refused, by operation and status.
 POSTS = [operation for operation in OPERATIONS if operation[1] == "post"]
