@@ -5,8 +5,7 @@
 //
 // Other work on a shared host changes its memory bandwidth from second to second. So every round
 // is compared with the read bandwidth just before and after it, a split engine in turns with one
-// process of as many threads, and the medians of these ratios count. All rounds, split or not,
-// must bring the same tokens.
+// process of as many threads, and the medians count. Equal prompts must bring equal tokens.
 #include <fmt/format.h>
 #include <sched.h>
 
@@ -14,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -104,11 +104,11 @@ class Benchmark {
     warm_up(subject_);
     if (baseline_) warm_up(*baseline_);
     limits_.push_back(require(measure_read_bandwidth(pool_)));
-    for (int round = 0; round < kRounds; ++round) {
+    for (int round = 1; round <= kRounds; ++round) {
       const bool baseline_first = round % 2 == 1;
-      if (baseline_ && baseline_first) measure(*baseline_);
-      measure(subject_);
-      if (baseline_ && !baseline_first) measure(*baseline_);
+      if (baseline_ && baseline_first) measure(*baseline_, round);
+      measure(subject_, round);
+      if (baseline_ && !baseline_first) measure(*baseline_, round);
       if (baseline_) ratios_.push_back(subject_.decode.back() / baseline_->decode.back());
     }
   }
@@ -137,24 +137,27 @@ class Benchmark {
   }
 
   void warm_up(Contestant& contestant) {
-    measure_speed(contestant);
+    measure_speed(contestant, 0);
+    measure_speed(contestant, 0);
     contestant.prefill.clear();
     contestant.decode.clear();
   }
 
-  void measure(Contestant& contestant) {
-    measure_speed(contestant);
+  void measure(Contestant& contestant, int round) {
+    measure_speed(contestant, round);
     limits_.push_back(require(measure_read_bandwidth(pool_)));
     const double limit = (limits_.back() + limits_[limits_.size() - 2]) / 2;
     const auto bytes = static_cast<double>(contestant.engine.info().active_bytes_per_token);
     contestant.fraction.push_back(contestant.decode.back() / arguments_.batch * bytes / limit);
   }
 
-  void measure_speed(Contestant& contestant) {
+  /// Every round has prompts of its own, so that no cached prefix helps.
+  void measure_speed(Contestant& contestant, int round) {
     std::vector<PendingGeneration> pending;
     for (int i = 0; i < arguments_.batch; ++i) {
       pending.push_back(require(PendingGeneration::submit(
-          contestant.engine, make_request(arguments_, contestant.engine.info().vocab_size, i))));
+          contestant.engine, make_request(arguments_, contestant.engine.info().vocab_size,
+                                          round * arguments_.batch + i))));
     }
     double slowest_prefill = 0;
     double slowest_decode = 0;
@@ -166,8 +169,8 @@ class Benchmark {
       slowest_decode = std::max(slowest_decode, generated.timings.decode_s);
       tokens.push_back(generated.token_ids);
     }
-    if (tokens_.empty()) tokens_ = tokens;
-    if (tokens != tokens_) give_up("a round gave other tokens than the first one");
+    const auto& expected = tokens_.try_emplace(round, tokens).first->second;
+    if (tokens != expected) give_up("a repeated round gave other tokens");
     contestant.prefill.push_back(arguments_.batch * arguments_.prompt_tokens / slowest_prefill);
     contestant.decode.push_back(arguments_.batch * (arguments_.new_tokens - 1) / slowest_decode);
   }
@@ -178,7 +181,7 @@ class Benchmark {
   std::optional<Contestant> baseline_;
   std::vector<double> limits_;  // bytes/s, one more than rounds of all contestants
   std::vector<double> ratios_;
-  std::vector<std::vector<std::int32_t>> tokens_;  // of every request
+  std::map<int, std::vector<std::vector<std::int32_t>>> tokens_;  // of a round's requests
 };
 
 int world_size(const EngineOptions& options) { return options.tp * options.pp; }
