@@ -13,8 +13,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kStopTime{5};
-/// A rank that hangs is certain only after the failure deadline; one that died is known at once.
-constexpr milliseconds kExplainTime{4500};
 
 }  // namespace
 
@@ -44,6 +42,7 @@ Result<std::unique_ptr<Session>> Session::start(const DeploymentSpec& spec) {
   session->pp_ = spec.pp;
   session->links_ = std::move(ready.links);
   session->load_s_ = ready.load_s;
+  session->failure_deadline_ = milliseconds(spec.deadline_ms);
   Cancellation* cancellation = &session->cancellation_;
   session->world_->on_failure([cancellation](const Error& error) { cancellation->cancel(error); });
   return session;
@@ -78,7 +77,8 @@ Result<std::unique_ptr<Session>> Session::attach(const std::string& deployment) 
 Error Session::explain(Error error) {
   if (attached_) return explain_by_record(*attached_, std::move(error));
   if (!may_be_a_trace(error)) return error;
-  return world_->failure(Deadline::after(kExplainTime)).value_or(std::move(error));
+  // A rank that hangs is certain only near the failure deadline; one that died is known at once.
+  return world_->failure(Deadline::after(failure_deadline_ * 9 / 10)).value_or(std::move(error));
 }
 
 }  // namespace dsl::launcher

@@ -54,6 +54,7 @@ struct DeploymentSpec {
   bool allow_fallback = false;    // accept TCP although both ends have RDMA
   std::string
       listen;  // host of the engine port; empty: loopback locally, the node's address on Slurm
+  int deadline_ms = 5000;      // after which a silent rank is lost
   int start_timeout_s = 1800;  // from started processes to ready, queueing not included
   int replicas = 1;
   int gateways = 0;

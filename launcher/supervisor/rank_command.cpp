@@ -52,6 +52,9 @@ Result<std::vector<RankCommand>> rank_commands(const DeploymentSpec& spec, const
       command.argv.insert(command.argv.end(), {"--require-transport", spec.require_transport});
     }
     if (spec.allow_fallback) command.argv.emplace_back("--allow-fallback");
+    if (spec.deadline_ms != DeploymentSpec{}.deadline_ms) {
+      command.argv.insert(command.argv.end(), {"--deadline-ms", std::to_string(spec.deadline_ms)});
+    }
     if (spec.kv_tokens > 0) {
       command.argv.insert(command.argv.end(), {"--kv-tokens", std::to_string(spec.kv_tokens)});
     }

@@ -129,6 +129,8 @@ struct World::Impl {
     server_options.listen_host = host;
     server_options.world_size = options.spec.world_size();
     server_options.secret = options.secret;
+    server_options.failure_deadline = milliseconds(options.spec.deadline_ms);
+    server_options.heartbeat_interval = server_options.failure_deadline / 10;
     bootstrap::RendezvousEvents events;
     events.joined = [](int) {};
     events.reported = [this](int rank, const std::string& report) { take_report(rank, report); };

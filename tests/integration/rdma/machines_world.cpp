@@ -2,8 +2,8 @@
 // start agents there.
 //
 //   machines_world MODEL --machines NAME,NAME --host ADDRESS --step PROGRAM --dslaunch PROGRAM
-//                  --logs DIR [--kernels K] [--require-transport T] [--allow-fallback] [--forever]
-//                  PROMPT...
+//                  --logs DIR --deadline-ms N [--kernels K] [--require-transport T]
+//                  [--allow-fallback] [--forever] PROMPT...
 //
 // tp is 2, pp the number of machines, ADDRESS the first machine's. The step program gets the
 // command line of an agent, runs it on every machine and forwards the standard outputs. Prints
@@ -40,6 +40,7 @@ struct Arguments {
   std::string dslaunch;
   std::string logs;
   std::string kernels = "auto";
+  int deadline_ms = 0;
   std::string require_transport;
   bool allow_fallback = false;
   bool forever = false;
@@ -122,6 +123,7 @@ Status run(const Arguments& arguments) {
   options.spec.pp = static_cast<int>(arguments.machines.size());
   options.spec.threads = 1;
   options.spec.kernels = arguments.kernels;
+  options.spec.deadline_ms = arguments.deadline_ms;
   options.spec.require_transport = arguments.require_transport;
   options.spec.allow_fallback = arguments.allow_fallback;
   options.spec.listen = arguments.host;
@@ -156,6 +158,7 @@ int main_program(int argc, char** argv) {
   app.add_option("--dslaunch", arguments.dslaunch)->required();
   app.add_option("--logs", arguments.logs)->required();
   app.add_option("--kernels", arguments.kernels);
+  app.add_option("--deadline-ms", arguments.deadline_ms)->required();
   app.add_option("--require-transport", arguments.require_transport);
   app.add_flag("--allow-fallback", arguments.allow_fallback);
   app.add_flag("--forever", arguments.forever);
