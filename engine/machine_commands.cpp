@@ -6,18 +6,13 @@
 #include <cstdio>
 #include <memory>
 
+#include "engine/command_end.h"
 #include "engine/kernels/dispatch.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
 
 namespace dsl {
 namespace {
-
-int end_with(const Status& status) {
-  if (status) return 0;
-  fmt::print(stderr, "{}\n", status.error().to_string());
-  return exit_code(status.error().code);
-}
 
 /// {"read_bytes_per_s": …}, for the launcher's benchmark.
 Status print_bandwidth(int num_threads) {

@@ -12,6 +12,7 @@
 #include "engine/checkpoint/inspect.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/checkpoint/synth.h"
+#include "engine/command_end.h"
 
 namespace dsl {
 namespace {
@@ -22,12 +23,6 @@ using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxListed = 20;
-
-int end_with(const Status& status) {
-  if (status) return 0;
-  std::fprintf(stderr, "%s\n", status.error().to_string().c_str());
-  return exit_code(status.error().code);
-}
 
 /// A count with a decimal prefix: "5.368 G".
 std::string scaled(std::int64_t count) {

@@ -1,0 +1,11 @@
+// How a command of dsengine ends: its error line and its exit code (docs/errors.md).
+#pragma once
+
+#include "transport/base/error.h"
+
+namespace dsl {
+
+/// The exit code for `status`; an error is printed to stderr.
+int end_with(const Status& status);
+
+}  // namespace dsl
