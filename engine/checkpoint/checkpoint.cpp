@@ -9,13 +9,13 @@
 #include <unordered_map>
 
 #include "engine/checkpoint/mapped_file.h"
+#include "engine/checkpoint/quantise.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/checkpoint/weight_index.h"
 
 namespace dsl::checkpoint {
 namespace {
 
-constexpr std::int64_t kScaleBlock = 128;
 constexpr std::size_t kMaxIndexBytes = 256u << 20;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

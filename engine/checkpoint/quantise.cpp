@@ -7,7 +7,6 @@
 namespace dsl::checkpoint {
 namespace {
 
-constexpr std::int64_t kBlock = 128;
 constexpr float kE4M3Max = 448.0f;
 
 float block_scale(float amax, bool is_power_of_two) {
@@ -54,15 +53,15 @@ void quantise_block_row(std::span<const float> values, const BlockRowShape& shap
   const auto at = [&](std::int64_t r, std::int64_t c) {
     return static_cast<std::size_t>(r * shape.cols + c);
   };
-  for (std::int64_t first = 0; first < shape.cols; first += kBlock) {
-    const std::int64_t last = std::min(first + kBlock, shape.cols);
+  for (std::int64_t first = 0; first < shape.cols; first += kScaleBlock) {
+    const std::int64_t last = std::min(first + kScaleBlock, shape.cols);
     float amax = 0;
     for (std::int64_t r = 0; r < shape.rows; ++r) {
       for (std::int64_t c = first; c < last; ++c)
         amax = std::max(amax, std::fabs(values[at(r, c)]));
     }
     const float scale = block_scale(amax, shape.is_power_of_two);
-    scales[static_cast<std::size_t>(first / kBlock)] = scale;
+    scales[static_cast<std::size_t>(first / kScaleBlock)] = scale;
     for (std::int64_t r = 0; r < shape.rows; ++r) {
       for (std::int64_t c = first; c < last; ++c) {
         out[at(r, c)] = std::byte{to_float8_e4m3(values[at(r, c)] / scale).bits};

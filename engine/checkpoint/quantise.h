@@ -9,6 +9,9 @@
 
 namespace dsl::checkpoint {
 
+/// Rows and columns of the blocks that share a scale.
+inline constexpr std::int64_t kScaleBlock = 128;
+
 /// out[i] = values[i] rounded to nearest even as F32, BF16, F16 or F8_E8M0 (powers of two); out has
 /// values.size() * size_of(dtype) bytes.
 void encode(std::span<const float> values, DType dtype, MutableBytes out);

@@ -26,7 +26,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::int64_t kBlock = 128;
 constexpr std::int64_t kChunkElements =
     1 << 20;  // of one write; float and stored bytes fit a core's share of cache
 constexpr std::int64_t kReportBytes = 64 << 20;
@@ -71,7 +70,7 @@ std::vector<Chunk> cut_chunks(const SynthLayout& layout) {
     const PlannedTensor& planned = layout.tensors[i].planned;
     const std::int64_t rows = num_rows(planned);
     const std::int64_t wanted = std::max<std::int64_t>(1, kChunkElements / num_columns(planned));
-    const std::int64_t step = layout.tensors[i].scales ? kBlock : wanted;
+    const std::int64_t step = layout.tensors[i].scales ? kScaleBlock : wanted;
     for (std::int64_t row = 0; row < rows; row += step) {
       chunks.push_back({i, row, std::min(step, rows - row)});
     }
@@ -218,11 +217,11 @@ class Writer {
     stored.resize(values.size() * size_of(place.dtype));
     std::int64_t written = static_cast<std::int64_t>(stored.size());
     if (tensor.scales) {
-      scales.resize(static_cast<std::size_t>((cols + kBlock - 1) / kBlock));
+      scales.resize(static_cast<std::size_t>((cols + kScaleBlock - 1) / kScaleBlock));
       quantise_block_row(values, {chunk.num_rows, cols, is_power_of_two_}, stored, scales);
-      DSL_ASSIGN(
-          const std::int64_t scale_bytes,
-          write_scales(fd, file, file.tensors[*tensor.scales], chunk.first_row / kBlock, scales));
+      DSL_ASSIGN(const std::int64_t scale_bytes,
+                 write_scales(fd, file, file.tensors[*tensor.scales], chunk.first_row / kScaleBlock,
+                              scales));
       written += scale_bytes;
     } else {
       encode(values, place.dtype, stored);
@@ -269,7 +268,7 @@ std::string output_config(const std::string& text, const SynthOptions& options,
     ordered_json quantization{{"activation_scheme", "dynamic"},
                               {"fmt", "e4m3"},
                               {"quant_method", "fp8"},
-                              {"weight_block_size", {kBlock, kBlock}}};
+                              {"weight_block_size", {kScaleBlock, kScaleBlock}}};
     if (is_power_of_two) quantization["scale_fmt"] = "ue8m0";
     config["quantization_config"] = std::move(quantization);
   }

@@ -5,14 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "engine/checkpoint/quantise.h"
 #include "engine/checkpoint/safetensors.h"
 
 namespace dsl::checkpoint {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr std::int64_t kBlock = 128;
 
 DType stored_dtype(const PlannedTensor& tensor, SynthFormat format) {
   if (tensor.role == TensorRole::kRouterBias) return DType::kF32;
@@ -85,9 +84,9 @@ SynthLayout lay_out(const ModelConfig& config, const SynthOptions& options) {
     stored.push_back(
         make_stored(planned.name, stored_dtype(planned, options.format), planned.shape));
     if (stored[0].dtype == DType::kF8E4M3) {
-      stored.push_back(make_stored(
-          planned.name + "_scale_inv", options.scale_dtype,
-          {(planned.shape[0] + kBlock - 1) / kBlock, (planned.shape[1] + kBlock - 1) / kBlock}));
+      stored.push_back(make_stored(planned.name + "_scale_inv", options.scale_dtype,
+                                   {(planned.shape[0] + kScaleBlock - 1) / kScaleBlock,
+                                    (planned.shape[1] + kScaleBlock - 1) / kScaleBlock}));
     }
     std::int64_t bytes = 0;
     for (const StoredTensor& tensor : stored) bytes += tensor.size_bytes;
