@@ -28,7 +28,6 @@ double lane_gbit_per_s(int code) {
     case 2:
       return 5;
     case 4:
-      return 10;
     case 8:
       return 10;
     case 16:
