@@ -9,12 +9,12 @@ requirements=$(dirname "$0")/requirements.txt
 
 is_current() { cmp -s "$requirements" "$folder/installed.txt"; }
 
+# Chained, because -e does not hold in a condition.
 make_venv() {
-  rm -rf "$folder"
-  python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --timeout 20 --retries 1 \
-    -r "$requirements"
-  cp "$requirements" "$folder/installed.txt"
+  rm -rf "$folder" && python3 -m venv "$folder" &&
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --timeout 20 --retries 1 \
+      -r "$requirements" &&
+    cp "$requirements" "$folder/installed.txt"
 }
 
 if ! is_current; then
