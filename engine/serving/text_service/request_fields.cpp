@@ -100,7 +100,9 @@ Status refuse_unsupported(RequestReader& reader, std::span<const Unsupported> fi
 }
 
 Result<json> parse_body(std::string_view body) {
-  return parse_json(body, "the body", ErrorCode::kRequestInvalid);
+  auto document = parse_json(body, "the body", ErrorCode::kRequestInvalid);
+  if (!document) document.error().remedy = std::string(kRequestRemedy);
+  return document;
 }
 
 Result<std::string> read_model(RequestReader& reader, const ServedModel& model, ModelField need) {
