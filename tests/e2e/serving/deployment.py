@@ -58,7 +58,7 @@ class Deployment:
 
     def dslaunch(self, *arguments: str) -> str:
         done = subprocess.run([self._dslaunch, *arguments], env=self._environment, capture_output=True,
-                              text=True, timeout=180)
+                              text=True, errors="replace", timeout=180)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
