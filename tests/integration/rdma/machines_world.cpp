@@ -60,6 +60,7 @@ class GivenMachines : public Allocator {
     return AllocationStatus{AllocationState::kRunning, "", {}, arguments_.machines, {}};
   }
   Status stop(const std::string&, Deadline) override { return {}; }
+  Result<std::string> own_id() override { return std::string("machines"); }
   Result<std::vector<Node>> nodes() override {
     std::vector<Node> nodes;
     for (const std::string& name : arguments_.machines) nodes.push_back({name, 1, 0});
