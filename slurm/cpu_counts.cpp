@@ -4,6 +4,8 @@
 #include <charconv>
 #include <optional>
 
+#include "slurm/quoted.h"
+
 namespace dsl::slurm {
 namespace {
 
@@ -19,8 +21,8 @@ std::optional<std::uint32_t> parse_count(std::string_view text) {
 Result<std::vector<std::uint32_t>> expand_cpu_counts(std::string_view text, std::size_t num_nodes) {
   const auto malformed = [&] {
     return fail(ErrorCode::kInvalidArgument, "",
-                "{:?} does not give one number for each of {} nodes, e.g. 8(x3),4",
-                text.substr(0, 80), num_nodes);
+                "{} does not give one number for each of {} nodes, e.g. 8(x3),4", quoted(text),
+                num_nodes);
   };
   std::vector<std::uint32_t> counts;
   std::string_view rest = text;

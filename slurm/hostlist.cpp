@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "slurm/quoted.h"
+
 namespace dsl::slurm {
 namespace {
 
@@ -54,8 +56,7 @@ Result<Range> parse_range(std::string_view text) {
   const auto hi = dash == std::string_view::npos ? lo : parse_number(text.substr(dash + 1));
   if (!lo || !hi) {
     return fail(ErrorCode::kInvalidArgument, kRemedy,
-                "hostlist: expected a number or a range in a bracket, found {:?}",
-                text.substr(0, 80));
+                "hostlist: expected a number or a range in a bracket, found {}", quoted(text));
   }
   if (*lo > *hi) {
     return fail(ErrorCode::kInvalidArgument, kRemedy, "hostlist: the range {} runs backwards",

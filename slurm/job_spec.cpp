@@ -8,6 +8,7 @@
 
 #include "slurm/client.h"
 #include "slurm/hostlist.h"
+#include "slurm/quoted.h"
 
 namespace dsl::slurm {
 namespace {
@@ -124,7 +125,7 @@ Result<NodeCount> parse_node_count(std::string_view text) {
   const auto max = dash == std::string_view::npos ? min : parse_unsigned(text.substr(dash + 1));
   if (!min || !max || *min == 0 || *min > *max || *max > kMaxHosts) {
     return fail(ErrorCode::kInvalidArgument, "write a number or MIN-MAX, e.g. 2 or 2-4",
-                "number of nodes {:?} is malformed", text.substr(0, 80));
+                "number of nodes {} is malformed", quoted(text));
   }
   return NodeCount{static_cast<std::uint32_t>(*min), static_cast<std::uint32_t>(*max)};
 }
@@ -157,7 +158,7 @@ Result<std::uint64_t> parse_memory_mb(std::string_view text) {
     }
   }
   return fail(ErrorCode::kInvalidArgument, "write a number and K, M, G or T, e.g. 64G",
-              "memory size {:?} is malformed", text.substr(0, 80));
+              "memory size {} is malformed", quoted(text));
 }
 
 Result<WarnSignal> parse_warn_signal(std::string_view text) {
@@ -174,7 +175,7 @@ Result<WarnSignal> parse_warn_signal(std::string_view text) {
   if (!number || !seconds || *seconds > 65535) {
     return fail(ErrorCode::kInvalidArgument,
                 "write [B:]SIGNAL[@SECONDS] with at most 65535 seconds, e.g. B:USR1@120",
-                "signal {:?} is malformed", text.substr(0, 80));
+                "signal {} is malformed", quoted(text));
   }
   signal.number = *number;
   signal.seconds_before = static_cast<std::uint16_t>(*seconds);
@@ -202,7 +203,7 @@ Result<Clock::time_point> parse_begin_time(std::string_view text, Clock::time_po
   }
   return fail(ErrorCode::kInvalidArgument,
               "write now+2hours, 10:00, 2026-02-03 or 2026-02-03T10:00:00",
-              "begin time {:?} is malformed", text.substr(0, 80));
+              "begin time {} is malformed", quoted(text));
 }
 
 Status validate(const JobSpec& spec) {

@@ -5,6 +5,8 @@
 #include <cctype>
 #include <charconv>
 
+#include "slurm/quoted.h"
+
 namespace dsl::slurm {
 namespace {
 
@@ -20,7 +22,7 @@ bool equals_ignoring_case(std::string_view a, std::string_view b) {
 tl::unexpected<Error> malformed(std::string_view text) {
   return fail(ErrorCode::kInvalidArgument,
               "write minutes, hours:minutes:seconds, days-hours:minutes:seconds or UNLIMITED",
-              "time limit {:?} is malformed", text.substr(0, 80));
+              "time limit {} is malformed", quoted(text));
 }
 
 /// One to three numbers between colons. Returns how many, or nothing.
