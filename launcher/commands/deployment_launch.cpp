@@ -63,6 +63,34 @@ Result<LaunchRequest> make_request(const DeploymentSpec& spec, const std::string
   return request;
 }
 
+/// Looked for before anything starts: a controller that cannot start its services takes everything
+/// down again, on Slurm after a wait in the queue.
+Status check_programs(const DeploymentSpec& spec) {
+  if (spec.gateways > 0) {
+    Result<std::string> gateway = find_gateway();
+    if (!gateway) {
+      Error error = std::move(gateway).error();
+      error.remedy += "; --gateways 0 brings it up without the OpenAI interface";
+      return tl::unexpected<Error>(std::move(error));
+    }
+  }
+  if (spec.preprocess_replicas + spec.postprocess_replicas > 0) {
+    const Result<std::string> text_service = find_text_service();
+    if (!text_service) return tl::unexpected<Error>(text_service.error());
+  }
+  return {};
+}
+
+/// A replica that was drained before it ended gets requests again.
+Status restore_to_rotation(const DeploymentRecord& replica) {
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(replica.name));
+  WantedChange change;
+  change.restore_replica = replica.replica;
+  const Result<WantedServices> changed = change_wanted(folder, change);
+  if (changed || changed.error().code == ErrorCode::kNotFound) return {};  // never had services
+  return tl::unexpected<Error>(changed.error());
+}
+
 /// The generated key and those of the specification's file.
 Status write_keys(const DeploymentFolder& folder, const DeploymentSpec& spec) {
   std::vector<ApiKey> keys;
@@ -104,6 +132,7 @@ DeploymentLaunch::DeploymentLaunch(DeploymentSpec spec, std::unique_ptr<Registry
       secrets_(std::move(secrets)) {}
 
 Result<std::unique_ptr<DeploymentLaunch>> DeploymentLaunch::start(const DeploymentSpec& spec) {
+  DSL_TRY(check_programs(spec));
   DSL_ASSIGN(std::unique_ptr<Registry> registry, open_registry(spec.cluster));
   DSL_ASSIGN(std::unique_ptr<Allocator> allocator, open_allocator(spec.cluster));
   DSL_ASSIGN(SecretStore secrets, SecretStore::open());
@@ -175,6 +204,9 @@ Status DeploymentLaunch::start_parts() {
       DSL_TRY(secrets_.save(launch_id_, secret_));
       if (parts_.back().request.record.part == DeploymentPart::kServices) DSL_TRY(make_folder());
       is_first = false;
+    }
+    if (joins_ && request.record.part == DeploymentPart::kReplica) {
+      DSL_TRY(restore_to_rotation(request.record));
     }
     DSL_TRY(clear_log_folder(request.record));
     DSL_ASSIGN(part.allocation_id, allocator_->start(request));

@@ -50,8 +50,9 @@ Result<std::vector<std::string>> gateway_urls(const std::string& deployment) {
                 "the controller of \"{}\" has gone, and the gateways with it", deployment);
   }
   return fail(ErrorCode::kUnreachable,
-              overview.controller ? fmt::format("wait, see: dslaunch status {}", deployment)
-                                  : "bring it up with --gateways 1",
+              overview.controller
+                  ? fmt::format("wait, see: dslaunch status {}", deployment)
+                  : "add one with: dslaunch up, the same model and name, and --gateways 1",
               "the deployment \"{}\" has no gateway that is ready", deployment);
 }
 

@@ -31,13 +31,14 @@ constexpr const char* kUpExamples =
     "  dslaunch up models/demo --tp 2 --pp 2\n"
     "  dslaunch up models/DeepSeek-V3 --cluster slurm -N 2 -p gpu -t 8:00:00 --gpus-per-node 8 "
     "--tp 8 --pp 2\n"
-    "  dslaunch up models/demo --replicas 2 --gateways 1 --preprocess 2\n"
+    "  dslaunch up models/demo --replicas 2 --gateways 2 --preprocess 2\n"
     "  dslaunch up demo.yaml --name demo-2\n";
 constexpr const char* kRenderExamples =
-    "  dslaunch render models/demo --cluster slurm -N 2 --tp 2 --pp 2 > demo.sbatch\n";
+    "  dslaunch render models/demo --cluster slurm -N 2 --tp 2 --pp 2\n";
 
 std::string waiting_text(const LaunchProgress& progress) {
-  std::string text = "waits for nodes";
+  const bool is_replica = progress.record.part == DeploymentPart::kReplica;
+  std::string text = is_replica ? "waits for nodes" : "the gateways' job waits for a node";
   if (!progress.allocation.reason.empty()) text += ": " + progress.allocation.reason;
   if (progress.allocation.estimated_start_unix_s) {
     const std::time_t start = *progress.allocation.estimated_start_unix_s;
@@ -56,9 +57,12 @@ class UpProgress {
  public:
   void show(const LaunchProgress& progress) {
     if (progress.allocation.state == AllocationState::kPending) {
+      if (loading_) loading_->clear();
       waiting_.note(waiting_text(progress));
       return;
     }
+    // Services have nothing to load.
+    if (progress.record.part == DeploymentPart::kServices) return;
     if (!loading_) {
       waiting_.clear();
       loading_ = std::make_unique<Progress>("loading", progress_style(stderr), stderr);

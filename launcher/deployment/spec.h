@@ -57,7 +57,7 @@ struct DeploymentSpec {
   int deadline_ms = 5000;      // after which a silent rank is lost
   int start_timeout_s = 1800;  // from started processes to ready, queueing not included
   int replicas = 1;
-  int gateways = 0;
+  int gateways = 1;              // with the OpenAI interface; 0: engine ports alone
   int preprocess_replicas = 0;   // 0: gateways do that work themselves
   int postprocess_replicas = 0;  // the same
   std::string gateway_listen;    // HOST, HOST:PORT or unix:PATH; empty: as `listen`

@@ -20,7 +20,8 @@ std::span<const SpecField> service_fields() {
   using S = DeploymentSpec;
   static const std::vector<SpecField> fields = {
       number("replicas", "--replicas", &S::replicas, "copies of the model", 1),
-      number("gateways", "--gateways", &S::gateways, "gateways with the OpenAI interface", 0),
+      number("gateways", "--gateways", &S::gateways, "gateways with the OpenAI interface; 0: none",
+             0),
       text("routing_policy", "--routing-policy", &S::routing_policy,
            "how gateways choose a replica", {"least-work", "prefix", "round-robin"}),
       text("served_model_name", "--served-model-name", &S::served_model_name,

@@ -83,6 +83,7 @@ Result<WantedServices> change_wanted(const DeploymentFolder& folder, const Wante
   wanted.postprocess = change.postprocess.value_or(wanted.postprocess);
   wanted.routing_policy = change.routing_policy.value_or(wanted.routing_policy);
   if (change.drain_replica) wanted.draining.insert(*change.drain_replica);
+  if (change.restore_replica) wanted.draining.erase(*change.restore_replica);
   DSL_TRY(write_wanted(folder, wanted));
   return wanted;
 }

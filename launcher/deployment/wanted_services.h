@@ -41,6 +41,7 @@ struct WantedChange {
   std::optional<int> postprocess;
   std::optional<std::string> routing_policy;
   std::optional<int> drain_replica;
+  std::optional<int> restore_replica;  // drained before, and new now
 };
 
 /// Changes the file under the folder's lock and returns what it says now.

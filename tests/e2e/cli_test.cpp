@@ -212,6 +212,11 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
   const CliResult answer = home_.run({"generate", "--deployment", "demo", "--chat", kQuestion});
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
   EXPECT_THAT(answer.out, HasSubstr("132"));
+  const CliResult chat = home_.run({"chat", "demo"}, seconds(30), std::string(kQuestion) + "\n");
+  EXPECT_EQ(chat.exit_code, 0) << chat.err;
+  EXPECT_THAT(chat.out, HasSubstr("132")) << "the OpenAI interface is there without a flag";
+  EXPECT_THAT(home_.run({"url", "demo"}).out, testing::MatchesRegex("http://127.0.0.1:.*/v1\n"));
+  EXPECT_THAT(home_.run({"env", "demo"}).out, HasSubstr("export OPENAI_API_KEY=sk-"));
   EXPECT_THAT(home_.run({"logs", "demo", "--rank", "1"}).out, HasSubstr("rank-1"));
   EXPECT_THAT(home_.run({"logs", "demo"}).out, HasSubstr("ready at"));
 
@@ -222,6 +227,30 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
   EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
   expect_one_error_line(home_.run({"generate", "--deployment", "demo", "--chat", "x"}), 2,
                         "DSL-601");
+}
+
+TEST_F(CliTest, WithoutAGatewayOnlyTheEngineAnswersAndUpAddsOne) {
+  ASSERT_EQ(up("demo", {"--gateways", "0"}).exit_code, 0);
+  EXPECT_TRUE(home_.processes({"dsgateway"}).empty());
+  EXPECT_THAT(home_.run({"generate", "--deployment", "demo", "--chat", kQuestion}).out,
+              HasSubstr("132"));
+  expect_one_error_line(home_.run({"url", "demo"}), 5, "DSL-603 Unreachable");
+  const pid_t rank = home_.wait_for_process({"dsengine"});
+  ASSERT_EQ(up("demo").exit_code, 0);
+  EXPECT_EQ(home_.wait_for_process({"dsengine"}), rank) << "the replica was left alone";
+  EXPECT_EQ(home_.run({"url", "demo"}).exit_code, 0);
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+}
+
+TEST_F(CliTest, AMissingGatewayIsOneErrorBeforeAnythingStarts) {
+  home_.set("DSLAUNCH_GATEWAY", "/nonexistent/dsgateway");
+  const CliResult refused = up("demo");
+  expect_one_error_line(refused, 3, "DSL-102 NotFound: there is no program /nonexistent/dsgateway");
+  EXPECT_THAT(refused.err, HasSubstr("--gateways 0"));
+  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+  EXPECT_EQ(home_.run(generate({"--chat", kQuestion})).exit_code, 0) << "needs no gateway";
+  EXPECT_EQ(up("demo", {"--gateways", "0"}).exit_code, 0);
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
 }
 
 TEST_F(CliTest, ASpecificationFileBringsUpTheSame) {
@@ -314,6 +343,7 @@ TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
   const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
   EXPECT_EQ(local.exit_code, 0) << local.err;
   EXPECT_THAT(local.out, HasSubstr(" supervise "));
+  EXPECT_THAT(local.out, HasSubstr(" control ")) << "the gateways' controller";
   const CliResult slurm = home_.run({"render", kModel, "--name", "demo", "--cluster", "slurm", "-N",
                                      "2", "--pp", "2", "-p", "gpu", "-t", "30"});
   EXPECT_EQ(slurm.exit_code, 0) << slurm.err;

@@ -173,10 +173,10 @@ TEST_F(ServicesTest, AKilledControllerTakesItsServicesAlongAndUpBringsThemBack) 
 }
 
 TEST_F(ServicesTest, AServiceThatCannotStartFailsUpAndLeavesNothing) {
-  home_.set("DSLAUNCH_GATEWAY", "/nonexistent/dsgateway");
-  const CliResult failed = up({"--gateways", "1"});
-  EXPECT_EQ(failed.exit_code, 3) << failed.err;
-  EXPECT_THAT(failed.err, HasSubstr("DSL-102 NotFound: gateway-0: there is no program"));
+  home_.set("DSLAUNCH_TEXT", "/bin/false");
+  const CliResult failed = up({"--preprocess", "1"});
+  EXPECT_EQ(failed.exit_code, 5) << failed.err;
+  EXPECT_THAT(failed.err, HasSubstr("DSL-604 ServiceFailed: preprocess-0: "));
   EXPECT_TRUE(home_.is_quiet());
   EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
 }
@@ -201,6 +201,11 @@ TEST_F(ServicesTest, ReplicasComeAndGoOneByOne) {
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
   EXPECT_EQ(home_.run({"down", "demo", "--replica", "7"}).exit_code, 3);
+
+  // One that was drained gets requests again when it is back.
+  ASSERT_EQ(home_.run({"down", "demo", "--replica", "1"}).exit_code, 0);
+  ASSERT_EQ(up({"--replicas", "2", "--gateways", "1"}).exit_code, 0);
+  EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
 }
 
 }  // namespace
