@@ -21,8 +21,8 @@ struct HttpResponse {
 using BodySink = std::function<Status(std::string_view bytes)>;
 
 /// Blocks until the answer is complete. kUnreachable: no connection, or it broke in the middle;
-/// kDeadlineExceeded: the deadline came; else the reason of `cancellation`. A vanished host is
-/// noticed by TCP keepalive.
+/// kAuthentication: the server's certificate is not trusted; kDeadlineExceeded: the deadline came;
+/// else the reason of `cancellation`. A vanished host is noticed by TCP keepalive.
 Result<HttpResponse> exchange(const HttpRequest& request, Deadline deadline,
                               Cancellation& cancellation, const BodySink& on_body);
 

@@ -84,6 +84,17 @@ struct Exchange {
                 code.message());
   }
 
+  /// A handshake that failed: because of the server's certificate, or otherwise.
+  Status handshake_problem(const SSL* session, const error_code& code) const {
+    const long verdict = SSL_get_verify_result(session);
+    if (cancelled || verdict == X509_V_OK) return problem("the TLS handshake", code);
+    return fail(ErrorCode::kAuthentication,
+                "name a file with the certificate of its authority in SSL_CERT_FILE, and use the "
+                "host that the certificate is for",
+                "{}: its certificate is not trusted here: {}", request.endpoint,
+                X509_verify_cert_error_string(verdict));
+  }
+
   void cancel() {
     cancelled = true;
     resolver.cancel();
@@ -121,10 +132,13 @@ struct Exchange {
 
   asio::awaitable<Status> speak_tls(asio::ssl::context& trust, const std::string& host) {
     asio::ssl::stream<tcp::socket&> stream(socket, trust);
-    SSL_set_tlsext_host_name(stream.native_handle(), host.c_str());
-    stream.set_verify_callback(asio::ssl::host_name_verification(host));
+    SSL* const session = stream.native_handle();
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(session), host.c_str()) != 1) {
+      SSL_set_tlsext_host_name(session, host.c_str());  // of names alone
+      SSL_set1_host(session, host.c_str());
+    }
     auto [untrusted] = co_await stream.async_handshake(asio::ssl::stream_base::client, kNoThrow);
-    if (untrusted) co_return problem("the TLS handshake", untrusted);
+    if (untrusted) co_return handshake_problem(session, untrusted);
     co_return co_await speak(stream);
   }
 

@@ -27,7 +27,8 @@ struct HttpHandlers {
   std::function<void(int status)> on_head;
   /// Pieces of the body; an error ends the exchange with it.
   std::function<Status(std::string_view bytes)> on_body;
-  /// Once, last. kUnreachable: no connection, or it broke in the middle.
+  /// Once, last. kUnreachable: no connection, or it broke in the middle; kAuthentication: the
+  /// server's certificate is not trusted.
   std::function<void(Status ended)> on_end;
 };
 

@@ -32,16 +32,10 @@ CliProcess::CliProcess(const std::vector<std::string>& argv,
                        const std::vector<std::string>& environment,
                        const std::filesystem::path& folder, const std::string& input)
     : out_(folder / "out"), err_(folder / "err"), start_(std::chrono::steady_clock::now()) {
-  std::map<std::string, std::string> variables;
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    const std::string assignment = *variable;
-    variables[assignment.substr(0, assignment.find('='))] = assignment;
-  }
-  for (const std::string& assignment : environment) {
-    variables[assignment.substr(0, assignment.find('='))] = assignment;
-  }
   std::vector<char*> envp;
-  for (auto& [name, assignment] : variables) envp.push_back(assignment.data());
+  for (const std::string& variable : environment) {
+    envp.push_back(const_cast<char*>(variable.c_str()));
+  }
   envp.push_back(nullptr);
   std::vector<char*> words;
   for (const std::string& argument : argv) words.push_back(const_cast<char*>(argument.c_str()));
@@ -102,11 +96,25 @@ CliProcess CliHome::start(const std::vector<std::string>& arguments, const std::
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   const std::filesystem::path folder = path_ / ("run-" + std::to_string(++num_runs_));
   std::filesystem::create_directory(folder);
+  return CliProcess(argv, environment(), folder, input);
+}
+
+std::vector<std::string> CliHome::environment() const {
   // No Slurm here: a cluster of the machine must not be seen.
-  std::vector<std::string> environment = {mark_, "HOME=" + path_.string(), "XDG_STATE_HOME=",
-                                          "XDG_RUNTIME_DIR=", "DSLAUNCH_SLURM_MODULE=/nonexistent"};
-  environment.insert(environment.end(), variables_.begin(), variables_.end());
-  return CliProcess(argv, environment, folder, input);
+  std::vector<std::string> given = {mark_, "HOME=" + path_.string(), "XDG_STATE_HOME=",
+                                    "XDG_RUNTIME_DIR=", "DSLAUNCH_SLURM_MODULE=/nonexistent"};
+  given.insert(given.end(), variables_.begin(), variables_.end());
+  std::map<std::string, std::string> by_name;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string assignment = *variable;
+    by_name[assignment.substr(0, assignment.find('='))] = assignment;
+  }
+  for (const std::string& assignment : given) {
+    by_name[assignment.substr(0, assignment.find('='))] = assignment;
+  }
+  std::vector<std::string> all;
+  for (const auto& [name, assignment] : by_name) all.push_back(assignment);
+  return all;
 }
 
 CliResult CliHome::run(const std::vector<std::string>& arguments, std::chrono::seconds patience,

@@ -21,6 +21,7 @@ struct CliResult {
 /// A running dslaunch; killed when this object goes.
 class CliProcess {
  public:
+  /// `environment` is the whole one.
   CliProcess(const std::vector<std::string>& argv, const std::vector<std::string>& environment,
              const std::filesystem::path& folder, const std::string& input = "");
   ~CliProcess();
@@ -55,6 +56,8 @@ class CliHome {
   void set(const std::string& name, const std::string& value) {
     variables_.push_back(name + "=" + value);
   }
+  /// What every process of this home has in its environment.
+  std::vector<std::string> environment() const;
   /// Starts `dslaunch arguments…` with `input` as its standard input.
   CliProcess start(const std::vector<std::string>& arguments, const std::string& input = "");
   /// The same to its end.
