@@ -19,7 +19,7 @@ namespace dsl::launcher {
 namespace {
 
 /// What a supervisor needs to end its ranks by force after it was asked in good order.
-constexpr std::chrono::milliseconds kForceReserve{1000};
+constexpr std::chrono::milliseconds kKillReserve{1000};
 
 Result<ProcessIdentity> parse_id(const std::string& id) {
   ProcessIdentity process;
@@ -91,11 +91,11 @@ Status LocalAllocator::stop(const std::string& allocation_id, Deadline deadline)
   const Result<UniqueFd> pidfd = open_process(process);
   if (!pidfd) return {};
   ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGTERM, nullptr, 0);
-  const auto patience = deadline.remaining() - kForceReserve;
-  if (wait_for_end(*pidfd, Deadline::after(std::max(patience, kForceReserve)))) return {};
+  const auto patience = deadline.remaining() - kKillReserve;
+  if (wait_for_end(*pidfd, Deadline::after(std::max(patience, kKillReserve)))) return {};
   // Children die with their parent: the kernel sees to it (PR_SET_PDEATHSIG).
   ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGKILL, nullptr, 0);
-  if (wait_for_end(*pidfd, Deadline::after(kForceReserve))) return {};
+  if (wait_for_end(*pidfd, Deadline::after(kKillReserve))) return {};
   return fail(ErrorCode::kDeadlineExceeded, "look at it with ps", "process {} does not end",
               process.pid);
 }

@@ -23,7 +23,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kPatience = 30s;        // for one answer of the controller
-constexpr auto kForceReserve = 8s;     // what Slurm needs to end a job that does not end by itself
+constexpr auto kCancelReserve = 8s;    // what Slurm needs to end a job that does not end by itself
 constexpr auto kPollInterval = 100ms;  // Slurm announces nothing
 
 Result<std::string> from_environment(const char* variable) {
@@ -168,7 +168,7 @@ Status SlurmAllocator::stop(const std::string& allocation_id, Deadline deadline)
   const Status asked = slurm->signal_batch(id, SIGTERM, deadline);
   if (!asked && asked.error().code == ErrorCode::kNotFound) return {};
   if (asked) {
-    const auto patience = std::max<std::chrono::milliseconds>(deadline.remaining() - kForceReserve,
+    const auto patience = std::max<std::chrono::milliseconds>(deadline.remaining() - kCancelReserve,
                                                               deadline.remaining() / 2);
     DSL_ASSIGN(const bool left, wait_until_left(*slurm, id, Deadline::after(patience)));
     if (left) return {};

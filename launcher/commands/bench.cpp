@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kExamples =
+constexpr const char* kBenchExamples =
     "  dslaunch bench engine models/v2-lite --prompt-tokens 256 --gen-tokens 64\n"
     "  dslaunch bench engine models/v2-lite --batch 8 --tp 2 --threads 1 --json\n";
 
@@ -136,7 +136,7 @@ void add_bench(Command& root, OutputOptions& output) {
                    at_least(5, 1000));
   command.add_flag("--seed", &flags->options.seed, "of the random token ids");
   output.add_to(command);
-  command.set_examples(kExamples);
+  command.set_examples(kBenchExamples);
   command.set_action([flags, &output] { return bench_engine(*flags, output); });
   add_bench_serve(bench, output);
 }

@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kExamples =
+constexpr const char* kBenchServeExamples =
     "  dslaunch bench serve demo --concurrency 16 --num-requests 200\n"
     "  dslaunch bench serve demo --rate 5 --dataset requests.jsonl --json\n";
 
@@ -154,7 +154,7 @@ void add_bench_serve(Command& bench, OutputOptions& output) {
   command.add_flag("--slo-itl-ms", &flags->slo_gap_ms, "goodput: mean time between tokens at most",
                    at_least(0, 1e9));
   output.add_to(command);
-  command.set_examples(kExamples);
+  command.set_examples(kBenchServeExamples);
   command.set_action([flags, &output] { return bench_serve(*flags, output); });
 }
 

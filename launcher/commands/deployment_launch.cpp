@@ -25,7 +25,7 @@ using std::chrono::seconds;
 
 constexpr milliseconds kLocalInterval{100};
 constexpr milliseconds kSlurmInterval{1000};
-constexpr seconds kStopTime{15};
+constexpr seconds kRollbackStopTime{15};
 
 /// The last error line of a part's log: for a program that ended before it could write its record.
 std::optional<Error> last_logged_error(const std::filesystem::path& log) {
@@ -221,7 +221,7 @@ DeploymentLaunch::~DeploymentLaunch() {
   for (auto part = parts_.rbegin(); part != parts_.rend(); ++part) {
     Status ended = part->allocation_id.empty()
                        ? Status{}
-                       : allocator_->stop(part->allocation_id, Deadline::after(kStopTime));
+                       : allocator_->stop(part->allocation_id, Deadline::after(kRollbackStopTime));
     if (ended) ended = registry_->remove(part->request.record);
     if (!ended) stopped = std::move(ended);
   }

@@ -14,12 +14,6 @@
 namespace dsl::launcher {
 namespace {
 
-std::string join(const std::vector<std::string>& parts) {
-  std::string joined;
-  for (const std::string& part : parts) joined += (joined.empty() ? "" : ", ") + part;
-  return joined;
-}
-
 Detected missing(std::string name, const Error& error) {
   return {std::move(name), false, "not found: " + error.message};
 }
@@ -28,8 +22,8 @@ Detected detect_ucx() {
   const Result<verbs::UcxFacts> facts = verbs::query_ucx();
   if (!facts) return missing("ucx", facts.error());
   return {"ucx", true,
-          fmt::format("{}, transports {}; memory {}", facts->version, join(facts->transports),
-                      join(facts->memory_types))};
+          fmt::format("{}, transports {}; memory {}", facts->version,
+                      fmt::join(facts->transports, ", "), fmt::join(facts->memory_types, ", "))};
 }
 
 Detected detect_rdma() {
@@ -44,7 +38,7 @@ Detected detect_rdma() {
                                   device.software ? " (software)" : ""));
     }
   }
-  return {"rdma", true, join(ports)};
+  return {"rdma", true, fmt::format("{}", fmt::join(ports, ", "))};
 }
 
 /// Owns a library that was opened at run time.
@@ -109,7 +103,7 @@ Detected detect_slurm() {
   }
   return {"slurm", true,
           fmt::format("{}, cluster {} of version {}, controller {}", detail, cluster->name,
-                      cluster->version, join(cluster->controllers))};
+                      cluster->version, fmt::join(cluster->controllers, ", "))};
 }
 
 Detected detect_engine() {

@@ -12,7 +12,7 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::chrono::seconds kStopTime{20};
+constexpr std::chrono::seconds kDownStopTime{20};
 
 struct DownFlags {
   std::string name;
@@ -39,7 +39,7 @@ Result<int> down_replica(const DownFlags& flags, const OutputOptions& output) {
   }
   DSL_ASSIGN(const std::int64_t num_cut,
              drain_replica(*found, std::chrono::seconds(flags.drain_timeout_s)));
-  DSL_TRY(end_part(*found, Deadline::after(kStopTime)));
+  DSL_TRY(end_part(*found, Deadline::after(kDownStopTime)));
   if (output.json) {
     const nlohmann::json object = {
         {"down", {flags.name}}, {"replica", *flags.replica}, {"requests_cut", num_cut}};
@@ -70,7 +70,7 @@ Result<int> down(const DownFlags& flags, const OutputOptions& output) {
   nlohmann::json ended = nlohmann::json::array();
   for (auto& [key, parts] : deployments) {
     const std::string name = parts.front().name;
-    DSL_TRY(end_deployment(std::move(parts), kStopTime));
+    DSL_TRY(end_deployment(std::move(parts), kDownStopTime));
     ended.push_back(name);
     if (!output.json) fmt::print("{} is down\n", name);
   }

@@ -19,7 +19,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kExamples =
+constexpr const char* kEvalExamples =
     "  dslaunch eval models/demo --token-ids tokens.txt\n"
     "  dslaunch eval models/demo --token-ids tokens.json --logits logits.npy --dtype f32 --json\n";
 
@@ -83,7 +83,7 @@ void add_eval(Command& root, OutputOptions& output) {
                    "file of token ids: integers, or a JSON list; - is standard input", required);
   command.add_flag("--logits", &flags->logits, "write float32 logits [tokens, vocabulary] (.npy)");
   output.add_to(command);
-  command.set_examples(kExamples);
+  command.set_examples(kEvalExamples);
   command.set_action([flags, &output] { return eval(*flags, output); });
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr const char* kExamples =
+constexpr const char* kGenerateExamples =
     "  dslaunch generate models/demo --chat \"What is 47 + 85?\" --tp 2 --pp 2\n"
     "  dslaunch generate models/demo --prompt-file story.txt --temperature 0.7 --seed 1 --json\n"
     "  dslaunch generate --deployment demo --chat \"Hello\"\n";
@@ -101,8 +101,8 @@ Result<std::unique_ptr<Session>> open_session(const GenerateFlags& flags) {
   return Session::attach(flags.deployment);
 }
 
-double per_second(std::int64_t count, double seconds) {
-  return seconds > 0 ? static_cast<double>(count) / seconds : 0;
+double per_second(std::int64_t count, double elapsed_s) {
+  return elapsed_s > 0 ? static_cast<double>(count) / elapsed_s : 0;
 }
 
 void print_json(const GenerateResult& result, const Session& session) {
@@ -163,7 +163,7 @@ void add_generate(Command& root, OutputOptions& output) {
   flags->spec.add_to(command, SpecFlagSet::kWorld, false);
   add_sampling_flags(command, *flags);
   output.add_to(command);
-  command.set_examples(kExamples);
+  command.set_examples(kGenerateExamples);
   command.set_action([flags, &output] { return generate(*flags, output); });
 }
 

@@ -16,8 +16,8 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::chrono::milliseconds kPollInterval{200};
-constexpr std::size_t kMaxLineBytes = 65536;
+constexpr std::chrono::milliseconds kLogPollInterval{200};
+constexpr std::size_t kMaxLogLineBytes = 65536;
 /// Every so many polls `logs -f` looks whether the deployment is still there.
 constexpr int kPollsPerLookup = 10;
 
@@ -65,7 +65,7 @@ class LogTail {
   std::string label_;
   bool as_json_;
   std::streamoff offset_ = 0;
-  LineBuffer lines_{kMaxLineBytes};
+  LineBuffer lines_{kMaxLogLineBytes};
 };
 
 /// Opens the files of `folder` that it has not seen yet, by name.
@@ -115,7 +115,7 @@ Result<int> logs(const LogFlags& flags, const OutputOptions& output) {
                       (polls % kPollsPerLookup == 0 && has_ended(flags.name));
     for (auto& [file, tail] : tails) tail.print_new();
     if (last) break;
-    cancellation.wait(Deadline::after(kPollInterval));
+    cancellation.wait(Deadline::after(kLogPollInterval));
     find_all_files(folder, flags, output.json, tails);
   }
   for (auto& [file, tail] : tails) tail.finish();

@@ -17,8 +17,8 @@ using std::chrono::seconds;
 
 constexpr seconds kFollowTime{3};      // of the controller
 constexpr milliseconds kNotice{1000};  // gateways look at the folder twice a second
-constexpr milliseconds kPollInterval{100};
-constexpr seconds kAnswerTime{5};
+constexpr milliseconds kDrainPollInterval{100};
+constexpr seconds kDrainAnswerTime{5};
 
 bool says_draining(const DeploymentFolder& folder, const std::string& id) {
   const std::vector<ServiceEntry> entries = read_service_entries(folder.services());
@@ -48,7 +48,7 @@ Result<std::int64_t> drain_replica(const DeploymentRecord& replica, milliseconds
     const std::string id = fmt::format("engine-{}", replica.replica);
     const Deadline followed = Deadline::after(kFollowTime);
     while (!says_draining(folder, id) && !followed.expired()) {
-      DSL_TRY(wait(cancellation, kPollInterval));
+      DSL_TRY(wait(cancellation, kDrainPollInterval));
     }
     DSL_TRY(wait(cancellation, kNotice));
   } else if (told.error().code != ErrorCode::kNotFound) {
@@ -60,9 +60,9 @@ Result<std::int64_t> drain_replica(const DeploymentRecord& replica, milliseconds
   const Deadline deadline = Deadline::after(patience);
   while (true) {
     DSL_ASSIGN(const std::int64_t running,
-               client.drain(Deadline::after(kAnswerTime), cancellation));
+               client.drain(Deadline::after(kDrainAnswerTime), cancellation));
     if (running == 0 || deadline.expired()) return running;
-    DSL_TRY(wait(cancellation, kPollInterval));
+    DSL_TRY(wait(cancellation, kDrainPollInterval));
   }
 }
 

@@ -14,7 +14,7 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::chrono::milliseconds kPollInterval{100};
+constexpr std::chrono::milliseconds kScalePollInterval{100};
 
 struct ScaleFlags {
   std::string name;
@@ -86,7 +86,7 @@ Result<int> scale(const ScaleFlags& flags, const OutputOptions& output) {
                   "the services of \"{}\" are not what is wanted yet: {}", flags.name,
                   state_text(overview));
     }
-    if (std::optional<Error> reason = cancellation.wait(Deadline::after(kPollInterval))) {
+    if (std::optional<Error> reason = cancellation.wait(Deadline::after(kScalePollInterval))) {
       return tl::unexpected<Error>(*std::move(reason));
     }
   }

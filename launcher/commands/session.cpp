@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kStopTime{5};
+constexpr seconds kSessionStopTime{5};
 
 }  // namespace
 
@@ -21,7 +21,7 @@ Session::Session() : signals_([this](int signal) { cancellation_.cancel(interrup
 Session::~Session() {
   if (world_) {
     world_->on_failure({});
-    world_->stop(Deadline::after(kStopTime));
+    world_->stop(Deadline::after(kSessionStopTime));
   }
 }
 

@@ -1,4 +1,6 @@
 // dslaunch status: the deployments of this user and what is known of them.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
@@ -95,12 +97,6 @@ ordered_json to_object(const Parts& parts, const ServiceOverview& overview) {
   return object;
 }
 
-std::string join(const std::vector<std::string>& parts) {
-  std::string joined;
-  for (const std::string& part : parts) joined += (joined.empty() ? "" : ",") + part;
-  return joined;
-}
-
 std::string age_of(const DeploymentRecord& record) {
   return human_duration(static_cast<double>(std::time(nullptr) - record.started_unix_s));
 }
@@ -136,7 +132,7 @@ void print_table(const std::vector<Parts>& deployments,
     rows.push_back({record.name, state_of(record), std::string(to_string(record.cluster)),
                     replicas_of(deployments[i]), services_of(overviews[i]),
                     std::to_string(record.tp), std::to_string(record.pp), age_of(record),
-                    join(record.nodes), record.model});
+                    fmt::format("{}", fmt::join(record.nodes, ",")), record.model});
   }
   std::fputs(deployments.empty() ? "no deployments\n" : format_table(rows).c_str(), stdout);
 }
@@ -159,7 +155,7 @@ void print_replica(const DeploymentRecord& record) {
   fmt::print("replica {}   {} at {}, allocation {}, age {}\n", record.replica, state_of(record),
              record.endpoint.empty() ? "-" : record.endpoint, record.allocation_id, age_of(record));
   fmt::print("            tp {} x pp {} = {} ranks on {}; links: {}\n", record.tp, record.pp,
-             record.tp * record.pp, join(record.nodes), transports_of(record));
+             record.tp * record.pp, fmt::join(record.nodes, ","), transports_of(record));
   for (const LinkRecord& link : record.links) {
     fmt::print("  link      {} -> {}: {} {}\n", link.rank, link.peer, link.transport, link.device);
   }

@@ -15,7 +15,7 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::chrono::milliseconds kAnswerTime{1500};
+constexpr std::chrono::milliseconds kScrapeTime{1500};
 constexpr const char* kHome = "\x1b[H\x1b[J";  // to the corner, and clear what is below
 
 struct TopFlags {
@@ -65,7 +65,7 @@ Result<int> top(const TopFlags& flags, const OutputOptions& output) {
     DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
     DSL_ASSIGN(const std::string secret, secrets.load(parts.front().launch_id));
     const std::vector<ServiceEntry> entries = entries_of(parts, overview);
-    Scrape now = scrape(entries, secret, kAnswerTime, cancellation);
+    Scrape now = scrape(entries, secret, kScrapeTime, cancellation);
     if (before && !cancellation.reason()) {
       const DeploymentLoad load = measure_load(entries, *before, now);
       if (output.json) {

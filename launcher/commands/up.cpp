@@ -25,7 +25,7 @@ using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kGatewayTime{10};
-constexpr std::chrono::milliseconds kPollInterval{100};
+constexpr std::chrono::milliseconds kUpPollInterval{100};
 constexpr std::size_t kMaxAnswerBytes = 1 << 20;
 
 constexpr const char* kUpExamples =
@@ -111,7 +111,7 @@ Status wait_for_gateway(const std::string& url, Cancellation& cancellation) {
       return fail(ErrorCode::kUnreachable, "see its log: dslaunch logs",
                   "the gateway {} sees no replica", url);
     }
-    cancellation.wait(Deadline::after(kPollInterval));
+    cancellation.wait(Deadline::after(kUpPollInterval));
   }
 }
 
@@ -123,7 +123,7 @@ ordered_json to_object(const DeploymentRecord& replica) {
           {"world", ordered_json::parse(world_json(replica.tp, replica.pp, replica.links))}};
 }
 
-void print_up(const std::vector<DeploymentRecord>& parts, double seconds, bool as_json) {
+void print_up(const std::vector<DeploymentRecord>& parts, double ready_s, bool as_json) {
   const DeploymentRecord& first = parts.front();
   const DeploymentRecord* services = nullptr;
   ordered_json replicas = ordered_json::array();
@@ -141,7 +141,7 @@ void print_up(const std::vector<DeploymentRecord>& parts, double seconds, bool a
                            {"cluster", to_string(first.cluster)},
                            {"state", to_string(first.state)}};
     if (!replicas.empty()) object.update(replicas.front());
-    object["ready_s"] = seconds;
+    object["ready_s"] = ready_s;
     object["replicas"] = replicas;
     if (services != nullptr) object["url"] = services->endpoint;
     std::puts(object.dump().c_str());
@@ -151,7 +151,7 @@ void print_up(const std::vector<DeploymentRecord>& parts, double seconds, bool a
     fmt::print(
         "{} is up: {}tp {} x pp {} on {} node{}, ready in {}, a test generation passed all ranks\n",
         first.name, replicas.size() > 1 ? fmt::format("{} replicas of ", replicas.size()) : "",
-        first.tp, first.pp, num_nodes, num_nodes == 1 ? "" : "s", human_duration(seconds));
+        first.tp, first.pp, num_nodes, num_nodes == 1 ? "" : "s", human_duration(ready_s));
     fmt::print("  try:  dslaunch generate --deployment {} --chat \"What is 47 + 85?\"\n",
                first.name);
   }

@@ -17,7 +17,7 @@ using nlohmann::json;
 constexpr std::size_t kMaxFileBytes = 4 << 20;
 constexpr std::size_t kHashDigits = 64;
 constexpr int kMaxPriority = 10;
-constexpr std::string_view kRemedy = "see docs/operations.md, keys";
+constexpr std::string_view kKeysRemedy = "see docs/operations.md, keys";
 
 struct Limit {
   const char* field;
@@ -93,13 +93,13 @@ Result<std::vector<ApiKey>> parse_api_keys(std::string_view text, std::string_vi
   DSL_ASSIGN(const json document, parse_json(text, origin, ErrorCode::kConfig));
   if (!document.is_object() || document.size() != 1 || !document.contains("keys") ||
       !document["keys"].is_array()) {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: expected {{\"keys\":[…]}}", origin);
+    return fail(ErrorCode::kConfig, kKeysRemedy, "{}: expected {{\"keys\":[…]}}", origin);
   }
   std::vector<ApiKey> keys;
   for (const json& object : document["keys"]) {
     auto key = read_key(object);
     if (!key) {
-      return fail(ErrorCode::kConfig, kRemedy, "{}: key {}: {}", origin, keys.size() + 1,
+      return fail(ErrorCode::kConfig, kKeysRemedy, "{}: key {}: {}", origin, keys.size() + 1,
                   key.error());
     }
     Status added = add_api_key(keys, *std::move(key));

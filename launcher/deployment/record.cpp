@@ -9,10 +9,10 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRemedy = "take the deployment down and bring it up again";
-constexpr DeploymentState kStates[] = {DeploymentState::kPending, DeploymentState::kStarting,
-                                       DeploymentState::kReady, DeploymentState::kStopping,
-                                       DeploymentState::kFailed};
+constexpr std::string_view kRecordRemedy = "take the deployment down and bring it up again";
+constexpr DeploymentState kDeploymentStates[] = {
+    DeploymentState::kPending, DeploymentState::kStarting, DeploymentState::kReady,
+    DeploymentState::kStopping, DeploymentState::kFailed};
 
 json links_to_json(const std::vector<LinkRecord>& links) {
   json list = json::array();
@@ -160,7 +160,7 @@ std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
 Result<DeploymentRecord> parse_record(std::string_view text) {
   DSL_ASSIGN(const json object, parse_json(text, "deployment record", ErrorCode::kProtocol));
   if (!object.is_object()) {
-    return fail(ErrorCode::kProtocol, kRemedy, "deployment record: not an object");
+    return fail(ErrorCode::kProtocol, kRecordRemedy, "deployment record: not an object");
   }
   DeploymentRecord record;
   std::string part;
@@ -203,14 +203,14 @@ Result<DeploymentRecord> parse_record(std::string_view text) {
   if (cluster != "slurm" && cluster != "local")
     reader.problem("cluster", "neither slurm nor local");
   bool known_state = false;
-  for (const DeploymentState candidate : kStates) {
+  for (const DeploymentState candidate : kDeploymentStates) {
     if (to_string(candidate) != state) continue;
     record.state = candidate;
     known_state = true;
   }
   if (!known_state) reader.problem("state", "unknown");
   if (!reader.problem().empty()) {
-    return fail(ErrorCode::kProtocol, kRemedy, "deployment record: {}", reader.problem());
+    return fail(ErrorCode::kProtocol, kRecordRemedy, "deployment record: {}", reader.problem());
   }
   return record;
 }

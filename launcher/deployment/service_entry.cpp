@@ -16,9 +16,9 @@ constexpr std::size_t kMaxEntryBytes = 65536;
 constexpr const char* kSettings = "settings.json";
 constexpr ServiceRole kRoles[] = {ServiceRole::kEngine, ServiceRole::kPreprocess,
                                   ServiceRole::kPostprocess, ServiceRole::kGateway};
-constexpr ServiceState kStates[] = {ServiceState::kReady, ServiceState::kDraining};
+constexpr ServiceState kServiceStates[] = {ServiceState::kReady, ServiceState::kDraining};
 
-tl::unexpected<Error> malformed(std::string_view field) {
+tl::unexpected<Error> malformed_entry(std::string_view field) {
   return fail(ErrorCode::kProtocol, "use one version of dslaunch",
               "service entry: the field \"{}\" is missing or wrong", field);
 }
@@ -73,15 +73,16 @@ std::string to_json(const ServiceEntry& entry) {
 
 Result<ServiceEntry> parse_service_entry(std::string_view text) {
   DSL_ASSIGN(const json object, parse_json(text, "service entry", ErrorCode::kProtocol));
-  if (!object.is_object()) return malformed("id");
+  if (!object.is_object()) return malformed_entry("id");
   for (const char* field :
        {"id", "role", "endpoint", "state", "version", "model", "launch_id", "host"}) {
-    if (!object.contains(field) || !object[field].is_string()) return malformed(field);
+    if (!object.contains(field) || !object[field].is_string()) return malformed_entry(field);
   }
   for (const char* field : {"tp", "pp", "pid", "start_ticks"}) {
-    if (!object.contains(field) || !object[field].is_number_integer()) return malformed(field);
+    if (!object.contains(field) || !object[field].is_number_integer())
+      return malformed_entry(field);
   }
-  if (object.contains("url") && !object["url"].is_string()) return malformed("url");
+  if (object.contains("url") && !object["url"].is_string()) return malformed_entry("url");
   ServiceEntry entry;
   entry.id = object["id"].get<std::string>();
   entry.endpoint = object["endpoint"].get<std::string>();
@@ -94,9 +95,9 @@ Result<ServiceEntry> parse_service_entry(std::string_view text) {
                  object["host"].get<std::string>()};
   entry.url = object.value("url", "");
   const auto role = named(kRoles, object["role"].get<std::string>());
-  if (!role) return malformed("role");
-  const auto state = named(kStates, object["state"].get<std::string>());
-  if (!state) return malformed("state");
+  if (!role) return malformed_entry("role");
+  const auto state = named(kServiceStates, object["state"].get<std::string>());
+  if (!state) return malformed_entry("state");
   entry.role = *role;
   entry.state = *state;
   return entry;

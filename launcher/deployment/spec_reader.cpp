@@ -13,7 +13,7 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::string_view kRemedy = "compare with docs/deployment.schema.json";
+constexpr std::string_view kSpecRemedy = "compare with docs/deployment.schema.json";
 
 /// "demo.yaml:3:7", 1-based; yaml-cpp counts from 0.
 std::string place(std::string_view origin, const YAML::Mark& mark) {
@@ -48,13 +48,14 @@ Status read_field(const YAML::Node& value, const SpecField& field, std::string_v
                   DeploymentSpec& spec) {
   const std::string where = place(origin, value.Mark());
   if (!value.IsScalar()) {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected a scalar, found {}", where,
+    return fail(ErrorCode::kConfig, kSpecRemedy, "{}: {}: expected a scalar, found {}", where,
                 field.key, kind_of(value));
   }
   // yaml-cpp tags plain scalars "?" and quoted ones "!": "4" in quotes is text, not a number.
   if ((field.is_number() || field.is_switch()) && value.Tag() != "?") {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected {}, found the text \"{}\"", where,
-                field.key, field.is_number() ? "an integer" : "true or false", value.Scalar());
+    return fail(ErrorCode::kConfig, kSpecRemedy, "{}: {}: expected {}, found the text \"{}\"",
+                where, field.key, field.is_number() ? "an integer" : "true or false",
+                value.Scalar());
   }
   Status assigned = assign(spec, field, value.Scalar(), ErrorCode::kConfig);
   if (!assigned) return tl::unexpected<Error>(std::move(assigned).error().within(where));
@@ -69,17 +70,17 @@ Status read_mapping(const YAML::Node& map, const std::string& section, std::stri
   for (const auto& entry : map) {
     const std::string where = place(origin, entry.first.Mark());
     if (!entry.first.IsScalar()) {
-      return fail(ErrorCode::kConfig, kRemedy, "{}: expected a key, found {}", where,
+      return fail(ErrorCode::kConfig, kSpecRemedy, "{}: expected a key, found {}", where,
                   kind_of(entry.first));
     }
     const std::string& key = entry.first.Scalar();
     if (!seen.insert(key).second) {
-      return fail(ErrorCode::kConfig, kRemedy, "{}: the key \"{}{}\" occurs twice", where, path,
+      return fail(ErrorCode::kConfig, kSpecRemedy, "{}: the key \"{}{}\" occurs twice", where, path,
                   key);
     }
     if (section.empty() && is_section(key)) {
       if (!entry.second.IsMap()) {
-        return fail(ErrorCode::kConfig, kRemedy, "{}: {}: expected a mapping, found {}",
+        return fail(ErrorCode::kConfig, kSpecRemedy, "{}: {}: expected a mapping, found {}",
                     place(origin, entry.second.Mark()), key, kind_of(entry.second));
       }
       DSL_TRY(read_mapping(entry.second, key, origin, spec));
@@ -87,7 +88,7 @@ Status read_mapping(const YAML::Node& map, const std::string& section, std::stri
     }
     const SpecField* field = find_field(section, key);
     if (field == nullptr) {
-      return fail(ErrorCode::kConfig, kRemedy, "{}: unknown key \"{}{}\"", where, path, key);
+      return fail(ErrorCode::kConfig, kSpecRemedy, "{}: unknown key \"{}{}\"", where, path, key);
     }
     DSL_TRY(read_field(entry.second, *field, origin, spec));
   }
@@ -96,7 +97,7 @@ Status read_mapping(const YAML::Node& map, const std::string& section, std::stri
 
 Result<DeploymentSpec> read_document(const YAML::Node& document, std::string_view origin) {
   if (!document.IsMap()) {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: expected a mapping, found {}",
+    return fail(ErrorCode::kConfig, kSpecRemedy, "{}: expected a mapping, found {}",
                 place(origin, document.Mark()), kind_of(document));
   }
   DeploymentSpec spec;
@@ -135,12 +136,13 @@ bool is_too_deep(std::string_view yaml) {
 
 Result<DeploymentSpec> parse_spec(std::string_view yaml, std::string_view origin) {
   if (yaml.size() > kMaxSpecBytes || is_too_deep(yaml)) {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: larger or deeper than any specification", origin);
+    return fail(ErrorCode::kConfig, kSpecRemedy, "{}: larger or deeper than any specification",
+                origin);
   }
   try {
     return read_document(YAML::Load(std::string(yaml)), origin);
   } catch (const YAML::Exception& error) {
-    return fail(ErrorCode::kConfig, kRemedy, "{}: {}", place(origin, error.mark), error.msg);
+    return fail(ErrorCode::kConfig, kSpecRemedy, "{}: {}", place(origin, error.mark), error.msg);
   }
 }
 

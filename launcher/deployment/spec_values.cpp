@@ -39,17 +39,17 @@ struct ToText {
   }
 };
 
-constexpr std::string_view kRemedy = "correct the value";
+constexpr std::string_view kValueRemedy = "correct the value";
 
 Result<std::int64_t> parse_number(const SpecField& field, const std::string& text, ErrorCode code) {
   std::int64_t value = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (problem != std::errc() || end != text.data() + text.size()) {
-    return fail(code, kRemedy, "{}: expected an integer, found \"{}\"", field.key, text);
+    return fail(code, kValueRemedy, "{}: expected an integer, found \"{}\"", field.key, text);
   }
   const double upper = field.max == 0 ? 2147483647.0 : field.max;
   if (static_cast<double>(value) < field.min || static_cast<double>(value) > upper) {
-    return fail(code, kRemedy, "{}: expected {:.0f} to {:.0f}, found {}", field.key, field.min,
+    return fail(code, kValueRemedy, "{}: expected {:.0f} to {:.0f}, found {}", field.key, field.min,
                 upper, value);
   }
   return value;
@@ -62,7 +62,7 @@ Status check_choice(const SpecField& field, const std::string& text, ErrorCode c
     if (text == choice) return {};
     known += known.empty() ? choice : std::string(", ") + choice;
   }
-  return fail(code, kRemedy, "{}: expected one of {}, found \"{}\"", field.key, known, text);
+  return fail(code, kValueRemedy, "{}: expected one of {}, found \"{}\"", field.key, known, text);
 }
 
 /// Sets a member from text that check_choice() has passed.
@@ -90,7 +90,7 @@ struct FromText {
     return {};
   }
   Status operator()(std::optional<std::string> SlurmOptions::*m) const {
-    if (text.empty()) return fail(code, kRemedy, "{}: the value is empty", field.key);
+    if (text.empty()) return fail(code, kValueRemedy, "{}: the value is empty", field.key);
     spec.slurm.*m = text;
     return {};
   }
@@ -111,7 +111,7 @@ struct FromText {
   Result<bool> parse_switch() const {
     if (text == "true") return true;
     if (text == "false") return false;
-    return fail(code, kRemedy, "{}: expected true or false, found \"{}\"", field.key, text);
+    return fail(code, kValueRemedy, "{}: expected true or false, found \"{}\"", field.key, text);
   }
 };
 
@@ -126,7 +126,7 @@ bool SpecField::is_number() const {
 Status assign(DeploymentSpec& spec, const SpecField& field, const std::string& text,
               ErrorCode code) {
   if (text.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {
-    return fail(code, kRemedy, "{}: the value has a line break or a NUL", field.key);
+    return fail(code, kValueRemedy, "{}: the value has a line break or a NUL", field.key);
   }
   DSL_TRY(check_choice(field, text, code));
   return std::visit(FromText{spec, field, text, code}, field.member);

@@ -11,19 +11,19 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxBytes = 65536;
-constexpr int kMaxInstances = 64;  // as the specification
-constexpr std::string_view kRemedy = "write it with: dslaunch scale";
+constexpr int kMaxWantedInstances = 64;  // as the specification
+constexpr std::string_view kWantedRemedy = "write it with: dslaunch scale";
 
-tl::unexpected<Error> malformed(std::string_view field) {
-  return fail(ErrorCode::kConfig, kRemedy, "wanted services: the field \"{}\" is missing or wrong",
-              field);
+tl::unexpected<Error> malformed_wish(std::string_view field) {
+  return fail(ErrorCode::kConfig, kWantedRemedy,
+              "wanted services: the field \"{}\" is missing or wrong", field);
 }
 
 Result<int> read_count(const json& object, const char* key) {
   const auto found = object.find(key);
-  if (found == object.end() || !found->is_number_integer()) return malformed(key);
+  if (found == object.end() || !found->is_number_integer()) return malformed_wish(key);
   const auto value = found->get<std::int64_t>();
-  if (value < 0 || value > kMaxInstances) return malformed(key);
+  if (value < 0 || value > kMaxWantedInstances) return malformed_wish(key);
   return static_cast<int>(value);
 }
 
@@ -49,18 +49,18 @@ std::string to_json(const WantedServices& wanted) {
 
 Result<WantedServices> parse_wanted(std::string_view text) {
   DSL_ASSIGN(const json object, parse_json(text, "wanted services", ErrorCode::kConfig));
-  if (!object.is_object()) return malformed("gateways");
+  if (!object.is_object()) return malformed_wish("gateways");
   WantedServices wanted;
   DSL_ASSIGN(wanted.gateways, read_count(object, "gateways"));
   DSL_ASSIGN(wanted.preprocess, read_count(object, "preprocess"));
   DSL_ASSIGN(wanted.postprocess, read_count(object, "postprocess"));
   const auto policy = object.find("routing_policy");
-  if (policy == object.end() || !policy->is_string()) return malformed("routing_policy");
+  if (policy == object.end() || !policy->is_string()) return malformed_wish("routing_policy");
   wanted.routing_policy = policy->get<std::string>();
   const auto draining = object.find("draining");
-  if (draining == object.end() || !draining->is_array()) return malformed("draining");
+  if (draining == object.end() || !draining->is_array()) return malformed_wish("draining");
   for (const json& replica : *draining) {
-    if (!replica.is_number_unsigned()) return malformed("draining");
+    if (!replica.is_number_unsigned()) return malformed_wish("draining");
     wanted.draining.insert(replica.get<int>());
   }
   return wanted;

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launcher/openai_client/json_text.h"
 #include "launcher/openai_client/openai_endpoint.h"
 #include "transport/base/strict_json.h"
 
@@ -34,11 +35,6 @@ Result<std::string> dump(const ordered_json& body) {
     return fail(ErrorCode::kInvalidUtf8, "convert the text to UTF-8",
                 "a text of the request is not valid UTF-8");
   }
-}
-
-std::string text_of(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kTerminateGrace{3};
+constexpr seconds kAgentTerminateGrace{3};
 constexpr milliseconds kPollInterval{200};
 
 std::string node_name() {
@@ -82,7 +82,7 @@ Status run_agent(const AgentOptions& options) {
   while (!(*ranks)->wait(Deadline::after(kPollInterval))) {
     if (!cancellation.reason()) continue;
     (*ranks)->terminate();
-    if (!(*ranks)->wait(Deadline::after(kTerminateGrace))) (*ranks)->kill();
+    if (!(*ranks)->wait(Deadline::after(kAgentTerminateGrace))) (*ranks)->kill();
   }
   return {};
 }

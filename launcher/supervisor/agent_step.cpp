@@ -21,7 +21,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxLineBytes = 1 << 16;
+constexpr std::size_t kMaxStepLineBytes = 1 << 16;
 
 }  // namespace
 
@@ -84,7 +84,7 @@ struct AgentStep::Impl {
 
   /// Reads until the step closes its output, then waits for its end.
   void read() {
-    LineBuffer lines(kMaxLineBytes);
+    LineBuffer lines(kMaxStepLineBytes);
     char buffer[8192];
     while (true) {
       const ssize_t got = ::read(output.get(), buffer, sizeof(buffer));

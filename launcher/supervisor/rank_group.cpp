@@ -20,7 +20,7 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::size_t kMaxLineBytes = 16384;
+constexpr std::size_t kMaxRankLineBytes = 16384;
 
 /// One rank, its output and what is to be told of it.
 struct WatchedRank {
@@ -32,7 +32,7 @@ struct WatchedRank {
   ChildProcess process;
   UniqueFd output;
   UniqueFd log;
-  LineBuffer lines{kMaxLineBytes};
+  LineBuffer lines{kMaxRankLineBytes};
   RankExit exit;
   bool ended = false;
 

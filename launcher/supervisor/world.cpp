@@ -25,7 +25,7 @@ using Clock = std::chrono::steady_clock;
 /// How long the first trace of a failure waits for the trace of its cause.
 constexpr milliseconds kSettleTime{500};
 /// How long ranks may take to end after SIGTERM before they are killed.
-constexpr milliseconds kTerminateGrace{1000};
+constexpr milliseconds kWorldTerminateGrace{1000};
 constexpr milliseconds kProgressInterval{100};
 
 }  // namespace
@@ -92,7 +92,7 @@ struct World::Impl {
 
     if (callback) callback(error);
     runner->terminate();
-    if (!runner->wait(Deadline::after(kTerminateGrace))) runner->kill();
+    if (!runner->wait(Deadline::after(kWorldTerminateGrace))) runner->kill();
   }
 
   LoadState load_state() const {

@@ -8,9 +8,6 @@
 namespace dsl::test {
 namespace {
 
-constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
-constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
-
 /// ((v0 + v1) + (v2 + v3)) + ... element by element, as collectives join the shards.
 TestMatrix join(std::vector<TestMatrix> parts) {
   while (parts.size() > 1) {

@@ -7,9 +7,6 @@
 namespace dsl::test {
 namespace {
 
-constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
-constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
-
 TestWeight::Shape random_shape(Random& random, std::int64_t out, std::int64_t in) {
   return {.out_features = out,
           .in_features = in,

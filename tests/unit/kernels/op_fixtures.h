@@ -15,6 +15,9 @@
 
 namespace dsl::test {
 
+inline constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
+inline constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
+
 /// Fixed so that a failure can be repeated; printed by every comparison.
 inline constexpr std::uint32_t kSeed = 20240611;
 

@@ -13,7 +13,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-LaunchRequest demo_request() {
+LaunchRequest job_request() {
   LaunchRequest request;
   request.spec.name = "demo";
   request.spec.model = "/models/demo";
@@ -32,7 +32,7 @@ Result<slurm::JobSpec> spec_of(const LaunchRequest& request) {
 }
 
 TEST(ToJobSpec, MakesRoomForOneAgentPerNodeAndItsRanks) {
-  LaunchRequest request = demo_request();
+  LaunchRequest request = job_request();
   request.spec.slurm.nodes = "2";
   request.spec.threads = 3;
   const auto job = spec_of(request);
@@ -45,7 +45,7 @@ TEST(ToJobSpec, MakesRoomForOneAgentPerNodeAndItsRanks) {
 }
 
 TEST(ToJobSpec, PassesEveryOptionOn) {
-  LaunchRequest request = demo_request();
+  LaunchRequest request = job_request();
   SlurmOptions& options = request.spec.slurm;
   options.nodes = "2-4";
   options.cpus_per_task = 16;
@@ -106,7 +106,7 @@ TEST(ToJobSpec, NamesTheFlagThatIsMalformed) {
                         {&SlurmOptions::begin, "later", "--begin"},
                         {&SlurmOptions::comment, "mine", "--comment"},
                         {&SlurmOptions::nodelist, "n[1-", "bracket"}}) {
-    LaunchRequest request = demo_request();
+    LaunchRequest request = job_request();
     request.spec.slurm.*c.member = c.value;
     const auto job = spec_of(request);
     ASSERT_FALSE(job.has_value()) << c.expected;
@@ -116,7 +116,7 @@ TEST(ToJobSpec, NamesTheFlagThatIsMalformed) {
 }
 
 TEST(ToJobSpec, KeepsTheSecretOutOfScriptAndComment) {
-  LaunchRequest request = demo_request();
+  LaunchRequest request = job_request();
   request.secret = "cafecafecafe";
   const auto job = to_job_spec(request, {"/home/user", job_environment(request.secret)});
   ASSERT_TRUE(job.has_value());

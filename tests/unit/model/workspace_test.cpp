@@ -7,7 +7,7 @@
 namespace dsl::model {
 namespace {
 
-checkpoint::ModelConfig config() {
+checkpoint::ModelConfig layer_config() {
   checkpoint::ModelConfig result;
   result.hidden_size = 48;
   result.intermediate_size = 96;
@@ -27,7 +27,7 @@ checkpoint::ModelConfig config() {
 TEST(WorkspaceTest, BuffersOfTheLargestStepDoNotOverlap) {
   HostMemory memory;
   const parallel::TensorParallel tp;
-  const auto workspace = Workspace::make(memory, config(), tp, {7, DType::kF32});
+  const auto workspace = Workspace::make(memory, layer_config(), tp, {7, DType::kF32});
   ASSERT_TRUE(workspace.has_value());
   struct Range {
     const std::byte* begin;

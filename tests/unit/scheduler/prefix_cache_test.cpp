@@ -9,7 +9,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr std::int64_t kBlockTokens = 2;
+constexpr std::int64_t kCacheBlockTokens = 2;
 using Ids = std::vector<std::int32_t>;
 
 /// Takes, publishes and returns the blocks of a sequence.
@@ -17,7 +17,7 @@ Ids compute(PrefixCache& cache, const Ids& ids, std::int64_t num_prompt) {
   const CachedTokens tokens{ids, num_prompt};
   Ids blocks;
   PrefixNode end = PrefixNode::kRoot;
-  for (std::int64_t i = 0; i < static_cast<std::int64_t>(ids.size()) / kBlockTokens; ++i) {
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(ids.size()) / kCacheBlockTokens; ++i) {
     blocks.push_back(cache.allocate());
     end = cache.publish(end, blocks.back(), tokens, i);
   }
@@ -31,7 +31,7 @@ Ids matched(PrefixCache& cache, const Ids& ids, std::int64_t num_prompt) {
 }
 
 TEST(PrefixCacheTest, MatchesTheLongestSharedBeginning) {
-  PrefixCache cache(8, kBlockTokens);
+  PrefixCache cache(8, kCacheBlockTokens);
   const Ids blocks = compute(cache, {1, 2, 3, 4, 5, 6}, 6);
   EXPECT_EQ(matched(cache, {1, 2, 3, 4, 5, 6}, 6), blocks);
   EXPECT_THAT(matched(cache, {1, 2, 3, 4, 9, 9}, 6), ElementsAre(blocks[0], blocks[1]));
@@ -40,7 +40,7 @@ TEST(PrefixCacheTest, MatchesTheLongestSharedBeginning) {
 }
 
 TEST(PrefixCacheTest, FormOfEveryTokenMustBeTheSame) {
-  PrefixCache cache(8, kBlockTokens);
+  PrefixCache cache(8, kCacheBlockTokens);
   const Ids blocks = compute(cache, {1, 2, 3, 4, 5, 6}, 3);
   EXPECT_THAT(matched(cache, {1, 2, 3, 4, 5, 6}, 6), ElementsAre(blocks[0]));
   EXPECT_THAT(matched(cache, {1, 2, 3, 4, 5, 6}, 4), ElementsAre(blocks[0]));
@@ -49,7 +49,7 @@ TEST(PrefixCacheTest, FormOfEveryTokenMustBeTheSame) {
 }
 
 TEST(PrefixCacheTest, UnusedBlocksStayUntilFreeOnesRunOutAndEndsGoFirst) {
-  PrefixCache cache(4, kBlockTokens);
+  PrefixCache cache(4, kCacheBlockTokens);
   const Ids first = compute(cache, {1, 2, 3, 4, 5, 6}, 6);
   cache.release(first);
   EXPECT_EQ(cache.num_cached(), 3);
@@ -61,7 +61,7 @@ TEST(PrefixCacheTest, UnusedBlocksStayUntilFreeOnesRunOutAndEndsGoFirst) {
 }
 
 TEST(PrefixCacheTest, LeastRecentlyUsedBeginningGoesFirst) {
-  PrefixCache cache(2, kBlockTokens);
+  PrefixCache cache(2, kCacheBlockTokens);
   cache.release(compute(cache, {1, 2}, 2));
   cache.release(compute(cache, {3, 4}, 2));
   EXPECT_EQ(matched(cache, {1, 2}, 2).size(), 1u);
@@ -71,7 +71,7 @@ TEST(PrefixCacheTest, LeastRecentlyUsedBeginningGoesFirst) {
 }
 
 TEST(PrefixCacheTest, SharedBlockIsUsedUntilItsLastUserGoes) {
-  PrefixCache cache(4, kBlockTokens);
+  PrefixCache cache(4, kCacheBlockTokens);
   const Ids blocks = compute(cache, {1, 2}, 2);
   const PrefixMatch second = cache.match({Ids{1, 2, 3}, 3}, 2);
   cache.release(blocks);
@@ -82,7 +82,7 @@ TEST(PrefixCacheTest, SharedBlockIsUsedUntilItsLastUserGoes) {
 }
 
 TEST(PrefixCacheTest, BlockComputedTwiceIsKeptOnce) {
-  PrefixCache cache(4, kBlockTokens);
+  PrefixCache cache(4, kCacheBlockTokens);
   const Ids first = compute(cache, {1, 2}, 2);
   const Ids second = compute(cache, {1, 2, 3, 4}, 4);
   EXPECT_THAT(matched(cache, {1, 2, 3, 4}, 4), ElementsAre(first[0], second[1]));
@@ -93,7 +93,7 @@ TEST(PrefixCacheTest, BlockComputedTwiceIsKeptOnce) {
 }
 
 TEST(PrefixCacheTest, NothingIsFoundBehindALostBlock) {
-  PrefixCache cache(2, kBlockTokens);
+  PrefixCache cache(2, kCacheBlockTokens);
   const Ids first = compute(cache, {1, 2}, 2);
   const Ids second = compute(cache, {1, 2}, 2);  // a block of its own
   const Ids ids{1, 2, 3, 4};

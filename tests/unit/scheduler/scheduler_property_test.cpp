@@ -15,7 +15,7 @@
 namespace dsl::scheduler {
 namespace {
 
-constexpr std::int64_t kBlockTokens = 4;
+constexpr std::int64_t kPropertyBlockTokens = 4;
 constexpr std::int32_t kVocabulary = 1000;
 
 /// What a position's cached value depends on: the value before it, its token and the token's form.
@@ -51,8 +51,8 @@ std::vector<std::int32_t> answer_of(const Wish& wish) {
 class ModelRank {
  public:
   ModelRank(std::int64_t max_batch_tokens, std::int64_t num_blocks)
-      : table_({max_batch_tokens, kBlockTokens, num_blocks, kVocabulary}),
-        cache_(static_cast<std::size_t>(num_blocks * kBlockTokens)) {}
+      : table_({max_batch_tokens, kPropertyBlockTokens, num_blocks, kVocabulary}),
+        cache_(static_cast<std::size_t>(num_blocks * kPropertyBlockTokens)) {}
 
   struct Token {
     SequenceId id{};
@@ -87,8 +87,9 @@ class ModelRank {
  private:
   std::uint64_t& at(const TrackedSequence& sequence, std::int64_t position) {
     const std::int64_t block =
-        sequence.block_table.at(static_cast<std::size_t>(position / kBlockTokens));
-    return cache_.at(static_cast<std::size_t>(block * kBlockTokens + position % kBlockTokens));
+        sequence.block_table.at(static_cast<std::size_t>(position / kPropertyBlockTokens));
+    return cache_.at(
+        static_cast<std::size_t>(block * kPropertyBlockTokens + position % kPropertyBlockTokens));
   }
   void compute(const TrackedSequence& sequence, std::int64_t position, bool is_prompt) {
     const std::uint64_t before = position == 0 ? 0 : at(sequence, position - 1);
@@ -138,8 +139,8 @@ struct Load {
 
 SchedulerCounts run_load(const Load& load) {
   std::mt19937 random(load.seed);
-  Scheduler scheduler({load.max_batch_tokens, kBlockTokens, load.num_blocks, load.micro_batches,
-                       load.prefix_cache});
+  Scheduler scheduler({load.max_batch_tokens, kPropertyBlockTokens, load.num_blocks,
+                       load.micro_batches, load.prefix_cache});
   ModelRank rank(load.max_batch_tokens, load.num_blocks);
   constexpr std::uint64_t kSequences = 20;
   std::map<SequenceId, Wish> wishes;
@@ -155,7 +156,7 @@ SchedulerCounts run_load(const Load& load) {
       break;
     }
     if (next_id <= kSequences && (random() % 3 == 0 || !scheduler.has_work())) {
-      const Wish wish = random_wish(random, next_id++, load.num_blocks * kBlockTokens);
+      const Wish wish = random_wish(random, next_id++, load.num_blocks * kPropertyBlockTokens);
       EXPECT_TRUE(scheduler.add(wish.start, wish.terms).has_value());
       open.insert(wish.start.id);
       wishes[wish.start.id] = wish;
@@ -236,7 +237,7 @@ TEST(SchedulerPropertyTest, EverySequenceGetsWhatItGetsAlone) {
 
 /// A tenant that floods the queue delays another one's request by its turns, not by its queue.
 TEST(SchedulerPropertyTest, FloodOfOneTenantDoesNotStarveAnother) {
-  Scheduler scheduler({16, kBlockTokens, 16, 1, true});
+  Scheduler scheduler({16, kPropertyBlockTokens, 16, 1, true});
   ModelRank rank(16, 16);
   std::mt19937 random(7);
   std::uint64_t next_id = 1;

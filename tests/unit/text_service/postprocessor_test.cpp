@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 using test::r1_model;
 
-AnswerFormat chat() {
+AnswerFormat split_chat() {
   AnswerFormat format;
   format.is_streamed = true;
   format.splits_reasoning = true;
@@ -29,7 +29,7 @@ json item(const std::string& id, std::int64_t position, const std::string& text)
 
 json whole_item(const std::string& id, std::int64_t position, const std::string& text) {
   json value = item(id, position, text);
-  value["format"] = json::parse(to_json(chat()));
+  value["format"] = json::parse(to_json(split_chat()));
   return value;
 }
 
@@ -92,7 +92,7 @@ TEST(Postprocessor, AnIdleStreamIsSmall) {
 
 TEST(Postprocessor, RefusesWhatIsMalformed) {
   Postprocessor postprocessor(r1_model(), {});
-  const json format = json::parse(to_json(chat()));
+  const json format = json::parse(to_json(split_chat()));
   json bad_format = format;
   bad_format["kind"] = "poem";
   json bad_stop = format;
