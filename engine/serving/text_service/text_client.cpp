@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 // A conversation of 16 MiB takes seconds.
-constexpr std::chrono::seconds kPreprocessTimeout{20};
+constexpr std::chrono::seconds kPreprocessTimeout{10};
 constexpr std::chrono::seconds kPostprocessTimeout{5};
 
 /// Errors in OpenAI's form are about the user's request, others about ours.
@@ -31,13 +31,12 @@ Error unexpected_status(const std::string& endpoint, const ClientAnswer& answer)
 }
 
 void append_item(std::string& body, const PostprocessItem& item, bool sends_all) {
-  const auto position = static_cast<std::size_t>(item.position);
   body += "{\"stream\":";
   append_json_string(body, item.stream_id);
   body += ",\"position\":";
-  append_json_integer(body, item.position);
+  append_json_integer(body, static_cast<std::int64_t>(item.position));
   body += ',';
-  body += token_fields(sends_all ? item.tokens : item.tokens.subspan(position),
+  body += token_fields(item.tokens->slice(sends_all ? 0 : item.position, item.num_tokens),
                        item.format->wants_logprobs);
   if (sends_all) {
     body += ",\"format\":";

@@ -2,16 +2,15 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <cstdint>
+#include <cstddef>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
-#include "engine/sampling/sampler.h"
 #include "engine/serving/http/http_client_async.h"
 #include "engine/serving/http/http_message.h"
 #include "engine/serving/text_service/answer_stream.h"
+#include "engine/serving/text_service/answer_tokens.h"
 #include "engine/serving/text_service/prepared_request.h"
 #include "transport/base/error.h"
 
@@ -24,13 +23,15 @@ struct TextFailure {
   std::optional<HttpResponse> refusal;
 };
 
-/// The new tokens of one answer. Non-owning of the format and the tokens.
+/// The new tokens of one answer. Non-owning of the format and the tokens, which may become more
+/// while the item is on its way.
 struct PostprocessItem {
   std::string stream_id;  // unique among the answers of all gateways
   const AnswerFormat* format = nullptr;
-  std::span<const sampling::SampledToken> tokens;  // all of the answer so far
-  std::int64_t position = 0;                       // how many of them are not new
-  std::optional<AnswerEnd> end;                    // the answer has ended with them
+  const AnswerTokens* tokens = nullptr;  // of the answer
+  std::size_t position = 0;              // how many were presented before
+  std::size_t num_tokens = 0;            // how many shall be presented now, the former included
+  std::optional<AnswerEnd> end;          // the answer has ended with them
 };
 
 /// Belongs to the client's loop; calls must end before it does. Results do not depend on which

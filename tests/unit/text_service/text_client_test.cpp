@@ -103,12 +103,10 @@ TEST_F(TextClientTest, AnAnswerMayMoveBetweenServices) {
   const auto tokens = test::sampled(ids);
   format.is_streamed = true;
   test::DeltaJoiner joiner;
+  AnswerTokens so_far(format.wants_logprobs);
   for (std::size_t size = 1; size <= tokens.size(); ++size) {
-    PostprocessItem item{"stream",
-                         &format,
-                         {tokens.data(), size},
-                         static_cast<std::int64_t>(size - 1),
-                         std::nullopt};
+    so_far.append({&tokens[size - 1], 1});
+    PostprocessItem item{"stream", &format, &so_far, size - 1, size, std::nullopt};
     if (size == tokens.size()) item.end = AnswerEnd::kStop;
     const auto updates = postprocess(services[size / 3 % 2], {item});
     ASSERT_TRUE(updates.has_value()) << updates.error().message;
