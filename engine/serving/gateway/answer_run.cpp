@@ -10,7 +10,6 @@
 #include "engine/serving/gateway/answer_run_async.h"
 #include "engine/serving/gateway/request_log.h"
 #include "engine/serving/text_service/openai_error.h"
-#include "engine/serving/text_service/text_json.h"
 #include "transport/base/log.h"
 
 namespace dsl::serving {
@@ -28,7 +27,6 @@ constexpr std::int64_t kExpectedTokens = 256;
 constexpr auto kNewRequestPatience = std::chrono::seconds(10);
 constexpr std::size_t kMaxErrorBytes = 64 * 1024;
 constexpr int kRetryAfterS = 5;
-constexpr auto kPreprocessTimeout = std::chrono::seconds(10);
 
 bool is_fault_of_request(ErrorCode code) {
   return code == ErrorCode::kRequestInvalid || code == ErrorCode::kContextOverflow ||
@@ -46,14 +44,16 @@ GatewayCore::GatewayCore(EventLoop& event_loop, std::string secret,
       preprocessor(served),
       recovery_timeout(recovery_time),
       loop(event_loop),
-      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics, status.errors())) {}
+      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics, status.errors())),
+      text(std::make_shared<TextPool>(event_loop, pool, metrics, status.errors())) {}
 
 /// Keeps the accounts of a choice that an engine works on, whatever way it ends.
 class AnswerRun::Visit {
  public:
-  Visit(EnginePool& pool, EngineKey engine, Choice& choice, ClientCall& call)
-      : pool_(pool), engine_(std::move(engine)), choice_(choice), call_(call) {
-    const auto num_emitted = static_cast<std::int64_t>(choice.emitted_token_ids.size());
+  /// Non-owning of all.
+  Visit(EnginePool& pool, const EngineKey& engine, Choice& choice, ClientCall& call)
+      : pool_(pool), engine_(engine), choice_(choice), call_(call) {
+    const auto num_emitted = static_cast<std::int64_t>(choice.presenter->tokens().size());
     num_prefill_ = static_cast<std::int64_t>(choice.call.prompt_token_ids->size()) + num_emitted;
     num_expected_ = choice.call.max_tokens > 0
                         ? std::min(choice.call.max_tokens - num_emitted, kExpectedTokens)
@@ -70,6 +70,7 @@ class AnswerRun::Visit {
     pool_.router().add_work(engine_, -(num_prefill_ + num_expected_));
   }
 
+  const EngineKey& engine() const { return engine_; }
   void note_tokens(std::int64_t num_tokens) {
     const std::int64_t done = std::min(num_expected_, num_tokens);
     pool_.router().add_work(engine_, -(num_prefill_ + done));
@@ -79,7 +80,7 @@ class AnswerRun::Visit {
 
  private:
   EnginePool& pool_;
-  const EngineKey engine_;
+  const EngineKey& engine_;
   Choice& choice_;
   ClientCall& call_;
   std::int64_t num_prefill_ = 0;
@@ -101,8 +102,9 @@ std::shared_ptr<AnswerRun> AnswerRun::start(std::shared_ptr<GatewayCore> core, A
   return run;
 }
 
+/// Ends before the answer begins: what preparing needs is freed.
 asio::awaitable<void> AnswerRun::run(std::shared_ptr<AnswerRun> self) {
-  Prepared prepared = co_await self->prepare();
+  TextPool::Prepared prepared = co_await self->prepare();
   if (self->is_over_) co_return;
   if (!prepared) {
     self->refuse(std::move(prepared).error());
@@ -113,18 +115,16 @@ asio::awaitable<void> AnswerRun::run(std::shared_ptr<AnswerRun> self) {
     self->fail(opened.error());
     co_return;
   }
-  for (std::size_t i = 1; i < self->choices_.size(); ++i) {
+  for (std::size_t i = 0; i < self->choices_.size(); ++i)
     asio::co_spawn(self->core_->loop.context(), answer(self, i), asio::detached);
-  }
-  co_await answer(self, 0);
 }
 
-asio::awaitable<AnswerRun::Prepared> AnswerRun::prepare() {
+asio::awaitable<TextPool::Prepared> AnswerRun::prepare() {
   const std::string body = std::move(order_.body);
   order_.body = {};
-  std::optional<Prepared> remote = co_await prepare_remotely(body);
-  if (remote) co_return *std::move(remote);
-  const auto work = [&]() -> Prepared {
+  std::optional<TextPool::Prepared> by_service = co_await core_->text->prepare(order_.kind, body);
+  if (by_service) co_return *std::move(by_service);
+  const auto work = [&]() -> TextPool::Prepared {
     Result<PreparedRequest> prepared = order_.kind == AnswerKind::kChat
                                            ? core_->preprocessor.prepare_chat(body)
                                            : core_->preprocessor.prepare_completion(body);
@@ -132,38 +132,8 @@ asio::awaitable<AnswerRun::Prepared> AnswerRun::prepare() {
     return *std::move(prepared);
   };
   if (body.size() < kLargeBodyBytes) co_return work();
-  const auto elsewhere = [&]() -> asio::awaitable<Prepared> { co_return work(); };
+  const auto elsewhere = [&]() -> asio::awaitable<TextPool::Prepared> { co_return work(); };
   co_return co_await asio::co_spawn(core_->workers, elsewhere, asio::use_awaitable);
-}
-
-/// Nothing when no service can do it: then it is done here.
-asio::awaitable<std::optional<AnswerRun::Prepared>> AnswerRun::prepare_remotely(
-    const std::string& body) {
-  while (const auto endpoint = core_->preprocess_services.next(Clock::now())) {
-    ClientRequest request;
-    request.method = "POST";
-    request.target = order_.kind == AnswerKind::kChat ? "/v1/preprocess?kind=chat"
-                                                      : "/v1/preprocess?kind=completion";
-    request.body = body;
-    const Result<ClientAnswer> answer =
-        co_await core_->pool->client().exchange(*endpoint, std::move(request), kPreprocessTimeout);
-    if (answer && answer->status == 200) {
-      Result<PreparedRequest> prepared = parse_prepared_request(answer->body);
-      if (prepared) co_return Prepared(*std::move(prepared));
-    }
-    const bool is_clients_fault = answer && answer->status >= 400 && answer->status < 500 &&
-                                  answer->status != 401 && answer->status != 429;
-    if (is_clients_fault) {
-      HttpResponse refusal;
-      refusal.status = answer->status;
-      refusal.body = answer->body;
-      co_return Prepared(tl::unexpected<HttpResponse>(std::move(refusal)));
-    }
-    if (!answer && answer.error().code == ErrorCode::kAuthentication)
-      core_->metrics.count_refused_service();
-    core_->preprocess_services.note_failure(*endpoint, Clock::now());
-  }
-  co_return std::nullopt;
 }
 
 Status AnswerRun::open(PreparedRequest prepared) {
@@ -175,8 +145,15 @@ Status AnswerRun::open(PreparedRequest prepared) {
   envelope_.emplace(order_.kind, order_.request_id, std::time(nullptr), prepared.model,
                     includes_usage_);
   for (PreparedChoice& choice : prepared.choices) {
-    DSL_ASSIGN(AnswerStream stream, AnswerStream::open(core_->model, std::move(choice.format)));
-    choices_.push_back(std::make_unique<Choice>(std::move(choice), std::move(stream)));
+    auto update = [weak = weak_from_this(), index = choices_.size()](PresentedUpdate presented) {
+      if (const auto self = weak.lock())
+        self->take_update(*self->choices_[index], std::move(presented));
+    };
+    DSL_ASSIGN(auto presenter,
+               AnswerPresenter::open(core_->model, std::move(choice.format), std::move(update)));
+    choices_.push_back(std::make_unique<Choice>());
+    choices_.back()->call = std::move(choice.call);
+    choices_.back()->presenter = std::move(presenter);
   }
   num_open_choices_ = choices_.size();
   return {};
@@ -188,11 +165,11 @@ asio::awaitable<void> AnswerRun::answer(std::shared_ptr<AnswerRun> self, std::si
   const std::uint64_t prefix = prefix_hash(*choice.call.prompt_token_ids);
   Clock::time_point waiting_since = Clock::now();
   Error last_error{ErrorCode::kUnreachable, "no engine is ready", "try again soon"};
-  while (!self->is_over_ && !choice.is_done) {
+  while (!self->is_over_ && !choice.presenter->has_ended()) {
     const std::optional<EngineKey> engine = pool.router().choose(prefix, choice.excluded);
     if (!engine) {
       const bool is_overloaded = last_error.code == ErrorCode::kOverloaded;
-      const bool has_begun = !choice.emitted_token_ids.empty();
+      const bool has_begun = choice.presenter->tokens().size() > 0;
       const auto patience = has_begun ? self->core_->recovery_timeout
                                       : std::min<std::chrono::milliseconds>(
                                             self->core_->recovery_timeout, kNewRequestPatience);
@@ -206,7 +183,7 @@ asio::awaitable<void> AnswerRun::answer(std::shared_ptr<AnswerRun> self, std::si
       continue;
     }
     self->engine_id_ = engine->id;
-    const std::size_t num_before = choice.emitted_token_ids.size();
+    const std::size_t num_before = choice.presenter->tokens().size();
     const Outcome outcome = co_await self->stream_from(choice, *engine);
     if (self->is_over_ || outcome.kind == Outcome::Kind::kDone) break;
     if (outcome.kind == Outcome::Kind::kRefused) {
@@ -214,42 +191,52 @@ asio::awaitable<void> AnswerRun::answer(std::shared_ptr<AnswerRun> self, std::si
       co_return;
     }
     last_error = outcome.error;
-    if (choice.emitted_token_ids.size() > num_before) waiting_since = Clock::now();
-    if (choice.emitted_token_ids.empty()) {
+    const std::size_t num_tokens = choice.presenter->tokens().size();
+    if (num_tokens > num_before) waiting_since = Clock::now();
+    if (num_tokens == 0) {
       self->core_->metrics.count_retry();
     } else {
       ++self->num_continuations_;
       self->core_->metrics.count_continuation();
     }
   }
-  if (!self->is_over_ && --self->num_open_choices_ == 0) self->complete();
 }
 
-asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice, EngineKey engine) {
+asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice,
+                                                           const EngineKey& engine) {
   ClientCall call(core_->pool->client(), engine.endpoint);
   Visit visit(*core_->pool, engine, choice, call);
+  std::optional<Outcome> outcome = co_await begin(choice, engine, call);
+  std::string lines;
+  while (!outcome) {
+    const Result<bool> has_more = co_await call.read_lines(lines);
+    if (!has_more) {
+      outcome = judge_break(choice, engine, has_more.error());
+    } else if (!*has_more) {
+      outcome = judge_break(
+          choice, engine,
+          {ErrorCode::kUnreachable, "the engine ended its answer in the middle", "try again"});
+    } else {
+      outcome = take_lines(choice, visit, lines);
+    }
+  }
+  co_return *std::move(outcome);
+}
+
+/// Sends the request. Nothing when the answer comes.
+asio::awaitable<std::optional<AnswerRun::Outcome>> AnswerRun::begin(Choice& choice,
+                                                                    const EngineKey& engine,
+                                                                    ClientCall& call) {
   ClientRequest request;
   request.method = "POST";
   request.target = "/v1/generate";
-  request.body = to_engine_json(choice.call, {choice.emitted_token_ids, order_.key->key.name,
-                                              order_.key->key.priority, order_.request_id});
+  request.body =
+      to_engine_json(choice.call, {choice.presenter->tokens().ids(), order_.key->key.name,
+                                   order_.key->key.priority, order_.request_id});
   const Result<int> status = co_await call.send(std::move(request));
-  if (!status) co_return judge_break(engine, status.error());
+  if (!status) co_return judge_break(choice, engine, status.error());
   if (*status != 200) co_return co_await take_refusal(choice, engine, call, *status);
-  std::string lines;
-  while (true) {
-    const Result<bool> has_more = co_await call.read_lines(lines);
-    if (!has_more) co_return judge_break(engine, has_more.error());
-    if (!*has_more) {
-      co_return judge_break(engine, {ErrorCode::kUnreachable,
-                                     "the engine ended its answer in the middle", "try again"});
-    }
-    std::optional<Outcome> outcome = take_lines(choice, visit, lines);
-    if (!outcome) continue;
-    if (outcome->kind == Outcome::Kind::kElsewhere)
-      co_return judge_break(engine, std::move(outcome->error));
-    co_return *std::move(outcome);
-  }
+  co_return std::nullopt;
 }
 
 /// The engine answered with another status: it is full, ending, or the request is wrong.
@@ -264,44 +251,67 @@ asio::awaitable<AnswerRun::Outcome> AnswerRun::take_refusal(Choice& choice, cons
   co_return Outcome{Outcome::Kind::kRefused, std::move(error)};
 }
 
-AnswerRun::Outcome AnswerRun::judge_break(const EngineKey& engine, Error error) {
+AnswerRun::Outcome AnswerRun::judge_break(const Choice& choice, const EngineKey& engine,
+                                          Error error) {
+  // Cancelled: a stop string was found while the engine went on.
+  if (choice.presenter->has_ended()) return {};
   if (is_fault_of_request(error.code)) return {Outcome::Kind::kRefused, std::move(error)};
   if (error.code == ErrorCode::kAuthentication) core_->pool->note_refused(engine, error);
   if (!is_over_) core_->pool->note_broken_stream(engine, error);
   return {Outcome::Kind::kElsewhere, std::move(error)};
 }
 
+/// What came of the stream's tokens before an error in it counts.
 std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, Visit& visit,
                                                         std::string_view lines) {
   std::vector<sampling::SampledToken> tokens;
   std::optional<AnswerEnd> end;
-  std::optional<Outcome> outcome;
-  while (!lines.empty() && !end && !outcome) {
+  std::optional<Error> error;
+  while (!lines.empty() && !end && !error) {
     const std::size_t length = lines.find('\n');
     const std::string_view text = lines.substr(0, length);
     lines.remove_prefix(length + 1);
     if (text.empty()) continue;
     Result<EngineLine> line = parse_engine_line(text);
     if (!line) {
-      outcome = Outcome{Outcome::Kind::kElsewhere, std::move(line).error()};
+      error = std::move(line).error();
       break;
     }
     std::move(line->tokens.begin(), line->tokens.end(), std::back_inserter(tokens));
     end = line->end;
     if (end) choice.num_cached_tokens = line->num_cached_tokens;
   }
-  if (!tokens.empty()) push(choice, visit, tokens);
-  if (choice.is_done || is_over_) return Outcome{};
-  if (end) {
-    end_choice(choice, *end);
-    return Outcome{};
+  if (!tokens.empty()) {
+    const auto num_tokens = static_cast<std::int64_t>(tokens.size());
+    visit.note_tokens(num_tokens);
+    order_.key->num_completion_tokens += tokens.size();
+    order_.key->tokens.take(static_cast<double>(num_tokens), Clock::now());
   }
-  return outcome;
+  choice.presenter->add(tokens, end);
+  core_->text->present(choice.presenter);
+  if (is_over_ || choice.presenter->has_ended()) return Outcome{};
+  if (error) return judge_break(choice, visit.engine(), *std::move(error));
+  return std::nullopt;
 }
 
-void AnswerRun::push(Choice& choice, Visit& visit, std::span<const sampling::SampledToken> tokens) {
-  const auto num_tokens = static_cast<std::int64_t>(tokens.size());
-  visit.note_tokens(num_tokens);
+void AnswerRun::take_update(Choice& choice, PresentedUpdate presented) {
+  if (is_over_) return;
+  if (presented.num_new_tokens > 0) note_tokens(presented.num_new_tokens);
+  choice.num_completion_tokens = presented.update.num_completion_tokens;
+  choice.num_reasoning_tokens = presented.update.num_reasoning_tokens;
+  emit(choice, std::move(presented.update.choice_json));
+  if (is_over_) return;
+  if (!presented.end) {
+    if (presented.update.is_stopped && choice.active != nullptr) choice.active->cancel();
+    return;
+  }
+  core_->metrics.count_success(*presented.end == AnswerEnd::kStop ? "stop" : "length",
+                               static_cast<std::int64_t>(choice.call.prompt_token_ids->size()),
+                               choice.num_completion_tokens);
+  if (--num_open_choices_ == 0) complete();
+}
+
+void AnswerRun::note_tokens(std::int64_t num_tokens) {
   const Clock::time_point now = Clock::now();
   if (!last_token_) {
     first_token_s_ = seconds_since_start();
@@ -311,25 +321,6 @@ void AnswerRun::push(Choice& choice, Visit& visit, std::span<const sampling::Sam
     core_->metrics.note_next_tokens(passed.count(), num_tokens);
   }
   last_token_ = now;
-  order_.key->num_completion_tokens += tokens.size();
-  order_.key->tokens.take(static_cast<double>(num_tokens), now);
-  for (const sampling::SampledToken& token : tokens)
-    choice.emitted_token_ids.push_back(token.token_id);
-  AnswerUpdate update = choice.stream.push(tokens);
-  choice.num_completion_tokens = update.num_completion_tokens;
-  choice.num_reasoning_tokens = update.num_reasoning_tokens;
-  emit(choice, std::move(update.choice_json));
-  // The end of the visit closes its connection, which cancels the generation.
-  if (update.is_stopped) end_choice(choice, AnswerEnd::kStop);
-}
-
-void AnswerRun::end_choice(Choice& choice, AnswerEnd end) {
-  choice.is_done = true;
-  AnswerUpdate update = choice.stream.finish(end);
-  core_->metrics.count_success(end == AnswerEnd::kStop ? "stop" : "length",
-                               static_cast<std::int64_t>(choice.call.prompt_token_ids->size()),
-                               choice.num_completion_tokens);
-  emit(choice, std::move(update.choice_json));
 }
 
 void AnswerRun::emit(Choice& choice, std::string choice_json) {
@@ -403,6 +394,7 @@ void AnswerRun::close(int status) {
   if (is_over_) return;
   is_over_ = true;
   for (const auto& choice : choices_) {
+    choice->presenter->drop();
     if (choice->active != nullptr) choice->active->cancel();
   }
   --core_->num_running;

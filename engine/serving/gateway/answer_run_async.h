@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "engine/serving/gateway/admission.h"
+#include "engine/serving/gateway/answer_presenter.h"
 #include "engine/serving/gateway/engine_line.h"
 #include "engine/serving/gateway/engine_pool_async.h"
-#include "engine/serving/gateway/preprocess_services.h"
 #include "engine/serving/gateway/status_report.h"
+#include "engine/serving/gateway/text_pool_async.h"
 #include "engine/serving/http/http_message.h"
 #include "engine/serving/text_service/answer_envelope.h"
-#include "engine/serving/text_service/answer_stream.h"
 #include "engine/serving/text_service/preprocessor.h"
 
 namespace dsl::serving {
@@ -34,7 +34,7 @@ struct GatewayCore {
   const std::chrono::milliseconds recovery_timeout;  // for an engine to take over a broken stream
   EventLoop& loop;
   std::shared_ptr<EnginePool> pool;
-  PreprocessServices preprocess_services;
+  std::shared_ptr<TextPool> text;
   boost::asio::thread_pool workers{1};  // for prompts whose tokenisation would hold others up
   std::size_t num_running = 0;
 };
@@ -66,19 +66,14 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   using Awaitable = boost::asio::awaitable<T>;
 
   struct Choice {
-    Choice(PreparedChoice prepared, AnswerStream opened)
-        : call(std::move(prepared.call)), stream(std::move(opened)) {}
-
     EngineCall call;
-    AnswerStream stream;
-    std::vector<std::int32_t> emitted_token_ids;
+    std::shared_ptr<AnswerPresenter> presenter;
     ClientCall* active = nullptr;  // the engine's stream while there is one
     std::set<EngineKey> excluded;  // engines that refused it just now
     std::string json;              // of an answer that is not streamed
     std::int64_t num_completion_tokens = 0;
     std::int64_t num_reasoning_tokens = 0;
     std::int64_t num_cached_tokens = 0;
-    bool is_done = false;
   };
   /// How a stream of an engine ended for a choice.
   struct Outcome {
@@ -92,17 +87,17 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
 
   static Awaitable<void> run(std::shared_ptr<AnswerRun> self);
   static Awaitable<void> answer(std::shared_ptr<AnswerRun> self, std::size_t index);
-  using Prepared = tl::expected<PreparedRequest, HttpResponse>;
-  Awaitable<Prepared> prepare();
-  Awaitable<std::optional<Prepared>> prepare_remotely(const std::string& body);
+  Awaitable<TextPool::Prepared> prepare();
   Status open(PreparedRequest prepared);
-  Awaitable<Outcome> stream_from(Choice& choice, EngineKey engine);
+  Awaitable<Outcome> stream_from(Choice& choice, const EngineKey& engine);
+  Awaitable<std::optional<Outcome>> begin(Choice& choice, const EngineKey& engine,
+                                          ClientCall& call);
   Awaitable<Outcome> take_refusal(Choice& choice, const EngineKey& engine, ClientCall& call,
                                   int status);
-  Outcome judge_break(const EngineKey& engine, Error error);
+  Outcome judge_break(const Choice& choice, const EngineKey& engine, Error error);
   std::optional<Outcome> take_lines(Choice& choice, Visit& visit, std::string_view lines);
-  void push(Choice& choice, Visit& visit, std::span<const sampling::SampledToken> tokens);
-  void end_choice(Choice& choice, AnswerEnd end);
+  void take_update(Choice& choice, PresentedUpdate presented);
+  void note_tokens(std::int64_t num_tokens);
   void emit(Choice& choice, std::string choice_json);
   void send(std::string_view event);
   void complete();

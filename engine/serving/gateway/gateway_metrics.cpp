@@ -92,6 +92,17 @@ struct GatewayMetrics::State {
   Counter& cancelled =
       counters("dslaunch_gateway_cancelled_total", "Requests whose client went away before the end")
           .Add({});
+  Family<Counter>& text_work =
+      counters("dslaunch_gateway_text_work_total",
+               "Bodies prepared and updates of answers presented, by who did it");
+  Counter& prepared_by_service = text_work.Add({{"work", "preprocess"}, {"by", "service"}});
+  Counter& prepared_here = text_work.Add({{"work", "preprocess"}, {"by", "gateway"}});
+  Counter& presented_by_service = text_work.Add({{"work", "postprocess"}, {"by", "service"}});
+  Counter& presented_here = text_work.Add({{"work", "postprocess"}, {"by", "gateway"}});
+  Family<Counter>& text_failures =
+      counters("dslaunch_gateway_text_failures_total", "Requests to text services that failed");
+  Counter& preprocess_failures = text_failures.Add({{"work", "preprocess"}});
+  Counter& postprocess_failures = text_failures.Add({{"work", "postprocess"}});
   Family<Counter>& key_requests =
       counters("dslaunch_gateway_key_requests_total", "Requests let in, by API key");
   Family<Counter>& key_prompt_tokens =
@@ -151,6 +162,20 @@ void GatewayMetrics::count_retry() { state_->retries.Increment(); }
 void GatewayMetrics::count_refused_service() { state_->refused_services.Increment(); }
 void GatewayMetrics::count_slow_reader() { state_->slow_readers.Increment(); }
 void GatewayMetrics::count_cancelled() { state_->cancelled.Increment(); }
+
+void GatewayMetrics::count_text_work(TextWork work, TextPlace place) {
+  const bool is_here = place == TextPlace::kGateway;
+  if (work == TextWork::kPreprocess) {
+    (is_here ? state_->prepared_here : state_->prepared_by_service).Increment();
+  } else {
+    (is_here ? state_->presented_here : state_->presented_by_service).Increment();
+  }
+}
+
+void GatewayMetrics::count_text_failure(TextWork work) {
+  (work == TextWork::kPreprocess ? state_->preprocess_failures : state_->postprocess_failures)
+      .Increment();
+}
 
 std::string GatewayMetrics::text(const Admission& admission, const GatewayGauges& gauges) {
   for (const auto& [name, key] : admission.keys()) {

@@ -12,6 +12,10 @@
 
 namespace dsl::serving {
 
+/// Work that text services can take from a gateway, and who did it.
+enum class TextWork : std::uint8_t { kPreprocess, kPostprocess };
+enum class TextPlace : std::uint8_t { kService, kGateway };
+
 /// What is true at the moment of a scrape.
 struct GatewayGauges {
   std::size_t num_engines = 0;
@@ -37,6 +41,10 @@ class GatewayMetrics {
   void count_refused_service();
   void count_slow_reader();
   void count_cancelled();
+  /// A body prepared, or what was new in an answer presented.
+  void count_text_work(TextWork work, TextPlace place);
+  /// A request to a text service failed.
+  void count_text_failure(TextWork work);
 
   /// Of the last half minute; its owner lets the seconds pass.
   RequestLatencies& latencies() { return latencies_; }

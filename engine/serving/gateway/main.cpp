@@ -89,7 +89,7 @@ class Gateway {
                  loop_.post([core, services] {
                    core->pool->set_services(services);
                    core->status.set_services(services);
-                   core->preprocess_services.set_services(services.entries);
+                   core->text->set_services(services.entries);
                  });
                }));
     DSL_ASSIGN(const auto server, HttpServer::start(arguments_.server, service, loop_));
