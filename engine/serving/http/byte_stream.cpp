@@ -35,6 +35,8 @@ class SocketStream : public ByteStream {
 
   void watch(std::function<void()> on_gone) override {
     on_gone_ = std::move(on_gone);
+    is_watch_blind_ = false;
+    if (!alive_) alive_ = std::make_shared<int>();
     wait_for_end();
   }
 
@@ -43,6 +45,8 @@ class SocketStream : public ByteStream {
     error_code ignored;
     socket().cancel(ignored);
   }
+
+  bool is_watch_blind() const override { return is_watch_blind_; }
 
   bool has_ended_unread() const override {
     pollfd entry{const_cast<SocketStream*>(this)->socket().native_handle(), POLLRDHUP, 0};
@@ -59,14 +63,16 @@ class SocketStream : public ByteStream {
           if (error || alive.expired() || !on_gone_) return;
           char byte = 0;
           const ssize_t count = ::recv(socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-          if (count > 0) return;  // a pipelined request; the client is there
+          is_watch_blind_ = count > 0;
+          if (is_watch_blind_) return;  // a pipelined request; the client is there
           if (count < 0 && (errno == EAGAIN || errno == EINTR)) return wait_for_end();
           std::exchange(on_gone_, nullptr)();
         });
   }
 
   std::function<void()> on_gone_;
-  std::shared_ptr<int> alive_ = std::make_shared<int>();  // ends with this object
+  bool is_watch_blind_ = false;
+  std::shared_ptr<int> alive_;  // ends with this object; there once it is watched
 };
 
 class PlainStream final : public SocketStream {
@@ -94,6 +100,12 @@ class PlainStream final : public SocketStream {
       if (errno != EAGAIN) co_return last_error();
       is_drained_ = true;
     }
+  }
+
+  std::size_t write_now(std::string_view bytes) override {
+    const ssize_t count =
+        ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    return count > 0 ? static_cast<std::size_t>(count) : 0;
   }
 
   Awaitable<Error> write(std::string_view bytes) override {
@@ -148,6 +160,9 @@ class TlsStream final : public SocketStream {
     bytes.append(buffer.data(), count);
     co_return count > 0 ? Error() : error;
   }
+
+  /// What is encrypted must be written.
+  std::size_t write_now(std::string_view) override { return 0; }
 
   Awaitable<Error> write(std::string_view bytes) override {
     Error error;

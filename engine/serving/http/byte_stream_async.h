@@ -28,6 +28,9 @@ class ByteStream {
   virtual Awaitable<Error> begin() = 0;
   /// Waits for bytes and appends what has come; end_of_file when the other side has ended.
   virtual Awaitable<Error> read_some(std::string& bytes) = 0;
+  /// Hands over what the system takes without waiting, and returns how much that was; write() is
+  /// for the rest and tells errors.
+  virtual std::size_t write_now(std::string_view bytes) = 0;
   /// Returns when all bytes are with the system.
   virtual Awaitable<Error> write(std::string_view bytes) = 0;
   /// Says goodbye: nothing will be written any more.
@@ -39,7 +42,9 @@ class ByteStream {
   /// next read.
   virtual void watch(std::function<void()> on_gone) = 0;
   virtual void unwatch() = 0;
-  /// Whether the other side has gone although unread bytes of it wait, which watch() cannot tell.
+  /// Whether watch() has found bytes of the other side, and so cannot tell when it goes.
+  virtual bool is_watch_blind() const = 0;
+  /// Whether the other side has gone, be there unread bytes of it or not. A system call.
   virtual bool has_ended_unread() const = 0;
 };
 

@@ -21,6 +21,12 @@ void shrink(std::string& buffer) {
   if (buffer.empty() && buffer.capacity() > kKeptBufferBytes) std::string().swap(buffer);
 }
 
+std::string whole_bytes(const HttpResponse& response, bool keeps_alive, bool is_head) {
+  std::string bytes = response_head(response, response.body.size(), keeps_alive);
+  if (!is_head) bytes += response.body;
+  return bytes;
+}
+
 }  // namespace
 
 void HttpSessions::sweep(std::chrono::steady_clock::time_point now) {
@@ -65,7 +71,8 @@ void HttpSession::cut() {
 
 void HttpSession::sweep(Clock::time_point now) {
   if (is_gone_) return;
-  if (now >= deadline_ || (is_streaming_ && stream_->has_ended_unread())) cut();
+  const bool has_ended = is_streaming_ && stream_->is_watch_blind() && stream_->has_ended_unread();
+  if (now >= deadline_ || has_ended) cut();
 }
 
 void HttpSession::wake() { wake_.cancel(); }
@@ -82,30 +89,41 @@ asio::awaitable<void> HttpSession::run() {
 
 /// True when the connection can carry another request.
 asio::awaitable<bool> HttpSession::serve_one() {
-  auto reader_owner = std::make_unique<HttpRequestReader>(sessions_->options.max_header_bytes);
-  HttpRequestReader& reader = *reader_owner;
-  if (!co_await read_head(reader)) co_return false;
+  std::optional<Answer> answer = co_await receive();
+  if (!answer) co_return false;
+  deadline_ = Clock::time_point::max();
+  const bool is_sent = answer->response.stream
+                           ? co_await send_stream(*answer)
+                           : co_await send_whole(answer->response, answer->manner);
+  is_answering_ = false;
+  co_return is_sent && answer->manner.keeps_alive;
+}
+
+/// Reads a request and has it handled; nothing when there is none or it was refused. A coroutine of
+/// its own so that what it needs is freed before a stream begins, which may last.
+asio::awaitable<std::optional<HttpSession::Answer>> HttpSession::receive() {
+  HttpRequestReader reader(sessions_->options.max_header_bytes);
+  if (!co_await read_head(reader)) co_return std::nullopt;
   is_answering_ = true;
   HttpRequest request{reader.head(), {}};
   request.head.client_address = client_address_;
   request.head.server_endpoint = sessions_->endpoint;
+  const bool is_head = request.head.method == "HEAD";
   if (auto refusal = sessions_->handler.refuse(request.head)) {
-    co_await refuse(*std::move(refusal));
-    co_return false;
+    co_await refuse(*std::move(refusal), Manner{false, is_head});
+    co_return std::nullopt;
   }
   const auto limit = sessions_->handler.body_limit(request.head);
   if (reader.limit_body(limit.value_or(sessions_->options.max_body_bytes)) == Progress::kBroken) {
-    co_await refuse(describe(reader.problem()));
-    co_return false;
+    co_await refuse(describe(reader.problem()), Manner());
+    co_return std::nullopt;
   }
-  if (!co_await read_body(reader)) co_return false;
+  if (!co_await read_body(reader)) co_return std::nullopt;
   request.body = reader.take_body();
-  const Manner manner{reader.keeps_alive() && !sessions_->is_stopping,
-                      request.head.method == "HEAD"};
-  reader_owner.reset();
-  const bool keeps_alive = co_await answer(std::move(request), manner);
-  is_answering_ = false;
-  co_return keeps_alive;
+  const Manner manner{reader.keeps_alive() && !sessions_->is_stopping, is_head};
+  Answer answer{sessions_->handler.handle(request), manner};
+  shrink(received_);
+  co_return std::move(answer);
 }
 
 asio::awaitable<bool> HttpSession::read_head(HttpRequestReader& reader) {
@@ -118,7 +136,7 @@ asio::awaitable<bool> HttpSession::read_head(HttpRequestReader& reader) {
     const Progress progress = reader.read_head(received_);
     if (progress == Progress::kComplete) co_return true;
     if (progress == Progress::kBroken) {
-      co_await refuse(describe(reader.problem()));
+      co_await refuse(describe(reader.problem()), Manner());
       co_return false;
     }
     if (co_await stream_->read_some(received_)) co_return false;
@@ -137,24 +155,11 @@ asio::awaitable<bool> HttpSession::read_body(HttpRequestReader& reader) {
     const Progress progress = reader.read_body(received_);
     if (progress == Progress::kComplete) co_return true;
     if (progress == Progress::kBroken) {
-      co_await refuse(describe(reader.problem()));
+      co_await refuse(describe(reader.problem()), Manner());
       co_return false;
     }
     if (co_await stream_->read_some(received_)) co_return false;
   }
-}
-
-/// Frees the request before a stream begins, which may last.
-asio::awaitable<bool> HttpSession::answer(HttpRequest request, Manner manner) {
-  HttpResponse response = sessions_->handler.handle(request);
-  request = {};
-  shrink(received_);
-  deadline_ = Clock::time_point::max();
-  if (!response.stream) co_return co_await send_whole(response, manner) && manner.keeps_alive;
-  is_streaming_ = true;
-  const bool is_sent = co_await send_stream(std::move(response), manner);
-  is_streaming_ = false;
-  co_return is_sent&& manner.keeps_alive;
 }
 
 HttpResponse HttpSession::describe(const RequestProblem& problem) {
@@ -163,8 +168,8 @@ HttpResponse HttpSession::describe(const RequestProblem& problem) {
   return response;
 }
 
-asio::awaitable<void> HttpSession::refuse(HttpResponse response) {
-  co_await send_whole(response, {});
+asio::awaitable<void> HttpSession::refuse(HttpResponse response, Manner manner) {
+  co_await send_whole(response, manner);
   co_await drain();
 }
 
@@ -188,13 +193,12 @@ asio::awaitable<bool> HttpSession::write(std::string_view bytes) {
 }
 
 asio::awaitable<bool> HttpSession::send_whole(const HttpResponse& response, Manner manner) {
-  const std::string bytes = response_head(response, response.body.size(), manner.keeps_alive) +
-                            (manner.is_head ? std::string() : response.body);
-  co_return co_await write(bytes);
+  co_return co_await write(whole_bytes(response, manner.keeps_alive, manner.is_head));
 }
 
-asio::awaitable<bool> HttpSession::send_stream(HttpResponse response, Manner manner) {
-  response.stream->on_ready([weak = weak_from_this(), executor = stream_->executor()] {
+asio::awaitable<bool> HttpSession::send_stream(Answer& answer) {
+  ResponseStream& stream = *answer.response.stream;
+  stream.on_ready([weak = weak_from_this(), executor = stream_->executor()] {
     asio::dispatch(executor, [weak] {
       if (const auto self = weak.lock()) self->wake();
     });
@@ -203,39 +207,60 @@ asio::awaitable<bool> HttpSession::send_stream(HttpResponse response, Manner man
     is_gone_ = true;
     wake();
   });
-  const bool is_sent = co_await send_pieces(response, manner);
+  is_streaming_ = true;
+  const bool is_sent = co_await send_portions(answer);
+  is_streaming_ = false;
   if (is_sent) {
     stream_->unwatch();
   } else {
-    response.stream->abandon();
+    stream.abandon();
     cut();
   }
   co_return is_sent;
 }
 
-asio::awaitable<bool> HttpSession::send_pieces(HttpResponse& response, Manner manner) {
-  bool has_begun = false;
+asio::awaitable<bool> HttpSession::send_portions(Answer& answer) {
+  bool is_first = true;
   while (!is_gone_) {
-    ResponseStream::Piece piece = response.stream->take();
-    if (piece.failure && has_begun) co_return false;
-    if (piece.failure) {
-      piece.whole = std::make_shared<HttpResponse>(sessions_->handler.describe(*piece.failure));
-    }
-    if (piece.whole) co_return co_await send_whole(*piece.whole, manner);
-    if (piece.bytes.empty() && !piece.is_last) {
+    const Portion portion = next_portion(answer, is_first);
+    if (portion.is_broken) co_return false;
+    if (portion.bytes.empty()) {
       boost::system::error_code woken;
       co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
       continue;
     }
-    std::string bytes;
-    if (!has_begun) bytes = response_head(response, std::nullopt, manner.keeps_alive);
-    has_begun = true;
-    if (!piece.bytes.empty()) bytes += chunk_of(piece.bytes);
-    if (piece.is_last) bytes += kLastChunk;
-    if (!co_await write(bytes)) co_return false;
-    if (piece.is_last) co_return true;
+    is_first = false;
+    // Nearly always all of it, which saves the coroutines of a wait.
+    const std::size_t num_written = stream_->write_now(portion.bytes);
+    if (num_written < portion.bytes.size() &&
+        !co_await write(std::string_view(portion.bytes).substr(num_written)))
+      co_return false;
+    if (portion.is_last) co_return true;
   }
   co_return false;
+}
+
+HttpSession::Portion HttpSession::next_portion(Answer& answer, bool is_first) {
+  ResponseStream::Piece piece = answer.response.stream->take();
+  const Manner manner = answer.manner;
+  if (piece.failure && !is_first) return {{}, false, true};
+  if (piece.failure) {
+    const HttpResponse response = sessions_->handler.describe(*piece.failure);
+    return {whole_bytes(response, manner.keeps_alive, manner.is_head), true, false};
+  }
+  if (piece.whole)
+    return {whole_bytes(*piece.whole, manner.keeps_alive, manner.is_head), true, false};
+  if (piece.bytes.empty() && !piece.is_last) return {};
+  Portion portion;
+  portion.is_last = piece.is_last;
+  if (is_first) {
+    portion.bytes = response_head(answer.response, std::nullopt, manner.keeps_alive);
+    // The head is not needed any more, and the stream may last.
+    answer.response = {200, "", "", std::move(answer.response.stream)};
+  }
+  if (!piece.bytes.empty()) portion.bytes += chunk_of(piece.bytes);
+  if (piece.is_last) portion.bytes += kLastChunk;
+  return portion;
 }
 
 }  // namespace dsl::serving

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_set>
 
@@ -66,17 +67,29 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
     bool is_head = false;  // the method HEAD: no body
   };
 
+  struct Answer {
+    HttpResponse response;
+    Manner manner;
+  };
+  /// What is to be sent next of a stream.
+  struct Portion {
+    std::string bytes;  // empty: nothing is ready
+    bool is_last = false;
+    bool is_broken = false;  // cut the connection
+  };
+
   Awaitable<void> run();
   Awaitable<bool> serve_one();
+  Awaitable<std::optional<Answer>> receive();
   Awaitable<bool> read_head(HttpRequestReader& reader);
   Awaitable<bool> read_body(HttpRequestReader& reader);
-  Awaitable<bool> answer(HttpRequest request, Manner manner);
-  Awaitable<void> refuse(HttpResponse response);
+  Awaitable<void> refuse(HttpResponse response, Manner manner);
   HttpResponse describe(const RequestProblem& problem);
   Awaitable<void> drain();
   Awaitable<bool> send_whole(const HttpResponse& response, Manner manner);
-  Awaitable<bool> send_stream(HttpResponse response, Manner manner);
-  Awaitable<bool> send_pieces(HttpResponse& response, Manner manner);
+  Awaitable<bool> send_stream(Answer& answer);
+  Awaitable<bool> send_portions(Answer& answer);
+  Portion next_portion(Answer& answer, bool is_first);
   Awaitable<bool> write(std::string_view bytes);
   void allow(std::chrono::milliseconds time) { deadline_ = Clock::now() + time; }
   void wake();
