@@ -122,12 +122,13 @@ std::optional<HttpResponse> GatewayService::refuse(const HttpHead& head) {
         openai_error({ErrorCode::kNotFound, fmt::format("there is no {:.100}", head.target),
                       "use the paths of OpenAI's API under /v1"}));
   }
-  if (head.method != route->method) {
+  const bool is_get = route->method == "GET";
+  if (head.method != route->method && !(is_get && head.method == "HEAD")) {
     HttpResponse response = openai_error(
         {ErrorCode::kRequestInvalid,
          fmt::format("{} takes {}, not {:.20}", route->target, route->method, head.method),
          "use the right method"});
-    response.headers.emplace_back("Allow", route->method);
+    response.headers.emplace_back("Allow", is_get ? "GET, HEAD" : route->method);
     return refusal(head, route, with_status(405, std::move(response)));
   }
   const bool is_known = route->access == Access::kOpen || admission_.find(bearer_token(head)) ||

@@ -44,7 +44,7 @@ std::optional<HttpResponse> TextService::refuse(const HttpHead& head) {
                            fmt::format("use {}, /health or /metrics", work_target(role_))});
   }
   const std::string_view method = is_work ? "POST" : "GET";
-  if (head.method == method) return std::nullopt;
+  if (head.method == method || (!is_work && head.method == "HEAD")) return std::nullopt;
   HttpResponse response =
       error_response({ErrorCode::kRequestInvalid,
                       fmt::format("{} takes {}, not {:.20}", head.target, method, head.method),

@@ -5,9 +5,8 @@
 #include <filesystem>
 
 #include "../checkpoint/checkpoint_files.h"
-#include "engine/serving/http/http_server.h"
+#include "http_server_fixture.h"
 #include "manual_stream.h"
-#include "raw_client.h"
 
 namespace dsl::serving {
 namespace {
@@ -32,22 +31,13 @@ class MeasuringHandler final : public HttpHandler {
   }
 };
 
-class HttpLimitsTest : public testing::Test {
+class HttpLimitsTest : public HttpServerFixture<MeasuringHandler> {
  protected:
-  void start(HttpServerOptions options = {}) {
-    auto started = HttpServer::start(std::move(options), handler_);
-    ASSERT_TRUE(started.has_value()) << started.error().message;
-    server_ = *std::move(started);
-  }
-  RawClient connect() { return RawClient(server_->endpoint()); }
   void expect_service() {
     RawClient client = connect();
     client.send(http_post("/", "", "four"));
     EXPECT_TRUE(client.read_until("4 bytes"));
   }
-
-  MeasuringHandler handler_;
-  std::unique_ptr<HttpServer> server_;
 };
 
 TEST_F(HttpLimitsTest, HeadersThatDripInAreCutOff) {

@@ -4,8 +4,8 @@
 
 #include <thread>
 
+#include "http_server_fixture.h"
 #include "manual_stream.h"
-#include "raw_client.h"
 
 namespace dsl::serving {
 namespace {
@@ -30,18 +30,7 @@ class EchoHandler final : public HttpHandler {
   }
 };
 
-class HttpServerTest : public testing::Test {
- protected:
-  void start(HttpServerOptions options = {}) {
-    auto started = HttpServer::start(std::move(options), handler_);
-    ASSERT_TRUE(started.has_value()) << started.error().message;
-    server_ = *std::move(started);
-  }
-  RawClient connect() { return RawClient(server_->endpoint()); }
-
-  EchoHandler handler_;
-  std::unique_ptr<HttpServer> server_;
-};
+using HttpServerTest = HttpServerFixture<EchoHandler>;
 
 TEST_F(HttpServerTest, AnswersSeveralRequestsOfOneConnection) {
   start();
@@ -61,6 +50,19 @@ TEST_F(HttpServerTest, RefusesBeforeTheBodyAndEndsTheConnection) {
   EXPECT_TRUE(client.read_to_end());
   EXPECT_THAT(client.received(), StartsWith("HTTP/1.1 401"));
   EXPECT_THAT(client.received(), HasSubstr("\"code\":\"DSL-203\""));
+}
+
+TEST_F(HttpServerTest, AnswersToHeadHaveNoBody) {
+  start();
+  RawClient client = connect();
+  client.send("HEAD /a HTTP/1.1\r\nAuthorization: Bearer s\r\n\r\n" + http_get("/b", "s"));
+  ASSERT_TRUE(client.read_until("GET /b "));
+  EXPECT_THAT(client.received(), HasSubstr("Content-Length: 8\r\n\r\nHTTP/1.1 200"));
+  RawClient refused = connect();
+  refused.send("HEAD /a HTTP/1.1\r\n\r\n");
+  EXPECT_TRUE(refused.read_to_end());
+  EXPECT_THAT(refused.received(), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(refused.received(), testing::EndsWith("\r\n\r\n"));
 }
 
 TEST_F(HttpServerTest, MalformedAndOversizedRequestsGetTheRightStatus) {
