@@ -22,11 +22,11 @@ TEST(ServingScale, LosesNoRequestWhileServicesComeAndGo) {
   ASSERT_EQ(started.exit_code, 0) << started.err;
   CliProcess load = home.start({"bench", "serve", "demo", "--concurrency", "8", "--num-requests",
                                 "1000", "--max-tokens", "16", "--prompt-words", "8", "--json"});
-  const std::vector<std::vector<std::string>> changes = {{"scale", "demo", "--preprocess", "3"},
-                                                         {"scale", "demo", "--gateways", "2"},
-                                                         {"scale", "demo", "--preprocess", "1"},
-                                                         {"down", "demo", "--replica", "1"},
-                                                         {"scale", "demo", "--gateways", "1"}};
+  const std::vector<std::vector<std::string>> changes = {
+      {"scale", "demo", "--preprocess", "3"},  {"scale", "demo", "--postprocess", "2"},
+      {"scale", "demo", "--gateways", "2"},    {"scale", "demo", "--preprocess", "1"},
+      {"scale", "demo", "--postprocess", "0"}, {"down", "demo", "--replica", "1"},
+      {"scale", "demo", "--gateways", "1"}};
   for (const auto& change : changes) {
     const CliResult changed = home.run(change);
     EXPECT_EQ(changed.exit_code, 0) << changed.err;

@@ -1,19 +1,14 @@
 // dsgateway in front of real engines of the demonstration model: answers, engines that die,
 // strangers, the end of a gateway.
 #include <gmock/gmock.h>
-#include <sys/stat.h>
 
 #include <atomic>
 #include <cstdlib>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "../../unit/checkpoint/checkpoint_files.h"
-#include "../../unit/serving/child.h"
-#include "../../unit/serving/raw_client.h"
 #include "engine/serving/http/listen_socket.h"
-#include "transport/base/crypto.h"
+#include "gateway_fixture.h"
 
 namespace dsl::serving {
 namespace {
@@ -24,124 +19,17 @@ using testing::Not;
 using testing::StartsWith;
 using namespace std::chrono_literals;
 
-constexpr char kSecret[] = "a-secret-of-the-deployment";
-constexpr char kKey[] = "sk-key";
-constexpr char kChat[] =
-    R"({"model":"demo","messages":[{"role":"user","content":"What is 57 + 75?"}],"temperature":0,)"
-    R"("max_tokens":60,"ignore_eos":true)";
-
-std::string model_dir() { return std::string(DSL_TEST_DATA_DIR) + "/demo_model/arith-bf16"; }
-
-/// The endpoint that a program's ready line names.
-std::string endpoint_of(Child& child) {
-  constexpr std::string_view kField = R"({"event":"ready","endpoint":")";
-  EXPECT_TRUE(child.read_until(kField)) << child.text();
-  EXPECT_TRUE(child.read_until("ready at")) << child.text();
-  const std::size_t at = child.text().find(kField) + kField.size();
-  return child.text().substr(at, child.text().find('"', at) - at);
-}
-
-/// The contents of all chunks so far.
-std::string content_of_events(const std::string& received) {
-  std::string content;
-  for (std::size_t at = received.find("data: {"); at != std::string::npos;
-       at = received.find("data: {", at + 1)) {
-    const json chunk = json::parse(received.substr(at + 6, received.find("\n\n", at) - at - 6));
-    if (!chunk.contains("choices")) continue;
-    for (const json& choice : chunk["choices"]) {
-      const json& delta = choice["delta"];
-      if (delta.contains("content") && delta["content"].is_string())
-        content += delta["content"].get<std::string>();
-    }
-  }
-  return content;
-}
-
-class GatewayE2eTest : public testing::Test {
- protected:
-  void SetUp() override {
-    write_keys({{"name", "default"}});
-    std::filesystem::create_directory(services());
-    ::chmod(services().c_str(), 0700);
-  }
-
-  std::filesystem::path services() const { return directory_.path() / "services"; }
-
-  void write_keys(json key) {
-    const std::string text = kKey;
-    key["sha256"] = to_hex(*sha256(std::as_bytes(std::span(text))));
-    write_file(directory_.path() / "keys", json{{"keys", {key}}}.dump(), 0600);
-  }
-  void write_file(const std::filesystem::path& path, const std::string& content, mode_t mode) {
-    const auto fresh = directory_.write("fresh", content);
-    ::chmod(fresh.c_str(), mode);
-    std::filesystem::rename(fresh, path);
-  }
-  void announce(const std::string& id, const std::string& endpoint, mode_t mode = 0600) {
-    write_file(
-        services() / (id + ".json"),
-        json{{"id", id}, {"role", "engine"}, {"endpoint", endpoint}, {"state", "ready"}}.dump(),
-        mode);
-  }
-
-  std::unique_ptr<Child> start_engine() {
-    return std::make_unique<Child>(
-        std::vector<std::string>{DSL_ENGINE_BINARY, "--model", model_dir(), "--threads", "1"},
-        kSecret);
-  }
-  void start_gateway() {
-    gateway_ = std::make_unique<Child>(
-        std::vector<std::string>{DSL_GATEWAY_BINARY, "--model", model_dir(), "--served-model-name",
-                                 "demo", "--services", services().string(), "--keys",
-                                 (directory_.path() / "keys").string()},
-        kSecret);
-    endpoint_ = endpoint_of(*gateway_);
-  }
-  std::string get(const std::string& target, const char* key = kKey) {
-    RawClient client(endpoint_);
-    client.send(
-        fmt::format("GET {} HTTP/1.1\r\nConnection: close\r\n"
-                    "Authorization: Bearer {}\r\n\r\n",
-                    target, key));
-    EXPECT_TRUE(client.read_to_end());
-    return client.received();
-  }
-  /// Waits until this many engines are in rotation; false after 20 s.
-  bool wait_ready(int num_engines) {
-    const std::string wanted = fmt::format("\"ready\":{}", num_engines);
-    const Deadline deadline = Deadline::after(20s);
-    while (!deadline.expired()) {
-      if (get("/ready").find(wanted) != std::string::npos) return true;
-    }
-    return false;
-  }
-  std::string whole_answer() {
-    RawClient client(endpoint_);
-    client.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + "}"));
-    EXPECT_TRUE(client.read_until("\"usage\"")) << client.received();
-    const std::string& received = client.received();
-    const json body = json::parse(received.substr(received.find("\r\n\r\n") + 4));
-    return body["choices"][0]["message"]["content"];
-  }
-  void begin_stream(RawClient& client) {
-    client.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + R"(,"stream":true})"));
-    ASSERT_TRUE(client.read_until("\"content\":")) << client.received();
-  }
-
-  const checkpoint::TemporaryDirectory directory_;
-  std::unique_ptr<Child> gateway_;
-  std::string endpoint_;
-};
+using GatewayE2eTest = GatewayFixture;
 
 TEST_F(GatewayE2eTest, StreamedAndWholeAnswersAreEqual) {
   const auto engine = start_engine();
-  announce("e0", endpoint_of(*engine));
+  announce("e0", "engine", endpoint_of(*engine));
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
-  const std::string whole = whole_answer();
+  const std::string whole = whole_answer(chat());
   EXPECT_FALSE(whole.empty());
   RawClient client(endpoint_);
-  begin_stream(client);
+  begin_stream(client, chat(true));
   ASSERT_TRUE(client.read_until("data: [DONE]\n\n"));
   EXPECT_EQ(content_of_events(client.received()), whole);
   EXPECT_THAT(client.received(), HasSubstr("Content-Type: text/event-stream"));
@@ -149,13 +37,32 @@ TEST_F(GatewayE2eTest, StreamedAndWholeAnswersAreEqual) {
   EXPECT_THAT(get("/metrics"), HasSubstr("vllm:request_success_total{"));
 }
 
+TEST_F(GatewayE2eTest, ProbesMayAskForTheHeadOnly) {
+  const auto engine = start_engine();
+  start_gateway();
+  const auto head = [&](const std::string& target) {
+    RawClient client(endpoint_);
+    client.send(fmt::format("HEAD {} HTTP/1.1\r\nConnection: close\r\n\r\n", target));
+    EXPECT_TRUE(client.read_to_end());
+    EXPECT_THAT(client.received(), testing::EndsWith("\r\n\r\n")) << "there is no body";
+    return client.received();
+  };
+  EXPECT_THAT(head("/health"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(head("/health"), HasSubstr("Content-Length: 16\r\n"));
+  EXPECT_THAT(head("/ready"), StartsWith("HTTP/1.1 503"));
+  announce("e0", "engine", endpoint_of(*engine));
+  ASSERT_TRUE(wait_ready(1));
+  EXPECT_THAT(head("/ready"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(head("/v1/chat/completions"), StartsWith("HTTP/1.1 405"));
+}
+
 TEST_F(GatewayE2eTest, PromtoolFindsNoFaultInTheMetrics) {
   if (std::system("promtool --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "no promtool here";
   const auto engine = start_engine();
-  announce("e0", endpoint_of(*engine));
+  announce("e0", "engine", endpoint_of(*engine));
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
-  whole_answer();
+  whole_answer(chat());
   const std::string answer = get("/metrics");
   const auto file = directory_.write("metrics", answer.substr(answer.find("\r\n\r\n") + 4));
   // The colon is vLLM's.
@@ -169,16 +76,16 @@ TEST_F(GatewayE2eTest, PromtoolFindsNoFaultInTheMetrics) {
 
 TEST_F(GatewayE2eTest, AnAnswerGoesOnAtAnotherEngineWhenItsOwnIsKilled) {
   auto first = start_engine();
-  announce("e0", endpoint_of(*first));
+  announce("e0", "engine", endpoint_of(*first));
   const auto second = start_engine();
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
-  const std::string whole = whole_answer();
+  const std::string whole = whole_answer(long_chat(false));
   RawClient client(endpoint_);
-  begin_stream(client);
+  begin_stream(client, long_chat(true));
   first->signal(SIGSTOP);  // holds the answer in its middle
   const std::string before = client.received();
-  announce("e1", endpoint_of(*second));
+  announce("e1", "engine", endpoint_of(*second));
   ASSERT_TRUE(wait_ready(2));
   first.reset();  // kill -9
   ASSERT_TRUE(client.read_until("data: [DONE]\n\n")) << client.received();
@@ -205,8 +112,8 @@ TEST_F(GatewayE2eTest, AStrangerAtAnEnginesPortGetsNoSecretAndNoTraffic) {
       (void)::send(client.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
     }
   });
-  announce("e0", stranger->endpoint());
-  announce("forged", "127.0.0.1:9", 0644);
+  announce("e0", "engine", stranger->endpoint());
+  announce("forged", "engine", "127.0.0.1:9", 0644);
   start_gateway();
   EXPECT_TRUE(gateway_->read_until("is refused")) << gateway_->text();
   EXPECT_THAT(get("/ready"), HasSubstr("\"engines\":1,\"ready\":0"))
@@ -222,7 +129,7 @@ TEST_F(GatewayE2eTest, AStrangerAtAnEnginesPortGetsNoSecretAndNoTraffic) {
 
 TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
   const auto engine = start_engine();
-  announce("e0", endpoint_of(*engine));
+  announce("e0", "engine", endpoint_of(*engine));
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
   const auto post = [&](const std::string& target, const char* key, const std::string& body) {
@@ -231,9 +138,9 @@ TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
     EXPECT_TRUE(client.read_until("\"error\"")) << client.received();
     return client.received();
   };
-  const std::string chat = std::string(kChat) + "}";
-  EXPECT_THAT(post("/v1/chat/completions", "wrong", chat), StartsWith("HTTP/1.1 401"));
-  EXPECT_THAT(post("/v1/chat/completions", "wrong", chat), HasSubstr("invalid_api_key"));
+  const std::string body = chat();
+  EXPECT_THAT(post("/v1/chat/completions", "wrong", body), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(post("/v1/chat/completions", "wrong", body), HasSubstr("invalid_api_key"));
   EXPECT_THAT(post("/v1/chat/completions", kKey, "{"), StartsWith("HTTP/1.1 400"));
   EXPECT_THAT(post("/v1/chat/completions", kKey, R"({"model":"other","messages":[]})"),
               StartsWith("HTTP/1.1 4"));
@@ -253,7 +160,7 @@ TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
   std::string refused;
   for (int i = 0; i < 2; ++i) {
     RawClient client(endpoint_);
-    client.send(http_post("/v1/chat/completions", kKey, chat));
+    client.send(http_post("/v1/chat/completions", kKey, body));
     ASSERT_TRUE(client.read_until("}\n"));
     refused = client.received();
   }
@@ -261,19 +168,19 @@ TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
   EXPECT_THAT(refused, HasSubstr("Retry-After: "));
   write_file(directory_.path() / "keys", R"({"keys":[]})", 0600);
   ASSERT_TRUE(gateway_->read_until("0 API keys are in force"));
-  EXPECT_THAT(post("/v1/chat/completions", kKey, chat), StartsWith("HTTP/1.1 401"));
+  EXPECT_THAT(post("/v1/chat/completions", kKey, body), StartsWith("HTTP/1.1 401"));
   EXPECT_THAT(gateway_->text(), Not(HasSubstr(kKey)));
   EXPECT_THAT(gateway_->text(), Not(HasSubstr(kSecret)));
 }
 
 TEST_F(GatewayE2eTest, AGatewayThatEndsFinishesItsAnswers) {
   const auto engine = start_engine();
-  announce("e0", endpoint_of(*engine));
+  announce("e0", "engine", endpoint_of(*engine));
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
-  const std::string whole = whole_answer();
+  const std::string whole = whole_answer(long_chat(false));
   RawClient client(endpoint_);
-  begin_stream(client);
+  begin_stream(client, long_chat(true));
   engine->signal(SIGSTOP);
   gateway_->signal(SIGTERM);
   ASSERT_TRUE(gateway_->read_until("ending"));
@@ -281,7 +188,7 @@ TEST_F(GatewayE2eTest, AGatewayThatEndsFinishesItsAnswers) {
   while (get("/ready").find("draining") == std::string::npos && !deadline.expired()) {
   }
   RawClient late(endpoint_);
-  late.send(http_post("/v1/chat/completions", kKey, std::string(kChat) + "}"));
+  late.send(http_post("/v1/chat/completions", kKey, chat()));
   EXPECT_TRUE(late.read_until("\"error\""));
   EXPECT_THAT(late.received(), StartsWith("HTTP/1.1 503"));
   engine->signal(SIGCONT);
@@ -292,12 +199,12 @@ TEST_F(GatewayE2eTest, AGatewayThatEndsFinishesItsAnswers) {
 
 TEST_F(GatewayE2eTest, AClientThatLeavesCancelsItsGeneration) {
   const auto engine = start_engine();
-  announce("e0", endpoint_of(*engine));
+  announce("e0", "engine", endpoint_of(*engine));
   start_gateway();
   ASSERT_TRUE(wait_ready(1));
   {
     RawClient client(endpoint_);
-    begin_stream(client);
+    begin_stream(client, long_chat(true));
     engine->signal(SIGSTOP);
   }
   const Deadline deadline = Deadline::after(10s);
