@@ -7,7 +7,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-ServiceEntry entry(const std::string& endpoint, ServiceRole role = ServiceRole::kPostprocess) {
+ServiceEntry service(const std::string& endpoint, ServiceRole role = ServiceRole::kPostprocess) {
   ServiceEntry entry;
   entry.endpoint = endpoint;
   entry.role = role;
@@ -18,9 +18,10 @@ TEST(TextServices, TakeTurns) {
   TextServices services(ServiceRole::kPostprocess);
   const TextServices::Clock::time_point now{};
   EXPECT_FALSE(services.next(now).has_value());
-  ServiceEntry draining = entry("c");
+  ServiceEntry draining = service("c");
   draining.is_draining = true;
-  services.set_services({entry("a"), entry("p", ServiceRole::kPreprocess), draining, entry("b")});
+  services.set_services(
+      {service("a"), service("p", ServiceRole::kPreprocess), draining, service("b")});
   EXPECT_EQ(services.next(now), "a");
   EXPECT_EQ(services.next(now), "b");
   EXPECT_EQ(services.next(now), "a");
@@ -32,13 +33,13 @@ TEST(TextServices, TakeTurns) {
 TEST(TextServices, RestLongerEachTimeThatTheyFail) {
   TextServices services(ServiceRole::kPostprocess);
   TextServices::Clock::time_point now{};
-  services.set_services({entry("a"), entry("b")});
+  services.set_services({service("a"), service("b")});
   services.note_failure("a", now);
   EXPECT_EQ(services.next(now), "b");
   EXPECT_EQ(services.next(now), "b");
   services.note_failure("b", now);
   EXPECT_FALSE(services.next(now).has_value());
-  services.set_services({entry("a"), entry("b")});
+  services.set_services({service("a"), service("b")});
   EXPECT_FALSE(services.next(now + 1999ms).has_value()) << "news of the folder end no rest";
   now += 2s;
   EXPECT_TRUE(services.is_usable("a", now));
