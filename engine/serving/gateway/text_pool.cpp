@@ -4,6 +4,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <ctime>
+#include <utility>
 
 #include "engine/serving/discovery/identity.h"
 #include "engine/serving/gateway/text_pool_async.h"
@@ -96,7 +97,14 @@ void TextPool::present(const std::shared_ptr<AnswerPresenter>& answer) {
 asio::awaitable<void> TextPool::work_off(std::shared_ptr<TextPool> self, std::string endpoint) {
   // The queue's place does not move while others come and go.
   Queue& queue = self->queues_[endpoint];
-  while (!queue.empty()) co_await self->present_batch(endpoint, take_batch(queue));
+  while (!queue.empty()) {
+    if (co_await self->present_batch(endpoint, take_batch(queue))) continue;
+    // What waited behind a request that failed goes elsewhere at once.
+    for (const auto& answer : std::exchange(queue, {})) {
+      answer->is_waiting = false;
+      self->present(answer);
+    }
+  }
   self->queues_.erase(endpoint);
 }
 
@@ -112,8 +120,8 @@ TextPool::Answers TextPool::take_batch(Queue& queue) {
   return answers;
 }
 
-asio::awaitable<void> TextPool::present_batch(std::string endpoint, Answers answers) {
-  if (answers.empty()) co_return;  // their clients have gone
+asio::awaitable<bool> TextPool::present_batch(std::string endpoint, Answers answers) {
+  if (answers.empty()) co_return true;  // their clients have gone
   std::vector<PostprocessItem> items;
   items.reserve(answers.size());
   for (const auto& answer : answers) {
@@ -135,6 +143,7 @@ asio::awaitable<void> TextPool::present_batch(std::string endpoint, Answers answ
     // What came meanwhile, or what the service did not do.
     present(answers[i]);
   }
+  co_return updates.has_value();
 }
 
 }  // namespace dsl::serving

@@ -42,7 +42,8 @@ class TextPool : public std::enable_shared_from_this<TextPool> {
 
   static Awaitable<void> work_off(std::shared_ptr<TextPool> self, std::string endpoint);
   static Answers take_batch(Queue& queue);
-  Awaitable<void> present_batch(std::string endpoint, Answers answers);
+  /// False when the service failed.
+  Awaitable<bool> present_batch(std::string endpoint, Answers answers);
   /// The service that an answer goes to, the same as before if possible; empty: none.
   std::string choose(const AnswerPresenter& answer);
   std::string new_stream_id();

@@ -2,9 +2,11 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <vector>
 
 #include "gateway_fixture.h"
 
@@ -96,16 +98,25 @@ TEST_F(TextServicesE2eTest, TheGatewayGoesOnWhenTheLastServiceIsKilledOrHangs) {
   for (const int signal : {SIGKILL, SIGSTOP}) {
     const std::string id = fmt::format("t{}", signal);
     const auto service = add(id, "postprocess");
-    RawClient client(endpoint_);
-    begin_stream(client, long_chat(true));
+    std::vector<std::unique_ptr<RawClient>> clients;
+    for (int i = 0; i < 3; ++i) {
+      clients.push_back(std::make_unique<RawClient>(endpoint_));
+      begin_stream(*clients.back(), long_chat(true));
+    }
     engine_->signal(SIGSTOP);
     const double num_here = gateway_metric(kHere);
+    const double num_failures = gateway_metric(kFailures);
     service->signal(signal);
-    EXPECT_LT(content_of_events(client.received()).size(), own.size());
+    for (const auto& client : clients)
+      EXPECT_LT(content_of_events(client->received()).size(), own.size()) << "in time";
     engine_->signal(SIGCONT);
-    ASSERT_TRUE(client.read_until("data: [DONE]\n\n")) << client.received();
-    EXPECT_EQ(content_of_events(client.received()), own);
+    for (const auto& client : clients) {
+      ASSERT_TRUE(client->read_until("data: [DONE]\n\n")) << client->received();
+      EXPECT_EQ(content_of_events(client->received()), own);
+    }
     EXPECT_GT(gateway_metric(kHere), num_here);
+    EXPECT_EQ(gateway_metric(kFailures), num_failures + 1)
+        << "nobody waits behind a failed request";
     std::filesystem::remove(services() / (id + ".json"));
   }
 }
