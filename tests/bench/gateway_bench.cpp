@@ -4,7 +4,6 @@
 //   gateway_bench [streams] [ticks]
 #include <sys/epoll.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -14,12 +13,10 @@
 #include <mutex>
 #include <thread>
 
-#include "../unit/checkpoint/checkpoint_files.h"
-#include "../unit/serving/child.h"
 #include "../unit/serving/raw_client.h"
 #include "engine/serving/discovery/identity.h"
 #include "engine/serving/http/http_server.h"
-#include "transport/base/crypto.h"
+#include "gateway_process.h"
 
 namespace dsl::serving {
 namespace {
@@ -27,8 +24,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr char kSecret[] = "bench-secret";
-constexpr char kKey[] = "bench-key";
 constexpr int kLatencyRounds = 300;
 
 /// Ready with one token; each tick brings another.
@@ -157,33 +152,15 @@ double median_first_token_s(const std::string& endpoint, const std::string& requ
 
 int run(int num_streams, int num_ticks) {
   raise_open_files_limit();
-  const checkpoint::TemporaryDirectory directory;
-  const auto write = [&](const std::filesystem::path& name, const std::string& content) {
-    const auto path = directory.write(name.string(), content);
-    ::chmod(path.c_str(), 0600);
-  };
-  const std::string key = kKey;
-  write("keys", fmt::format(R"({{"keys":[{{"name":"bench","sha256":"{}"}}]}})",
-                            to_hex(*sha256(std::as_bytes(std::span(key))))));
+  ::setenv("DSL_LOG", "warning", 1);  // nobody reads the log
   StandInEngine engine;
   HttpServerOptions options;
   options.max_connections = 20000;
   const auto server = HttpServer::start(options, engine);
   if (!server) return 1;
-  std::filesystem::create_directory(directory.path() / "services");
-  ::chmod((directory.path() / "services").c_str(), 0700);
-  write("services/e0.json",
-        fmt::format(R"({{"id":"e0","role":"engine","endpoint":"{}","state":"ready"}})",
-                    (*server)->endpoint()));
-  ::setenv("DSL_LOG", "warning", 1);
-  Child gateway(
-      {DSL_GATEWAY_BINARY, "--model", std::string(DSL_TEST_DATA_DIR) + "/demo_model/arith-bf16",
-       "--served-model-name", "demo", "--services", (directory.path() / "services").string(),
-       "--keys", (directory.path() / "keys").string()},
-      kSecret);
-  if (!gateway.read_until("\"}\n")) return 1;
-  const std::size_t at = gateway.text().find("endpoint\":\"") + 11;
-  const std::string endpoint = gateway.text().substr(at, gateway.text().find('"', at) - at);
+  const GatewayProcess gateway((*server)->endpoint());
+  const std::string& endpoint = gateway.endpoint();
+  if (endpoint.empty()) return 1;
 
   const std::string chat = http_post(
       "/v1/chat/completions", kKey,
