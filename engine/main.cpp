@@ -2,20 +2,18 @@
 // port and membership together, and turns whatever happens into a documented exit code
 // (docs/process-contract.md).
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
-#include <atomic>
-#include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
 #include <mutex>
 #include <optional>
 #include <thread>
 
 #include "engine/engine.h"
 #include "engine/machine_commands.h"
+#include "engine/rank_arguments.h"
+#include "engine/run_end.h"
+#include "engine/serving/discovery/own_process.h"
 #include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/engine_port/engine_service.h"
 #include "engine/serving/engine_port/rank_report.h"
@@ -35,79 +33,9 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kStartPatience = std::chrono::minutes(2);
 /// For answers in progress to send their last line.
 constexpr auto kLastLinesPatience = std::chrono::seconds(2);
-/// After the end of the world is known, the process is gone within this time whatever hangs.
-constexpr auto kEndPatience = std::chrono::seconds(4);
-/// A broken connection is often only the consequence of another rank's end. The rendezvous server
-/// knows better, and gets this long to say so.
-constexpr auto kVerdictPatience = std::chrono::seconds(1);
 /// A gateway holds a connection for every open stream.
 constexpr std::size_t kMaxConnections = 16384;
 constexpr auto kLoadReportInterval = std::chrono::milliseconds(200);
-
-struct Arguments {
-  EngineOptions engine;
-  std::string model;
-  std::string dtype = "bf16";
-  std::string prefix_cache = "on";
-  int rank = 0;
-  std::string rendezvous;  // empty: a world of one without a supervisor
-  std::string transport = "ucx";
-  std::string required_transport;
-  bool allow_fallback = false;
-  std::string listen = "127.0.0.1:0";
-  int deadline_ms = 5000;
-
-  int world_size() const { return engine.tp * engine.pp; }
-};
-
-/// Why this rank ends: an error, or good order. The first reason counts. Thread-safe.
-class RunEnd {
- public:
-  /// What this rank noticed itself; becomes the reason unless a better one comes within
-  /// kVerdictPatience.
-  void suspect(const Error& error) {
-    std::thread([this, error] {
-      std::this_thread::sleep_for(kVerdictPatience);
-      set(error);
-    }).detach();
-  }
-  void set(std::optional<Error> failure) {
-    {
-      const std::scoped_lock lock(mutex_);
-      if (is_set_) return;
-      is_set_ = true;
-      failure_ = std::move(failure);
-    }
-    changed_.notify_all();
-    std::thread([this] { enforce(); }).detach();
-  }
-  std::optional<Error> failure() const {
-    const std::scoped_lock lock(mutex_);
-    return failure_;
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return is_set_; });
-  }
-
-  /// From now on there are answers to finish: the end is orderly. Before, it is immediate.
-  void mark_serving() { is_serving_ = true; }
-
- private:
-  /// Runs in a thread of its own, which the end of the process ends.
-  void enforce() const {
-    if (is_serving_) std::this_thread::sleep_for(kEndPatience);
-    const std::optional<Error> failure = this->failure();
-    if (failure) log(LogLevel::kError, "{}", failure->to_string());
-    std::_Exit(failure ? exit_code(failure->code) : 0);
-  }
-
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  bool is_set_ = false;
-  std::optional<Error> failure_;
-  std::atomic<bool> is_serving_{false};
-};
 
 /// Lives as long as the process: detached threads use it.
 RunEnd& run_end() {
@@ -115,35 +43,19 @@ RunEnd& run_end() {
   return *instance;
 }
 
-/// SIGTERM and SIGINT end the run in good order. Called before any other thread is made.
-void watch_signals() {
-  sigset_t ending;
-  sigemptyset(&ending);
-  sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+/// SIGTERM and SIGINT end the run in good order.
+void watch_signals(const serving::EndingSignals& ending) {
   std::thread([ending] {
-    int number = 0;
-    sigwait(&ending, &number);
-    log(LogLevel::kInfo, "signal {}: ending", number);
+    log(LogLevel::kInfo, "signal {}: ending", ending.wait());
     run_end().set(std::nullopt);
   }).detach();
-}
-
-/// Streams are sockets, and shells allow a process few: as many as the system lets it have.
-void raise_file_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// One rank from start to end. Members are destroyed in the order that their users allow: port,
 /// engine, membership (whose callback aborts the wire), wire.
 class Rank {
  public:
-  Rank(Arguments arguments, std::string secret)
+  Rank(RankArguments arguments, std::string secret)
       : arguments_(std::move(arguments)), secret_(std::move(secret)) {}
 
   Status run() {
@@ -268,7 +180,7 @@ class Rank {
     return {};
   }
 
-  const Arguments arguments_;
+  const RankArguments arguments_;
   const std::string secret_;
   Clock::time_point last_load_report_{};
   std::mutex wire_mutex_;
@@ -277,82 +189,31 @@ class Rank {
   std::unique_ptr<Engine> engine_;
 };
 
-Status check(const Arguments& arguments, const std::string& secret) {
-  const int world_size = arguments.world_size();
-  if (arguments.rank >= world_size) {
-    return fail(ErrorCode::kInvalidArgument, "give a rank below tp * pp",
-                "--rank {}: the world has {} ranks", arguments.rank, world_size);
-  }
-  if (world_size > 1 && arguments.rendezvous.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "start ranks through dslaunch",
-                "--rendezvous: a world of {} ranks needs one", world_size);
-  }
-  if (world_size > 1 && arguments.transport == "inproc") {
-    return fail(ErrorCode::kTransportUnavailable, "use --transport ucx",
-                "--transport inproc: {} ranks are {} processes", world_size, world_size);
-  }
+Status check_and_run(RankArguments arguments) {
+  const std::string secret = serving::take_secret();
+  watch_signals(serving::prepare_process());
+  DSL_TRY(check(arguments));
   if (secret.empty()) {
     return fail(ErrorCode::kInvalidArgument, "set the environment variable DSLAUNCH_SECRET",
                 "there is no secret to protect the rendezvous and the engine port with");
   }
-  return {};
+  complete_engine_options(arguments);
+  return Rank(std::move(arguments), secret).run();
 }
 
-int run_rank(Arguments arguments) {
+int run_rank(RankArguments arguments) {
   set_log_identity(fmt::format("rank {}", arguments.rank));
-  const std::string secret = serving::take_secret();
-  watch_signals();
-  raise_file_limit();
-  arguments.engine.model_dir = arguments.model;
-  arguments.engine.compute_dtype = arguments.dtype == "f32" ? DType::kF32 : DType::kBF16;
-  arguments.engine.prefix_cache = arguments.prefix_cache == "on";
-  arguments.engine.step_deadline = std::chrono::milliseconds(arguments.deadline_ms);
-  Status status = check(arguments, secret);
-  if (status) status = Rank(std::move(arguments), secret).run();
+  const Status status = check_and_run(std::move(arguments));
   if (status) return 0;
   log(LogLevel::kError, "{}", status.error().to_string());
   return exit_code(status.error().code);
 }
 
-void add_options(CLI::App& app, Arguments& arguments) {
-  EngineOptions& engine = arguments.engine;
-  app.add_option("--model", arguments.model, "directory of a Hugging Face checkpoint");
-  app.add_option("--rank", arguments.rank, "of this process: stage * tp + shard")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--tp", engine.tp, "tensor shards per stage")->check(CLI::Range(1, 8));
-  app.add_option("--pp", engine.pp, "pipeline stages")->check(CLI::Range(1, 1024));
-  app.add_option("--rendezvous", arguments.rendezvous, "HOST:PORT of the supervisor");
-  app.add_option("--transport", arguments.transport, "ucx, or inproc for a world of one")
-      ->check(CLI::IsMember({"ucx", "inproc"}));
-  app.add_option("--require-transport", arguments.required_transport,
-                 "what links between hosts must use: rdma, rc_verbs, tcp, ...");
-  app.add_flag("--allow-fallback", arguments.allow_fallback, "accept TCP although there is RDMA");
-  app.add_option("--dtype", arguments.dtype, "of activations")
-      ->check(CLI::IsMember({"bf16", "f32"}));
-  app.add_option("--threads", engine.num_threads, "0: the cores this process may use")
-      ->check(CLI::Range(0, 1024));
-  app.add_option("--kernels", engine.kernels, "auto, scalar, avx2, avx512 or avx512_bf16");
-  app.add_option("--kv-tokens", engine.kv_tokens,
-                 "tokens the cache holds; 0: chosen from context and memory")
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--max-batch-tokens", engine.max_batch_tokens, "tokens of one step")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--max-waiting", engine.max_waiting, "requests that may wait for the cache")
-      ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--prefix-cache", arguments.prefix_cache,
-                 "on: requests with the same beginning share its cache")
-      ->check(CLI::IsMember({"on", "off"}));
-  app.add_option("--listen", arguments.listen,
-                 "HOST:PORT of the engine port on rank 0; port 0: any free one");
-  app.add_option("--deadline-ms", arguments.deadline_ms, "after which a silent peer is lost")
-      ->check(CLI::Range(100, 3'600'000));
-}
-
 int run(int argc, char** argv) {
   CLI::App app("One rank of a dslaunch world, and tools for its weights", "dsengine");
-  Arguments arguments;
+  RankArguments arguments;
   int command_exit_code = 0;
-  add_options(app, arguments);
+  add_rank_options(app, arguments);
   add_weights_commands(app, command_exit_code);
   add_machine_commands(app, command_exit_code);
   try {

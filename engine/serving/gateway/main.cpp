@@ -1,15 +1,15 @@
 // dsgateway: the OpenAI interface of a deployment (docs/process-contract.md).
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <ctime>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
+#include "engine/serving/discovery/own_process.h"
 #include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/discovery/service_folder.h"
 #include "engine/serving/gateway/answer_run_async.h"
@@ -66,12 +66,11 @@ class Gateway {
   Gateway(Arguments arguments, std::string secret)
       : arguments_(std::move(arguments)), secret_(std::move(secret)) {}
 
-  Status run(const sigset_t& ending) {
+  Status run(const EndingSignals& ending) {
     if (secret_.empty()) {
       return fail(ErrorCode::kInvalidArgument, "set the environment variable DSLAUNCH_SECRET",
                   "there is no secret to talk to the engines with");
     }
-    raise_open_files_limit();
     DSL_ASSIGN(ApiKeyFile keys, ApiKeyFile::open(arguments_.keys));
     DSL_ASSIGN(const auto model, ServedModel::load(arguments_.model, arguments_.served));
     const auto core = std::make_shared<GatewayCore>(
@@ -109,17 +108,15 @@ class Gateway {
   }
 
  private:
-  void wait_for_signal(const sigset_t& ending, ApiKeyFile& keys, GatewayService& service) {
-    const auto interval = std::chrono::nanoseconds(kLookAtKeysEvery).count();
-    const timespec timeout{interval / 1'000'000'000, interval % 1'000'000'000};
-    int number = -1;
-    while (number < 0) {
-      number = sigtimedwait(&ending, nullptr, &timeout);
+  void wait_for_signal(const EndingSignals& ending, ApiKeyFile& keys, GatewayService& service) {
+    std::optional<int> number;
+    while (!number) {
+      number = ending.wait_for(kLookAtKeysEvery);
       if (!keys.reload_if_changed()) continue;
       loop_.run([&] { service.set_keys(keys.keys()); });
       log(LogLevel::kInfo, "{} API keys are in force", keys.keys().size());
     }
-    log(LogLevel::kInfo, "signal {}: ending", number);
+    log(LogLevel::kInfo, "signal {}: ending", *number);
   }
 
   /// New requests are refused and /ready says so, while answers in progress end.
@@ -149,13 +146,7 @@ int run(int argc, char** argv) {
   }
   set_log_identity("gateway");
   const std::string secret = take_secret();
-  // Before any other thread is made.
-  sigset_t ending;
-  sigemptyset(&ending);
-  sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  const EndingSignals ending = prepare_process();
   const Status status = Gateway(std::move(arguments), secret).run(ending);
   if (status) return 0;
   log(LogLevel::kError, "{}", status.error().to_string());

@@ -1,12 +1,12 @@
 // dstext: one text service of a deployment (docs/process-contract.md).
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
+#include "engine/serving/discovery/own_process.h"
 #include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/text_service/served_model.h"
@@ -46,7 +46,7 @@ void add_options(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(0, 3600));
 }
 
-Status serve(Arguments arguments, std::string secret, const sigset_t& ending) {
+Status serve(Arguments arguments, std::string secret, const EndingSignals& ending) {
   if (secret.empty()) {
     return fail(ErrorCode::kInvalidArgument, "set the environment variable DSLAUNCH_SECRET",
                 "there is no secret to protect the service with");
@@ -60,9 +60,7 @@ Status serve(Arguments arguments, std::string secret, const sigset_t& ending) {
              HttpServer::start(arguments.server, service));
   fmt::print("{{\"event\":\"ready\",\"endpoint\":\"{}\"}}\n", server->endpoint());
   std::fflush(stdout);
-  int number = 0;
-  sigwait(&ending, &number);
-  log(LogLevel::kInfo, "signal {}: ending", number);
+  log(LogLevel::kInfo, "signal {}: ending", ending.wait());
   server->stop(Deadline::after(std::chrono::seconds(arguments.drain_timeout_s)));
   return {};
 }
@@ -77,13 +75,7 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
   }
   set_log_identity(arguments.role);
-  // Before any other thread is made.
-  sigset_t ending;
-  sigemptyset(&ending);
-  sigaddset(&ending, SIGTERM);
-  sigaddset(&ending, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &ending, nullptr);
-  signal(SIGPIPE, SIG_IGN);
+  const EndingSignals ending = prepare_process();
   const Status status = serve(std::move(arguments), take_secret(), ending);
   if (status) return 0;
   log(LogLevel::kError, "{}", status.error().to_string());
