@@ -35,6 +35,7 @@ constexpr auto kStartPatience = std::chrono::minutes(2);
 constexpr auto kLastLinesPatience = std::chrono::seconds(2);
 /// A gateway holds a connection for every open stream.
 constexpr std::size_t kMaxConnections = 16384;
+constexpr auto kLookAtAnswersEvery = std::chrono::milliseconds(10);
 constexpr auto kLoadReportInterval = std::chrono::milliseconds(200);
 
 /// Lives as long as the process: detached threads use it.
@@ -43,11 +44,13 @@ RunEnd& run_end() {
   return *instance;
 }
 
-/// SIGTERM and SIGINT end the run in good order.
+/// SIGTERM and SIGINT ask for good order.
 void watch_signals(const serving::EndingSignals& ending) {
   std::thread([ending] {
-    log(LogLevel::kInfo, "signal {}: ending", ending.wait());
-    run_end().set(std::nullopt);
+    while (true) {
+      log(LogLevel::kInfo, "signal {}: ending", ending.wait());
+      run_end().ask();
+    }
   }).detach();
 }
 
@@ -62,7 +65,7 @@ class Rank {
     const Status status = start();
     if (!status && membership_) (void)membership_->report(serving::error_report(status.error()));
     // Tearing down may hang on a peer that does; the deadline for that begins here.
-    run_end().mark_serving();
+    run_end().mark_serving(std::chrono::seconds(0));
     run_end().set(status ? std::nullopt : std::optional(status.error()));
     return status;
   }
@@ -76,7 +79,7 @@ class Rank {
     }
     DSL_ASSIGN(engine_, Engine::create(arguments_.engine, wire_.get(),
                                        [this](LoadProgress progress) { report_load(progress); }));
-    run_end().mark_serving();
+    run_end().mark_serving(std::chrono::seconds(arguments_.drain_timeout_s));
     return arguments_.rank == 0 ? serve(*std::move(text)) : follow();
   }
 
@@ -102,7 +105,7 @@ class Rank {
   }
 
   void on_world_end(const Error& error) {
-    if (error.code == ErrorCode::kCancelled) return run_end().set(std::nullopt);
+    if (error.code == ErrorCode::kCancelled) return run_end().ask();
     run_end().set(error);
     const std::scoped_lock lock(wire_mutex_);
     if (wire_) wire_->abort(error);
@@ -157,7 +160,8 @@ class Rank {
     if (server) {
       report(serving::ready_report({(*server)->endpoint(), reported_links, engine_->info()}));
       log(LogLevel::kInfo, "ready at {}", (*server)->endpoint());
-      run_end().wait();
+      run_end().wait_for_drain();
+      drain(service);
     }
     const std::optional<Error> failure = run_end().failure();
     if (failure) service.fail(*failure);
@@ -168,6 +172,16 @@ class Rank {
     return {};
   }
 
+  /// Takes no more requests and returns when the answers in progress have ended, or when the run is
+  /// to end whatever they do.
+  static void drain(serving::EngineService& service) {
+    service.begin_drain();
+    while (service.num_answers() > 0) {
+      if (run_end().wait_for(kLookAtAnswersEvery)) return;
+    }
+  }
+
+  /// Rank 0 tells when the world ends, however many were asked to end it.
   Status follow() {
     report(serving::ready_report({"", links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");

@@ -36,6 +36,9 @@ void add_rank_options(CLI::App& app, RankArguments& arguments) {
                  "HOST:PORT of the engine port on rank 0; port 0: any free one");
   app.add_option("--deadline-ms", arguments.deadline_ms, "after which a silent peer is lost")
       ->check(CLI::Range(100, 3'600'000));
+  app.add_option("--drain-timeout-s", arguments.drain_timeout_s,
+                 "for answers in progress at the end")
+      ->check(CLI::Range(0, 3600));
 }
 
 void complete_engine_options(RankArguments& arguments) {

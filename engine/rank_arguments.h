@@ -24,6 +24,7 @@ struct RankArguments {
   bool allow_fallback = false;
   std::string listen = "127.0.0.1:0";
   int deadline_ms = 5000;
+  int drain_timeout_s = 30;
 
   int world_size() const { return engine.tp * engine.pp; }
 };

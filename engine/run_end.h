@@ -1,7 +1,7 @@
 // Why a rank ends, and that it does.
 #pragma once
 
-#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -18,19 +18,29 @@ class RunEnd {
   void suspect(const Error& error);
   void set(std::optional<Error> failure);
   std::optional<Error> failure() const;
-  void wait();
 
-  /// From now on there are answers to finish: the end is orderly. Before, it is immediate.
-  void mark_serving() { is_serving_ = true; }
+  /// Somebody asks for good order. While this rank serves, the first time begins its drain; when
+  /// asked once more, or when the drain has taken its time, the rank ends.
+  void ask();
+  /// From now on there are answers to finish, within `drain_timeout` of the first ask().
+  void mark_serving(std::chrono::seconds drain_timeout);
+
+  /// Until the rank is to drain or to end.
+  void wait_for_drain();
+  void wait();
+  /// True when the rank is to end, which may take until then.
+  bool wait_for(std::chrono::milliseconds duration);
 
  private:
-  void enforce() const;
+  void enforce(std::chrono::seconds patience) const;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  bool is_set_ = false;           // guarded by mutex_
-  std::optional<Error> failure_;  // guarded by mutex_
-  std::atomic<bool> is_serving_{false};
+  bool is_set_ = false;                                         // guarded by mutex_
+  std::optional<Error> failure_;                                // guarded by mutex_
+  bool is_serving_ = false;                                     // guarded by mutex_
+  std::chrono::seconds drain_timeout_{0};                       // guarded by mutex_
+  std::optional<std::chrono::steady_clock::time_point> asked_;  // guarded by mutex_
 };
 
 }  // namespace dsl

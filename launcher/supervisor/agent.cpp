@@ -1,5 +1,7 @@
 #include "launcher/supervisor/agent.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
@@ -19,7 +21,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kAgentTerminateGrace{3};
+/// At the end of a Slurm job everybody is signalled at once: rank 0 then ends its answers, and the
+/// supervisor ends the step when that takes too long. This is for an agent that has lost it.
+constexpr seconds kAgentTerminateGrace{12};
 constexpr milliseconds kPollInterval{200};
 
 std::string node_name() {
@@ -67,7 +71,11 @@ Result<std::unique_ptr<RankGroup>> start_ranks(const AgentOptions& options, cons
 Status run_agent(const AgentOptions& options) {
   set_log_identity("agent " + node_name());
   Cancellation cancellation;
-  const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
+  std::atomic<int> num_signals{0};
+  const SignalWatch signals([&](int signal) {
+    cancellation.cancel(interruption(signal));
+    ++num_signals;
+  });
   ExitReporter reporter(cancellation);
   DSL_ASSIGN(const NodePlan part, own_part(options.placement));
   Result<std::unique_ptr<RankGroup>> ranks = start_ranks(options, part, reporter);
@@ -79,10 +87,16 @@ Status run_agent(const AgentOptions& options) {
     }
     return {};
   }
+  Deadline end = Deadline::never();
+  int num_passed_on = 0;
   while (!(*ranks)->wait(Deadline::after(kPollInterval))) {
     if (!cancellation.reason()) continue;
-    (*ranks)->terminate();
-    if (!(*ranks)->wait(Deadline::after(kAgentTerminateGrace))) (*ranks)->kill();
+    if (end.is_never()) end = Deadline::after(kAgentTerminateGrace);
+    // A second one means: at once.
+    for (const int num = std::max<int>(num_signals, 1); num_passed_on < num; ++num_passed_on) {
+      (*ranks)->terminate();
+    }
+    if (end.expired()) (*ranks)->kill();
   }
   return {};
 }

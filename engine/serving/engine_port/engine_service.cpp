@@ -24,6 +24,11 @@ HttpResponse with_status(int status, const Error& error) {
 /// A queue that takes longer is better waited for elsewhere.
 constexpr double kLongestRetryAfterS = 60;
 
+template <typename Stream>
+void forget_ended(std::vector<std::weak_ptr<Stream>>& streams) {
+  std::erase_if(streams, [](const auto& weak) { return weak.expired(); });
+}
+
 }  // namespace
 
 EngineService::EngineService(Engine& engine, TextCodec text, ServiceDescription description,
@@ -43,7 +48,7 @@ void EngineService::fail(const Error& error) {
   {
     const std::scoped_lock lock(mutex_);
     if (!failure_) failure_ = error;
-    streams.swap(streams_);
+    streams = streams_;
   }
   for (const auto& weak : streams) {
     if (const auto stream = weak.lock()) stream->fail(error);
@@ -57,9 +62,26 @@ std::optional<Error> EngineService::failure() {
 
 void EngineService::remember(const std::shared_ptr<GenerateStream>& stream) {
   const std::scoped_lock lock(mutex_);
-  std::erase_if(streams_, [](const auto& weak) { return weak.expired(); });
+  forget_ended(streams_);
   streams_.push_back(stream);
   if (failure_) stream->fail(*failure_);
+}
+
+void EngineService::remember(const std::shared_ptr<ScoreStream>& stream) {
+  const std::scoped_lock lock(mutex_);
+  forget_ended(score_streams_);
+  score_streams_.push_back(stream);
+}
+
+void EngineService::begin_drain() {
+  if (!is_draining_.exchange(true)) log(LogLevel::kInfo, "draining: no more requests");
+}
+
+std::size_t EngineService::num_answers() {
+  const std::scoped_lock lock(mutex_);
+  forget_ended(streams_);
+  forget_ended(score_streams_);
+  return streams_.size() + score_streams_.size();
 }
 
 std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
@@ -145,6 +167,7 @@ Result<HttpResponse> EngineService::generate(const std::string& body) {
 Result<HttpResponse> EngineService::score(const std::string& body) {
   DSL_ASSIGN(std::vector<std::int32_t> token_ids, parse_score(body));
   DSL_ASSIGN(std::shared_ptr<ScoreStream> stream, scores_.submit(std::move(token_ids)));
+  remember(stream);
   return HttpResponse{200, "application/octet-stream", {}, std::move(stream)};
 }
 
@@ -171,7 +194,7 @@ HttpResponse EngineService::info() const {
                     {"max_waiting", stats.max_waiting},
                     {"kv_blocks_total", stats.kv_blocks_total},
                     {"kv_blocks_used", stats.kv_blocks_used},
-                    {"draining", is_draining_}};
+                    {"draining", is_draining_.load()}};
   ordered_json links = ordered_json::array();
   for (const wire::LinkReport& link : description_.links) {
     links.push_back({{"peer", link.peer}, {"transport", link.transport}, {"device", link.device}});
@@ -195,7 +218,7 @@ HttpResponse EngineService::metrics() {
 }
 
 HttpResponse EngineService::drain() {
-  if (!std::exchange(is_draining_, true)) log(LogLevel::kInfo, "draining: no more requests");
+  begin_drain();
   const EngineStats stats = engine_.stats();
   const ordered_json body{{"draining", true}, {"running", stats.num_running + stats.num_waiting}};
   return {200, "application/json", body.dump() + "\n", nullptr};

@@ -2,6 +2,8 @@
 // (docs/process-contract.md).
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -29,13 +31,18 @@ struct ServiceDescription {
 };
 
 /// Non-owning of the engine, which must be shut down before the service is destroyed and destroyed
-/// after it. fail() is thread-safe; the rest belongs to the server's thread.
+/// after it. fail(), begin_drain() and num_answers() are thread-safe; the rest belongs to the
+/// server's thread.
 class EngineService final : public HttpHandler {
  public:
   EngineService(Engine& engine, TextCodec text, ServiceDescription description, std::string secret);
 
   /// Ends every answer in progress with this error and refuses requests from now on.
   void fail(const Error& error);
+  /// Refuses new requests from now on; answers in progress go on.
+  void begin_drain();
+  /// Answers that have not been sent to their end.
+  std::size_t num_answers();
 
   std::optional<HttpResponse> refuse(const HttpHead& head) override;
   HttpResponse handle(const HttpRequest& request) override;
@@ -53,6 +60,7 @@ class EngineService final : public HttpHandler {
   HttpResponse refuse_overload(const Error& error) const;
   std::optional<Error> failure();
   void remember(const std::shared_ptr<GenerateStream>& stream);
+  void remember(const std::shared_ptr<ScoreStream>& stream);
 
   Engine& engine_;
   const TextCodec text_;
@@ -61,11 +69,12 @@ class EngineService final : public HttpHandler {
   EngineMetrics metrics_;
   HealthCheck health_check_;
   ScoreRunner scores_;
-  bool is_draining_ = false;
+  std::atomic<bool> is_draining_{false};
 
   std::mutex mutex_;
-  std::optional<Error> failure_;                        // guarded by mutex_
-  std::vector<std::weak_ptr<GenerateStream>> streams_;  // guarded by mutex_
+  std::optional<Error> failure_;                           // guarded by mutex_
+  std::vector<std::weak_ptr<GenerateStream>> streams_;     // guarded by mutex_
+  std::vector<std::weak_ptr<ScoreStream>> score_streams_;  // guarded by mutex_
 };
 
 }  // namespace dsl::serving

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <fstream>
+#include <list>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -65,6 +66,8 @@ std::string endpoint_in(const std::string& output) {
 
 constexpr char kGreedy[] =
     R"({"token_ids":[3,1,4],"max_tokens":12,"sampling":{"ignore_eos":true}})";
+constexpr std::size_t kLongTokens = 300;
+constexpr char kLong[] = R"({"token_ids":[3,1,4],"max_tokens":300,"sampling":{"ignore_eos":true}})";
 constexpr char kEndless[] =
     R"({"token_ids":[3,1,4],"max_tokens":2000,"sampling":{"ignore_eos":true}})";
 
@@ -122,16 +125,81 @@ TEST(Dsengine, RequestsBeyondModelAndContextAreRefusedAndHarmNobody) {
   EXPECT_EQ(token_ids_in(other.received()).size(), 12u);
 }
 
-TEST(Dsengine, SigtermEndsStreamsWithALine) {
+TEST(Dsengine, SigtermLetsAnswersEnd) {
   Child child(rank_argv({}), kSecret);
   ASSERT_TRUE(child.read_until("ready at ")) << child.text();
   RawClient client(endpoint_in(child.text()));
-  client.send(http_post("/v1/generate", kSecret, kEndless));
+  client.send(http_post("/v1/generate", kSecret, kLong));
   ASSERT_TRUE(client.read_until("token_ids"));
   child.signal(SIGTERM);
-  EXPECT_TRUE(client.read_to_end());
-  EXPECT_THAT(client.received(), HasSubstr("\"code\":\"DSL-105\""));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()).size(), kLongTokens) << client.received();
+  EXPECT_THAT(client.received(), HasSubstr("\"finish_reason\":\"length\""));
   EXPECT_EQ(child.wait(Deadline::after(kGoneWithin)), 0) << child.text();
+}
+
+TEST(Dsengine, SigtermEndsAnIdleEngineAtOnce) {
+  Child child(rank_argv({}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  RawClient idle(endpoint_in(child.text()));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(Deadline::after(1s)), 0) << child.text();
+}
+
+/// Asks again until the process ends: signals that come close together are one.
+std::optional<int> insist(Child& child) {
+  const Deadline deadline = Deadline::after(kGoneWithin);
+  std::optional<int> code;
+  while (!code && !deadline.expired()) {
+    child.signal(SIGTERM);
+    code = child.wait(Deadline::after(100ms));
+  }
+  return code;
+}
+
+/// So many answers that a rank with the slowest kernels has work for much longer than the test.
+class EndlessAnswers {
+ public:
+  explicit EndlessAnswers(const std::string& endpoint) {
+    for (int i = 0; i < 64; ++i) clients_.emplace_back(endpoint).send(request_);
+    EXPECT_TRUE(clients_.front().read_until("token_ids"));
+  }
+  /// All end with an error that says why.
+  void expect_cut() {
+    for (RawClient& client : clients_) {
+      EXPECT_TRUE(client.read_to_end());
+      EXPECT_THAT(client.received(), HasSubstr("\"code\":\"DSL-105\""));
+    }
+  }
+
+ private:
+  const std::string request_ = http_post("/v1/generate", kSecret, kEndless);
+  std::list<RawClient> clients_;
+};
+
+TEST(Dsengine, ADrainRefusesRequestsAndASecondSigtermCutsIt) {
+  Child child(rank_argv({"--kernels", "scalar"}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  const std::string endpoint = endpoint_in(child.text());
+  EndlessAnswers answers(endpoint);
+  RawClient late(endpoint);
+  child.signal(SIGTERM);
+  ASSERT_TRUE(child.read_until("draining")) << child.text();
+  late.send(http_post("/v1/generate", kSecret, kGreedy));
+  ASSERT_TRUE(late.read_until("\"remedy\"")) << late.received();
+  EXPECT_TRUE(late.received().starts_with("HTTP/1.1 503")) << late.received();
+  EXPECT_THAT(late.received(), HasSubstr("Retry-After: "));
+  EXPECT_EQ(insist(child), 0) << child.text();
+  answers.expect_cut();
+}
+
+TEST(Dsengine, ADrainEndsAfterItsTime) {
+  Child child(rank_argv({"--kernels", "scalar", "--drain-timeout-s", "1"}), kSecret);
+  ASSERT_TRUE(child.read_until("ready at ")) << child.text();
+  EndlessAnswers answers(endpoint_in(child.text()));
+  child.signal(SIGTERM);
+  EXPECT_EQ(child.wait(Deadline::after(kGoneWithin)), 0) << child.text();
+  answers.expect_cut();
 }
 
 struct BadStart {
@@ -338,6 +406,36 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
   world.server()->request_shutdown();
   for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
+  }
+}
+
+/// As at the end of a Slurm job, which signals every process.
+TEST(DsengineWorld, FollowersWaitForTheAnswersOfRankZero) {
+  World world(2, 2);
+  world.start_all();
+  RawClient client(world.wait_ready());
+  client.send(http_post("/v1/generate", kSecret, kLong));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  for (const int rank : {3, 2, 1, 0}) world.rank(rank).signal(SIGTERM);
+  ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()).size(), kLongTokens);
+  EXPECT_THAT(client.received(), HasSubstr("\"finish_reason\":\"length\""));
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
+  }
+}
+
+TEST(DsengineWorld, TheSupervisorsWishDrainsToo) {
+  World world(2, 1);
+  world.start_all();
+  RawClient client(world.wait_ready());
+  client.send(http_post("/v1/generate", kSecret, kLong));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  world.server()->request_shutdown();
+  ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
+  EXPECT_EQ(token_ids_in(client.received()).size(), kLongTokens);
+  for (int rank = 0; rank < 2; ++rank) {
     EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
   }
 }
