@@ -42,9 +42,11 @@ class EngineMetrics {
                 const std::vector<wire::LinkReport>& links);
   ~EngineMetrics();
 
-  void note_first_token(double seconds_after_arrival);
+  /// The first `count` tokens of a request.
+  void note_first_tokens(double seconds_after_arrival, std::int64_t num_prompt_tokens,
+                         std::int64_t count);
   /// `count` tokens came together, this long after the ones before.
-  void note_tokens(double seconds, std::int64_t count);
+  void note_next_tokens(double seconds, std::int64_t count);
   void note_end(const FinishedRequest& request);
 
   std::string text(const EngineScrape& scrape);

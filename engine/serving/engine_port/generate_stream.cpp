@@ -201,9 +201,9 @@ RequestOutcome GenerateStream::outcome_of(const GenerateEvent& event) const {
 void GenerateStream::note_tokens(std::int64_t count) {
   const auto now = Clock::now();
   if (last_tokens_) {
-    metrics_.note_tokens(seconds(now - *last_tokens_), count);
+    metrics_.note_next_tokens(seconds(now - *last_tokens_), count);
   } else {
-    metrics_.note_first_token(seconds(now - arrived_));
+    metrics_.note_first_tokens(seconds(now - arrived_), num_prompt_tokens_, count);
   }
   last_tokens_ = now;
 }

@@ -1,6 +1,5 @@
 #include "engine/serving/engine_port/node_usage.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -35,15 +34,6 @@ void read_memory(NodeUsage& usage) {
   }
 }
 
-double process_cpu_seconds() {
-  rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
-
 std::vector<FabricPort> read_fabric_ports() {
   namespace fs = std::filesystem;
   std::vector<FabricPort> ports;
@@ -74,18 +64,8 @@ NodeUsage read_node_usage() {
   usage.num_cpus = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   usage.cpu_busy_s = busy_cpu_seconds();
   read_memory(usage);
-  usage.process_cpu_s = process_cpu_seconds();
-  usage.process_resident_bytes = resident_bytes();
   usage.fabric_ports = read_fabric_ports();
   return usage;
-}
-
-std::int64_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::int64_t total_pages = 0;
-  std::int64_t resident_pages = 0;
-  statm >> total_pages >> resident_pages;
-  return resident_pages * ::sysconf(_SC_PAGESIZE);
 }
 
 }  // namespace dsl::serving

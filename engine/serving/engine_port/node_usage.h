@@ -1,4 +1,4 @@
-// What a node and this process use, as the kernel counts it.
+// What a node uses, as the kernel counts it.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +20,10 @@ struct NodeUsage {
   double cpu_busy_s = 0;  // summed over the CPUs, since boot
   std::int64_t memory_bytes = 0;
   std::int64_t memory_available_bytes = 0;
-  double process_cpu_s = 0;
-  std::int64_t process_resident_bytes = 0;
   std::vector<FabricPort> fabric_ports;
 };
 
 /// Reads /proc and /sys; what cannot be read stays 0.
 NodeUsage read_node_usage();
-/// Physical memory of this process now.
-std::int64_t resident_bytes();
 
 }  // namespace dsl::serving

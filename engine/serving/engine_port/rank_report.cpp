@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/serving/engine_port/node_usage.h"
+#include "engine/serving/discovery/process_usage.h"
 
 namespace dsl::serving {
 

@@ -297,6 +297,7 @@ std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, Visit& v
 void AnswerRun::take_update(Choice& choice, PresentedUpdate presented) {
   if (is_over_) return;
   if (presented.num_new_tokens > 0) note_tokens(presented.num_new_tokens);
+  count_tokens(choice, presented.update.num_completion_tokens - choice.num_completion_tokens);
   choice.num_completion_tokens = presented.update.num_completion_tokens;
   choice.num_reasoning_tokens = presented.update.num_reasoning_tokens;
   emit(choice, std::move(presented.update.choice_json));
@@ -309,6 +310,15 @@ void AnswerRun::take_update(Choice& choice, PresentedUpdate presented) {
                                static_cast<std::int64_t>(choice.call.prompt_token_ids->size()),
                                choice.num_completion_tokens);
   if (--num_open_choices_ == 0) complete();
+}
+
+void AnswerRun::count_tokens(const Choice& choice, std::int64_t num_new_tokens) {
+  if (num_new_tokens == 0) return;
+  if (choice.num_completion_tokens == 0) {
+    core_->metrics.count_prompt_tokens(
+        static_cast<std::int64_t>(choice.call.prompt_token_ids->size()));
+  }
+  core_->metrics.count_generation_tokens(num_new_tokens);
 }
 
 void AnswerRun::note_tokens(std::int64_t num_tokens) {

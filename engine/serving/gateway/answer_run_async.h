@@ -97,6 +97,7 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   Outcome judge_break(const Choice& choice, const EngineKey& engine, Error error);
   std::optional<Outcome> take_lines(Choice& choice, Visit& visit, std::string_view lines);
   void take_update(Choice& choice, PresentedUpdate presented);
+  void count_tokens(const Choice& choice, std::int64_t num_new_tokens);
   void note_tokens(std::int64_t num_tokens);
   void emit(Choice& choice, std::string choice_json);
   void send(std::string_view event);

@@ -50,10 +50,8 @@ void take_sample(EngineFigures& figures, const Sample& sample) {
     figures.num_prefix_queries = sample.value;
   } else if (sample.name == "vllm:prefix_cache_hits_total") {
     figures.num_prefix_hits = sample.value;
-  } else if (sample.name == "vllm:time_to_first_token_seconds_count" ||
-             sample.name == "vllm:inter_token_latency_seconds_count") {
-    // The counter of generated tokens moves only when a request ends; these two move with each.
-    figures.num_generated_tokens += sample.value;
+  } else if (sample.name == "vllm:generation_tokens_total") {
+    figures.num_generated_tokens = sample.value;
   } else if (sample.name == "vllm:num_preemptions_total") {
     figures.num_preemptions = sample.value;
   } else if (sample.name == "dslaunch_decode_limit_fraction") {

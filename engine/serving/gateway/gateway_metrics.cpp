@@ -3,43 +3,24 @@
 #include <fmt/format.h>
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
-#include <prometheus/histogram.h>
 #include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
+
+#include "engine/serving/discovery/service_metrics.h"
+#include "engine/serving/text_service/request_metrics.h"
 
 namespace dsl::serving {
 namespace {
 
 using prometheus::BuildCounter;
 using prometheus::BuildGauge;
-using prometheus::BuildHistogram;
 using prometheus::Counter;
 using prometheus::Family;
 using prometheus::Gauge;
-using prometheus::Histogram;
-using Buckets = Histogram::BucketBoundaries;
-
-// vLLM's buckets, so that its dashboards show the same resolution.
-const Buckets kFirstTokenSeconds = {0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1,
-                                    0.25,  0.5,   0.75, 1,    2.5,  5,    7.5,  10,
-                                    20,    40,    80,   160,  640,  2560};
-const Buckets kInterTokenSeconds = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5,
-                                    0.75, 1,     2.5,  5,     7.5, 10,   20,  40,  80};
-const Buckets kRequestSeconds = {0.3, 0.5, 0.8, 1,  1.5, 2,   2.5, 5,   10,  15,
-                                 20,  30,  40,  50, 60,  120, 240, 480, 960, 1920};
-const Buckets kTokens = {1,   2,    5,    10,   20,    50,    100,   200,
-                         500, 1000, 2000, 5000, 10000, 20000, 50000, 100000};
-
-/// Brings a counter to what another place has counted.
-void raise(Counter& counter, std::uint64_t total) {
-  const double missing = static_cast<double>(total) - counter.Value();
-  if (missing > 0) counter.Increment(missing);
-}
 
 }  // namespace
 
 struct GatewayMetrics::State {
-  explicit State(const std::string& model_name) : model{{"model_name", model_name}} {}
+  explicit State(const std::string& model_name) : requests(metrics.registry(), model_name) {}
 
   Family<Counter>& counters(const char* name, const char* help) {
     return BuildCounter().Name(name).Help(help).Register(registry);
@@ -47,31 +28,10 @@ struct GatewayMetrics::State {
   Family<Gauge>& gauges(const char* name, const char* help) {
     return BuildGauge().Name(name).Help(help).Register(registry);
   }
-  Histogram& histogram(const char* name, const char* help, const Buckets& buckets) {
-    return BuildHistogram().Name(name).Help(help).Register(registry).Add(model, buckets);
-  }
-
-  const prometheus::Labels model;
-  prometheus::Registry registry;
-  Gauge& running =
-      gauges("vllm:num_requests_running", "Requests that the gateway is answering").Add(model);
-  Counter& prompt_tokens =
-      counters("vllm:prompt_tokens_total", "Tokens of prompts answered").Add(model);
-  Counter& generation_tokens =
-      counters("vllm:generation_tokens_total", "Tokens generated for clients").Add(model);
-  Family<Counter>& success =
-      counters("vllm:request_success_total", "Requests answered to their end, by finish reason");
-  Histogram& first_token =
-      histogram("vllm:time_to_first_token_seconds", "From a request's arrival to its first token",
-                kFirstTokenSeconds);
-  Histogram& inter_token = histogram("vllm:inter_token_latency_seconds",
-                                     "Time between tokens of an answer", kInterTokenSeconds);
-  Histogram& e2e = histogram("vllm:e2e_request_latency_seconds",
-                             "From a request's arrival to the end of its answer", kRequestSeconds);
-  Histogram& request_prompt_tokens =
-      histogram("vllm:request_prompt_tokens", "Tokens of a prompt", kTokens);
-  Histogram& request_generation_tokens =
-      histogram("vllm:request_generation_tokens", "Tokens of an answer", kTokens);
+  ServiceMetrics metrics;
+  prometheus::Registry& registry = metrics.registry();
+  RequestMetrics requests;
+  std::int64_t num_running = 0;
 
   Family<Counter>& answers =
       counters("dslaunch_gateway_requests_total", "Answers by route and status");
@@ -127,34 +87,35 @@ void GatewayMetrics::count_answer(std::string_view route, int status) {
       .Increment();
 }
 
-void GatewayMetrics::begin_request() { state_->running.Increment(); }
+void GatewayMetrics::begin_request() { ++state_->num_running; }
 
 void GatewayMetrics::end_request(double e2e_s) {
-  state_->running.Decrement();
-  state_->e2e.Observe(e2e_s);
+  --state_->num_running;
+  state_->requests.note_end_to_end(e2e_s);
   latencies_.e2e.note(e2e_s);
 }
 
+void GatewayMetrics::count_prompt_tokens(std::int64_t num_tokens) {
+  state_->requests.count_prompt_tokens(num_tokens);
+}
+
+void GatewayMetrics::count_generation_tokens(std::int64_t num_tokens) {
+  state_->requests.count_generation_tokens(num_tokens);
+}
+
 void GatewayMetrics::note_first_token(double seconds) {
-  state_->first_token.Observe(seconds);
+  state_->requests.note_first_token(seconds);
   latencies_.first_token.note(seconds);
 }
 
 void GatewayMetrics::note_next_tokens(double seconds, std::int64_t num_tokens) {
-  const double each = seconds / static_cast<double>(num_tokens);
-  for (std::int64_t i = 0; i < num_tokens; ++i) state_->inter_token.Observe(each);
-  latencies_.inter_token.note(each, num_tokens);
+  state_->requests.note_next_tokens(seconds, num_tokens);
+  latencies_.inter_token.note(seconds / static_cast<double>(num_tokens), num_tokens);
 }
 
 void GatewayMetrics::count_success(std::string_view finish_reason, std::int64_t num_prompt_tokens,
                                    std::int64_t num_completion_tokens) {
-  prometheus::Labels labels = state_->model;
-  labels["finished_reason"] = std::string(finish_reason);
-  state_->success.Add(labels).Increment();
-  state_->prompt_tokens.Increment(static_cast<double>(num_prompt_tokens));
-  state_->generation_tokens.Increment(static_cast<double>(num_completion_tokens));
-  state_->request_prompt_tokens.Observe(static_cast<double>(num_prompt_tokens));
-  state_->request_generation_tokens.Observe(static_cast<double>(num_completion_tokens));
+  state_->requests.count_end(finish_reason, num_prompt_tokens, num_completion_tokens);
 }
 
 void GatewayMetrics::count_continuation() { state_->continuations.Increment(); }
@@ -178,11 +139,13 @@ void GatewayMetrics::count_text_failure(TextWork work) {
 }
 
 std::string GatewayMetrics::text(const Admission& admission, const GatewayGauges& gauges) {
+  state_->requests.set_running(static_cast<double>(state_->num_running));
   for (const auto& [name, key] : admission.keys()) {
     const prometheus::Labels labels{{"key", name}};
-    raise(state_->key_requests.Add(labels), key->num_requests);
-    raise(state_->key_prompt_tokens.Add(labels), key->num_prompt_tokens);
-    raise(state_->key_completion_tokens.Add(labels), key->num_completion_tokens);
+    advance(state_->key_requests.Add(labels), static_cast<double>(key->num_requests));
+    advance(state_->key_prompt_tokens.Add(labels), static_cast<double>(key->num_prompt_tokens));
+    advance(state_->key_completion_tokens.Add(labels),
+            static_cast<double>(key->num_completion_tokens));
     state_->key_streams.Add(labels).Set(static_cast<double>(key->num_streams));
   }
   state_->engines.Set(static_cast<double>(gauges.num_engines));
@@ -190,7 +153,7 @@ std::string GatewayMetrics::text(const Admission& admission, const GatewayGauges
   for (const char* name : {"least-work", "prefix", "round-robin"}) {
     state_->policy.Add({{"policy", name}}).Set(name == gauges.routing_policy ? 1 : 0);
   }
-  return prometheus::TextSerializer().Serialize(state_->registry.Collect());
+  return state_->metrics.text();
 }
 
 }  // namespace dsl::serving

@@ -32,6 +32,8 @@ class GatewayMetrics {
   void count_answer(std::string_view route, int status);
   void begin_request();
   void end_request(double e2e_s);
+  void count_prompt_tokens(std::int64_t num_tokens);
+  void count_generation_tokens(std::int64_t num_tokens);
   void note_first_token(double seconds);
   void note_next_tokens(double seconds, std::int64_t num_tokens);
   void count_success(std::string_view finish_reason, std::int64_t num_prompt_tokens,

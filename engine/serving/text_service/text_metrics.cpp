@@ -5,7 +5,8 @@
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
-#include <prometheus/text_serializer.h>
+
+#include "engine/serving/discovery/service_metrics.h"
 
 namespace dsl::serving {
 namespace {
@@ -16,12 +17,6 @@ using prometheus::BuildHistogram;
 
 const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.0003, 0.001, 0.003, 0.01,
                                                           0.03,   0.1,    0.3,   1};
-
-/// Brings a counter to what another place has counted.
-void raise(prometheus::Counter& counter, std::int64_t total) {
-  const double missing = static_cast<double>(total) - counter.Value();
-  if (missing > 0) counter.Increment(missing);
-}
 
 }  // namespace
 
@@ -36,7 +31,8 @@ struct TextMetrics::State {
   }
 
   const prometheus::Labels labels;
-  prometheus::Registry registry;
+  ServiceMetrics metrics;
+  prometheus::Registry& registry = metrics.registry();
   prometheus::Family<prometheus::Counter>& requests = BuildCounter()
                                                           .Name("dslaunch_text_requests_total")
                                                           .Help("Requests answered, by status")
@@ -75,16 +71,14 @@ void TextMetrics::count_prompt_tokens(std::int64_t num_tokens) {
 }
 
 void TextMetrics::observe(const Postprocessor& postprocessor) {
-  raise(state_->answer_tokens, postprocessor.num_tokens());
-  raise(state_->rebuilds, postprocessor.num_rebuilds());
-  raise(state_->misses, postprocessor.num_misses());
-  raise(state_->evictions, postprocessor.cache().num_evictions());
+  advance(state_->answer_tokens, static_cast<double>(postprocessor.num_tokens()));
+  advance(state_->rebuilds, static_cast<double>(postprocessor.num_rebuilds()));
+  advance(state_->misses, static_cast<double>(postprocessor.num_misses()));
+  advance(state_->evictions, static_cast<double>(postprocessor.cache().num_evictions()));
   state_->streams.Set(static_cast<double>(postprocessor.cache().num_streams()));
   state_->stream_bytes.Set(static_cast<double>(postprocessor.cache().num_bytes()));
 }
 
-std::string TextMetrics::text() const {
-  return prometheus::TextSerializer().Serialize(state_->registry.Collect());
-}
+std::string TextMetrics::text() { return state_->metrics.text(); }
 
 }  // namespace dsl::serving

@@ -19,7 +19,7 @@ class TextMetrics {
   void count_prompt_tokens(std::int64_t num_tokens);
   /// Takes over the counts of the postprocessor.
   void observe(const Postprocessor& postprocessor);
-  std::string text() const;
+  std::string text();
 
  private:
   struct State;

@@ -19,8 +19,7 @@ std::string metrics(int num_tokens) {
   return fmt::format(
       "# HELP vllm:prompt_tokens_total Tokens\n"
       "vllm:prompt_tokens_total{{model_name=\"a b}}\"}} {0}\n"
-      "vllm:time_to_first_token_seconds_count{{model_name=\"m\"}} 4\n"
-      "vllm:inter_token_latency_seconds_count{{model_name=\"m\"}} {0}\n"
+      "vllm:generation_tokens_total{{model_name=\"m\"}} {0}\n"
       "vllm:prefix_cache_queries_total{{model_name=\"m\"}} 100\n"
       "vllm:prefix_cache_hits_total{{model_name=\"m\"}} 25\n"
       "dslaunch_rank_healthy{{model_name=\"m\",rank=\"0\"}} 1\n"

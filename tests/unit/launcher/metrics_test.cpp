@@ -31,11 +31,11 @@ TEST(DeploymentLoad, ComesFromTwoScrapes) {
   now.when = before.when + std::chrono::seconds(2);
   before.samples["engine-0"] = parse_metrics(
       "vllm:generation_tokens_total 100\nvllm:time_to_first_token_seconds_sum 1\n"
-      "vllm:time_to_first_token_seconds_count 2\ndslaunch_process_cpu_seconds_total 5\n"
+      "vllm:time_to_first_token_seconds_count 2\nprocess_cpu_seconds_total 5\n"
       "dslaunch_node_cpu_busy_seconds_total 10\n");
   now.samples["engine-0"] = parse_metrics(
       "vllm:generation_tokens_total 160\nvllm:time_to_first_token_seconds_sum 2\n"
-      "vllm:time_to_first_token_seconds_count 6\ndslaunch_process_cpu_seconds_total 8\n"
+      "vllm:time_to_first_token_seconds_count 6\nprocess_cpu_seconds_total 8\n"
       "dslaunch_node_cpu_busy_seconds_total 12\ndslaunch_node_cpus 2\n"
       "dslaunch_rank_healthy{rank=\"0\"} 1\ndslaunch_rank_healthy{rank=\"1\"} 0\n"
       "vllm:num_requests_running 3\nvllm:kv_cache_usage_perc 0.25\n");
