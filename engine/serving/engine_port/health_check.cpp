@@ -1,5 +1,8 @@
 #include "engine/serving/engine_port/health_check.h"
 
+#include <chrono>
+#include <utility>
+
 namespace dsl::serving {
 namespace {
 
@@ -24,6 +27,17 @@ GenerateRequest canary() {
 
 }  // namespace
 
+HealthCheck::HealthCheck(Engine& engine) : engine_(engine), thread_([this] { run(); }) {}
+
+HealthCheck::~HealthCheck() {
+  {
+    const std::scoped_lock lock(mutex_);
+    is_ending_ = true;
+  }
+  ending_.notify_all();
+  thread_.join();
+}
+
 std::optional<Error> HealthCheck::problem() {
   const EngineStats stats = engine_.stats();
   if (stats.is_stuck()) {
@@ -35,12 +49,22 @@ std::optional<Error> HealthCheck::problem() {
                     stats.num_waiting),
         "look at the logs of all ranks; start the replica again"};
   }
-  const auto now = Clock::now();
-  if (stats.is_busy || now < next_canary_) return std::nullopt;
-  next_canary_ = now + kCanaryInterval;
-  const auto submitted = engine_.submit(canary(), [](const GenerateEvent&) {});
-  if (!submitted) return submitted.error();
-  return std::nullopt;
+  const std::scoped_lock lock(mutex_);
+  return refusal_;
+}
+
+void HealthCheck::run() {
+  std::unique_lock lock(mutex_);
+  do {
+    lock.unlock();
+    std::optional<Error> refusal;
+    if (!engine_.stats().is_busy) {
+      const auto submitted = engine_.submit(canary(), [](const GenerateEvent&) {});
+      if (!submitted) refusal = submitted.error();
+    }
+    lock.lock();
+    refusal_ = std::move(refusal);
+  } while (!ending_.wait_for(lock, kCanaryInterval, [this] { return is_ending_; }));
 }
 
 }  // namespace dsl::serving

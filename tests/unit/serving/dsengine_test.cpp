@@ -461,25 +461,32 @@ INSTANTIATE_TEST_SUITE_P(All, RankFailures,
                          testing::Values(std::pair{"Killed", SIGKILL}, std::pair{"Hung", SIGSTOP}),
                          [](const auto& test) { return std::string(test.param.first); });
 
-/// With a failure deadline far away, only the heartbeat tells of a rank that stands still.
+/// With a failure deadline far away, only the heartbeat tells of a rank that stands still. Nobody
+/// asks for health before.
 TEST(DsengineWorld, AWedgedEngineIsUnhealthyInTimeWhileItsPortAnswers) {
   World world(2, 1, 60s);
   world.start_all();
-  RawClient probe(world.wait_ready());
-  const auto is_healthy = [&] {
-    probe.take_received();
-    probe.send("GET /health HTTP/1.1\r\n\r\n");
-    EXPECT_TRUE(probe.read_until("}\n")) << probe.received();
-    return probe.received().starts_with("HTTP/1.1 200");
+  const std::string endpoint = world.wait_ready();
+  RawClient scraper(endpoint);
+  const auto reads_healthy = [&] {
+    scraper.take_received();
+    scraper.send(http_get("/metrics", kSecret));
+    EXPECT_TRUE(scraper.read_until("\ndslaunch_engine_healthy{")) << scraper.received();
+    EXPECT_TRUE(scraper.read_until("\nvllm:num_requests_waiting{")) << scraper.received();
+    return scraper.received().find("dslaunch_engine_healthy{model_name=\"" + model().string() +
+                                 "\"} 1") != std::string::npos;
   };
-  EXPECT_TRUE(is_healthy());
+  EXPECT_TRUE(reads_healthy()) << scraper.received();
   world.rank(1).signal(SIGSTOP);
   const auto stopped = std::chrono::steady_clock::now();
-  while (is_healthy() && std::chrono::steady_clock::now() - stopped < 10s) {
-    std::this_thread::sleep_for(200ms);  // as a prober does
+  while (reads_healthy() && std::chrono::steady_clock::now() - stopped < 10s) {
+    std::this_thread::sleep_for(200ms);  // as a scraper does
   }
   EXPECT_LT(std::chrono::steady_clock::now() - stopped, 5s);
-  EXPECT_THAT(probe.received(), HasSubstr("DSL-104"));
+  RawClient probe(endpoint);
+  probe.send("GET /health HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(probe.read_until("DSL-104")) << probe.received();
+  EXPECT_TRUE(probe.received().starts_with("HTTP/1.1 503")) << probe.received();
 }
 
 TEST(DsengineWorld, ARankThatFailsToLoadEndsTheOthers) {

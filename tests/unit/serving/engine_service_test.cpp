@@ -33,6 +33,11 @@ class ScriptedEngine final : public Engine {
   Status start(std::function<void(const Error&)>) override { return {}; }
   Result<RequestId> submit(GenerateRequest request, EventSink sink) override {
     const std::scoped_lock lock(mutex_);
+    if (request.is_canary) {
+      canaries_.push_back(std::move(request));
+      changed_.notify_all();
+      return 0;
+    }
     if (refusal) return tl::unexpected<Error>(*refusal);
     requests_.push_back(std::move(request));
     sinks_.push_back(std::move(sink));
@@ -67,6 +72,11 @@ class ScriptedEngine final : public Engine {
     if (request != nullptr) *request = requests_[index];
     return sinks_[index];
   }
+  GenerateRequest wait_for_canary(std::size_t index) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, 20s, [&] { return canaries_.size() > index; }));
+    return canaries_[index];
+  }
   bool wait_for_cancel(RequestId id) {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(
@@ -81,6 +91,7 @@ class ScriptedEngine final : public Engine {
   std::condition_variable changed_;
   EngineStats stats_;
   std::vector<GenerateRequest> requests_;
+  std::vector<GenerateRequest> canaries_;
   std::vector<EventSink> sinks_;
   std::vector<RequestId> cancelled_;
 };
@@ -380,16 +391,15 @@ TEST_F(EngineServiceTest, DrainingEngineEndsWhatRunsAndTakesNothingNew) {
   EXPECT_EQ(lines_of(running.received()).back()["finish_reason"], "stop");
 }
 
-TEST_F(EngineServiceTest, HealthOfAnIdleEngineIsACanary) {
+TEST_F(EngineServiceTest, AnIdleEngineIsKeptAliveByACanaryThatNobodyAskedFor) {
   start(kDemo);
+  const GenerateRequest canary = engine_.wait_for_canary(0);
+  EXPECT_EQ(canary.max_tokens, 1);
+  EXPECT_LT(canary.priority, -10);
+  engine_.wait_for_canary(1);
   RawClient probe = connect();
   probe.send("GET /health HTTP/1.1\r\n\r\n");
   ASSERT_TRUE(probe.read_until("{\"status\":\"ok\"}"));
-  GenerateRequest canary;
-  engine_.wait_for_request(0, &canary);
-  EXPECT_TRUE(canary.is_canary);
-  EXPECT_EQ(canary.max_tokens, 1);
-  EXPECT_LT(canary.priority, -10);
 
   EngineStats stuck;
   stuck.is_busy = true;
@@ -400,6 +410,24 @@ TEST_F(EngineServiceTest, HealthOfAnIdleEngineIsACanary) {
   probe.send("GET /health HTTP/1.1\r\n\r\n");
   ASSERT_TRUE(probe.read_until("DSL-104"));
   EXPECT_THAT(probe.received(), StartsWith("HTTP/1.1 503"));
+}
+
+TEST_F(EngineServiceTest, TokensAreCountedWhileTheirRequestRuns) {
+  start(kDemo);
+  RawClient client = post("/v1/generate", R"({"token_ids":[1,2,3]})");
+  const auto sink = engine_.wait_for_request(0);
+  sink(tokens({1, 2}));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  RawClient scraper = connect();
+  scraper.send(http_get("/metrics", "secret"));
+  ASSERT_TRUE(scraper.read_until("vllm:generation_tokens_total{model_name=\"m\"} 2"));
+  EXPECT_THAT(scraper.received(), HasSubstr("vllm:prompt_tokens_total{model_name=\"m\"} 3"));
+  sink(last({3}, FinishReason::kLength));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  scraper.take_received();
+  scraper.send(http_get("/metrics", "secret"));
+  ASSERT_TRUE(scraper.read_until("vllm:generation_tokens_total{model_name=\"m\"} 3"));
+  EXPECT_THAT(scraper.received(), HasSubstr("vllm:prompt_tokens_total{model_name=\"m\"} 3"));
 }
 
 TEST_F(EngineServiceTest, MetricsTellRequestsStepsAndLinks) {
