@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "engine/serving/discovery/service_metrics.h"
+#include "engine/serving/engine_port/node_metrics.h"
 #include "engine/serving/text_service/request_metrics.h"
 
 namespace dsl::serving {
@@ -57,7 +58,9 @@ struct EngineMetrics::State {
   }
 
   explicit State(const std::string& model_name)
-      : labels{{"model_name", model_name}}, requests(registry, model_name) {}
+      : labels{{"model_name", model_name}},
+        requests(registry, model_name),
+        nodes(registry, model_name) {}
 
   // vLLM's, beside those of requests.
   Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests that wait for room in the cache.");
@@ -99,20 +102,13 @@ struct EngineMetrics::State {
   Histogram& step_seconds = histogram("dslaunch_step_seconds", "From a step's plan to its tokens.",
                                       Bounds(kStepSecondsBounds.begin(), kStepSecondsBounds.end()));
 
-  Counter& node_busy = counter("dslaunch_node_cpu_busy_seconds_total",
-                               "Time that the CPUs of rank 0's node were busy.");
-  Gauge& node_cpus = gauge("dslaunch_node_cpus", "CPUs of rank 0's node.");
-  Gauge& node_memory = gauge("dslaunch_node_memory_bytes", "Memory of rank 0's node.");
-  Gauge& node_available =
-      gauge("dslaunch_node_memory_available_bytes", "Memory of rank 0's node that is available.");
-
+  NodeMetrics nodes;
   std::vector<Gauge*> ranks;
 
   std::mutex mutex;
   EngineStats last;  // guarded by mutex: of the scrape before
 
   void fold_in(const EngineStats& stats);
-  void fold_in(const NodeUsage& node);
 };
 
 EngineMetrics::EngineMetrics(const std::string& model_name, int world_size,
@@ -185,26 +181,10 @@ void EngineMetrics::State::fold_in(const EngineStats& stats) {
   last = stats;
 }
 
-void EngineMetrics::State::fold_in(const NodeUsage& node) {
-  advance(node_busy, node.cpu_busy_s);
-  node_cpus.Set(node.num_cpus);
-  node_memory.Set(static_cast<double>(node.memory_bytes));
-  node_available.Set(static_cast<double>(node.memory_available_bytes));
-  for (const FabricPort& port : node.fabric_ports) {
-    const Labels which{{"device", port.device}, {"port", std::to_string(port.port)}};
-    advance(counter("dslaunch_fabric_transmitted_bytes_total",
-                    "Bytes that a port of rank 0's node has sent.", which),
-            static_cast<double>(port.transmitted_bytes));
-    advance(counter("dslaunch_fabric_received_bytes_total",
-                    "Bytes that a port of rank 0's node has received.", which),
-            static_cast<double>(port.received_bytes));
-  }
-}
-
 std::string EngineMetrics::text(const EngineScrape& scrape) {
   const std::scoped_lock lock(state_->mutex);
   state_->fold_in(scrape.stats);
-  state_->fold_in(scrape.node);
+  state_->nodes.update(scrape.node);
   state_->healthy.Set(scrape.is_healthy ? 1 : 0);
   for (Gauge* rank : state_->ranks) rank->Set(scrape.is_healthy ? 1 : 0);
   return state_->metrics.text();

@@ -7,7 +7,6 @@
 
 #include "engine/serving/discovery/identity.h"
 #include "engine/serving/discovery/process_usage.h"
-#include "engine/serving/engine_port/node_usage.h"
 #include "engine/serving/text_service/fresh_seed.h"
 #include "transport/base/log.h"
 
@@ -215,7 +214,7 @@ HttpResponse EngineService::metrics() {
   const EngineStats stats = engine_.stats();
   const bool is_healthy = !failure() && !health_check_.problem();
   return {200, "text/plain; version=0.0.4; charset=utf-8",
-          metrics_.text({stats, read_node_usage(), is_healthy}), nullptr};
+          metrics_.text({stats, node_.read(), is_healthy}), nullptr};
 }
 
 HttpResponse EngineService::drain() {

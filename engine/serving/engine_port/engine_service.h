@@ -14,6 +14,7 @@
 #include "engine/serving/engine_port/engine_metrics.h"
 #include "engine/serving/engine_port/generate_stream.h"
 #include "engine/serving/engine_port/health_check.h"
+#include "engine/serving/engine_port/node_usage.h"
 #include "engine/serving/engine_port/score_stream.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/text_service/text_codec.h"
@@ -67,6 +68,7 @@ class EngineService final : public HttpHandler {
   const ServiceDescription description_;
   const std::string secret_;
   EngineMetrics metrics_;
+  NodeProbe node_;
   HealthCheck health_check_;
   ScoreRunner scores_;
   std::atomic<bool> is_draining_{false};

@@ -2,16 +2,18 @@
 
 #include <unistd.h>
 
-#include <charconv>
-#include <filesystem>
+#include <array>
+#include <climits>
 #include <fstream>
-#include <string_view>
+#include <utility>
 
 namespace dsl::serving {
 namespace {
 
-/// Fabric counters count words of four bytes.
-constexpr std::int64_t kFabricWordBytes = 4;
+std::string own_host_name() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
 
 double busy_cpu_seconds() {
   std::ifstream stat("/proc/stat");
@@ -34,37 +36,19 @@ void read_memory(NodeUsage& usage) {
   }
 }
 
-std::vector<FabricPort> read_fabric_ports() {
-  namespace fs = std::filesystem;
-  std::vector<FabricPort> ports;
-  std::error_code ignored;
-  for (const auto& device : fs::directory_iterator("/sys/class/infiniband", ignored)) {
-    for (const auto& entry : fs::directory_iterator(device.path() / "ports", ignored)) {
-      FabricPort port;
-      port.device = device.path().filename().string();
-      const std::string number = entry.path().filename().string();
-      std::from_chars(number.data(), number.data() + number.size(), port.port);
-      const auto words = [&](std::string_view counter) {
-        std::int64_t value = 0;
-        std::ifstream(entry.path() / "counters" / counter) >> value;
-        return value;
-      };
-      port.transmitted_bytes = words("port_xmit_data") * kFabricWordBytes;
-      port.received_bytes = words("port_rcv_data") * kFabricWordBytes;
-      ports.push_back(std::move(port));
-    }
-  }
-  return ports;
-}
-
 }  // namespace
 
-NodeUsage read_node_usage() {
+NodeProbe::NodeProbe(NodeProbeOptions options)
+    : options_(std::move(options)), gpus_(options_.gpu_library) {}
+
+NodeUsage NodeProbe::read() const {
   NodeUsage usage;
+  usage.host = own_host_name();
   usage.num_cpus = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   usage.cpu_busy_s = busy_cpu_seconds();
   read_memory(usage);
-  usage.fabric_ports = read_fabric_ports();
+  usage.fabric_ports = read_fabric_ports(options_.fabric_folder);
+  usage.gpus = gpus_.read();
   return usage;
 }
 

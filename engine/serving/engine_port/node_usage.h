@@ -1,29 +1,42 @@
-// What a node uses, as the kernel counts it.
+// What a node uses, as its kernel and its GPUs' driver count it.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "engine/serving/engine_port/fabric_ports.h"
+#include "engine/serving/engine_port/gpu_usage.h"
+
 namespace dsl::serving {
 
-/// A port of a fabric adapter.
-struct FabricPort {
-  std::string device;
-  int port = 0;
-  std::int64_t transmitted_bytes = 0;
-  std::int64_t received_bytes = 0;
-};
-
 struct NodeUsage {
+  std::string host;
   int num_cpus = 0;
   double cpu_busy_s = 0;  // summed over the CPUs, since boot
   std::int64_t memory_bytes = 0;
   std::int64_t memory_available_bytes = 0;
   std::vector<FabricPort> fabric_ports;
+  std::vector<GpuUsage> gpus;
 };
 
-/// Reads /proc and /sys; what cannot be read stays 0.
-NodeUsage read_node_usage();
+struct NodeProbeOptions {
+  std::filesystem::path fabric_folder = "/sys/class/infiniband";
+  std::string gpu_library = "libnvidia-ml.so.1";
+};
+
+/// Thread-compatible.
+class NodeProbe {
+ public:
+  explicit NodeProbe(NodeProbeOptions options = {});
+
+  /// What cannot be read stays 0.
+  NodeUsage read() const;
+
+ private:
+  NodeProbeOptions options_;
+  GpuProbe gpus_;
+};
 
 }  // namespace dsl::serving

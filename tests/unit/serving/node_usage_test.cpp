@@ -1,0 +1,93 @@
+#include "engine/serving/engine_port/node_usage.h"
+
+#include <gmock/gmock.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include "../checkpoint/checkpoint_files.h"
+#include "engine/serving/engine_port/node_metrics.h"
+
+namespace dsl::serving {
+namespace {
+
+using checkpoint::TemporaryDirectory;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr char kNoLibrary[] = "libthere-is-no-such.so.1";
+
+class NodeUsageTest : public testing::Test {
+ protected:
+  void write(const std::filesystem::path& file, const std::string& text) {
+    std::filesystem::create_directories((folder_.path() / file).parent_path());
+    folder_.write(file.string(), text);
+  }
+  static std::string metrics_of(const NodeUsage& usage) {
+    prometheus::Registry registry;
+    NodeMetrics metrics(registry, "m");
+    metrics.update(usage);
+    metrics.update(usage);  // totals do not grow by being read
+    return prometheus::TextSerializer().Serialize(registry.Collect());
+  }
+  const TemporaryDirectory folder_;
+};
+
+TEST_F(NodeUsageTest, TellsOfTheMachineWhereThereIsNoFabricAndNoGpu) {
+  const NodeUsage usage = NodeProbe({folder_.path() / "none", kNoLibrary}).read();
+  EXPECT_GT(usage.num_cpus, 0);
+  EXPECT_GT(usage.cpu_busy_s, 0);
+  EXPECT_GT(usage.memory_bytes, usage.memory_available_bytes);
+  EXPECT_THAT(usage.fabric_ports, IsEmpty());
+  EXPECT_THAT(usage.gpus, IsEmpty());
+  const std::string text = metrics_of(usage);
+  EXPECT_THAT(text, HasSubstr("dslaunch_node_cpus{"));
+  EXPECT_THAT(text, Not(HasSubstr("dslaunch_gpu")));
+  EXPECT_THAT(text, Not(HasSubstr("dslaunch_fabric")));
+}
+
+TEST_F(NodeUsageTest, ReadsEveryCounterOfEveryPort) {
+  write("mlx5_0/ports/1/counters/port_xmit_data", "10\n");
+  write("mlx5_0/ports/1/counters/port_rcv_data", "20\n");
+  write("mlx5_0/ports/1/counters/port_xmit_wait", "N/A (no PMA)\n");
+  write("mlx5_0/ports/1/hw_counters/out_of_sequence", "3\n");
+  write("mlx5_0/ports/1/hw_counters/lifespan", "10\n");
+  write("rxe0/ports/2/hw_counters/sent_pkts", "7\n");
+  write("rxe0/ports/x/hw_counters/sent_pkts", "7\n");
+  NodeUsage usage = NodeProbe({folder_.path(), kNoLibrary}).read();
+  ASSERT_EQ(usage.fabric_ports.size(), 2u);
+  EXPECT_EQ(usage.fabric_ports[0].device, "mlx5_0");
+  EXPECT_EQ(usage.fabric_ports[0].transmitted_bytes, 40);
+  EXPECT_EQ(usage.fabric_ports[0].received_bytes, 80);
+  EXPECT_EQ(usage.fabric_ports[0].counters.size(), 3u);
+  EXPECT_EQ(usage.fabric_ports[1].port, 2);
+  usage.host = "n1";
+  const std::string text = metrics_of(usage);
+  EXPECT_THAT(text,
+              HasSubstr("dslaunch_fabric_transmitted_bytes_total{device=\"mlx5_0\",model_name="
+                        "\"m\",node=\"n1\",port=\"1\"} 40"));
+  EXPECT_THAT(text, HasSubstr("counter=\"out_of_sequence\",device=\"mlx5_0\",group=\"hw_counters\","
+                              "model_name=\"m\",node=\"n1\",port=\"1\"} 3"));
+  EXPECT_THAT(text, Not(HasSubstr("lifespan")));
+  EXPECT_THAT(text, Not(HasSubstr("port_xmit_wait")));
+}
+
+TEST_F(NodeUsageTest, TellsOfGpusWhatTheirLibraryKnows) {
+  NodeUsage usage = NodeProbe({folder_.path(), DSL_MADE_UP_NVML}).read();
+  ASSERT_EQ(usage.gpus.size(), 2u);
+  EXPECT_EQ(usage.gpus[0].name, "First");
+  EXPECT_EQ(usage.gpus[0].busy_fraction, 0.25);
+  EXPECT_EQ(usage.gpus[0].memory_bytes, 1000);
+  EXPECT_EQ(usage.gpus[0].memory_used_bytes, 400);
+  EXPECT_EQ(usage.gpus[0].power_w, 71.5);
+  EXPECT_EQ(usage.gpus[0].temperature_c, 41);
+  EXPECT_FALSE(usage.gpus[1].busy_fraction.has_value());
+  usage.host = "n1";
+  const std::string text = metrics_of(usage);
+  EXPECT_THAT(text, HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"0\",gpu_name=\"First\",model_name="
+                              "\"m\",node=\"n1\"} 0.25"));
+  EXPECT_THAT(text, Not(HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"1\"")));
+}
+
+}  // namespace
+}  // namespace dsl::serving
