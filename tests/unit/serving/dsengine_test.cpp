@@ -474,7 +474,7 @@ TEST(DsengineWorld, AWedgedEngineIsUnhealthyInTimeWhileItsPortAnswers) {
     EXPECT_TRUE(scraper.read_until("\ndslaunch_engine_healthy{")) << scraper.received();
     EXPECT_TRUE(scraper.read_until("\nvllm:num_requests_waiting{")) << scraper.received();
     return scraper.received().find("dslaunch_engine_healthy{model_name=\"" + model().string() +
-                                 "\"} 1") != std::string::npos;
+                                   "\"} 1") != std::string::npos;
   };
   EXPECT_TRUE(reads_healthy()) << scraper.received();
   world.rank(1).signal(SIGSTOP);
