@@ -4,25 +4,10 @@
 
 #include <array>
 
+#include "engine/serving/engine_port/nvml_interface.h"
+
 namespace dsl::serving {
 namespace {
-
-// The part of NVML's stable interface that is used here.
-using NvmlDevice = void*;
-constexpr int kNvmlSuccess = 0;
-constexpr int kNvmlTemperatureOfGpu = 0;
-constexpr std::size_t kNvmlNameBytes = 96;
-
-struct NvmlUtilization {
-  unsigned gpu_percent = 0;
-  unsigned memory_percent = 0;
-};
-
-struct NvmlMemory {
-  unsigned long long total = 0;
-  unsigned long long free = 0;
-  unsigned long long used = 0;
-};
 
 /// Runs one of NVML's questions; nothing where it is not known or fails.
 template <typename Value, typename Question>

@@ -2,6 +2,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "engine/serving/engine_port/nvml_interface.h"
+
+using dsl::serving::NvmlMemory;
+using dsl::serving::NvmlUtilization;
+
 extern "C" {
 
 int nvmlInit_v2() { return 0; }
@@ -18,16 +23,13 @@ int nvmlDeviceGetName(void* device, char* name, unsigned size) {
   std::strncpy(name, reinterpret_cast<std::uintptr_t>(device) == 1 ? "First" : "Second", size);
   return 0;
 }
-int nvmlDeviceGetUtilizationRates(void* device, unsigned* gpu_and_memory) {
+int nvmlDeviceGetUtilizationRates(void* device, NvmlUtilization* utilization) {
   if (reinterpret_cast<std::uintptr_t>(device) == 2) return 3;  // NVML_ERROR_NOT_SUPPORTED
-  gpu_and_memory[0] = 25;
-  gpu_and_memory[1] = 50;
+  *utilization = {25, 50};
   return 0;
 }
-int nvmlDeviceGetMemoryInfo(void*, unsigned long long* total_free_used) {
-  total_free_used[0] = 1000;
-  total_free_used[1] = 600;
-  total_free_used[2] = 400;
+int nvmlDeviceGetMemoryInfo(void*, NvmlMemory* memory) {
+  *memory = {1000, 600, 400};
   return 0;
 }
 int nvmlDeviceGetPowerUsage(void*, unsigned* milliwatts) {
