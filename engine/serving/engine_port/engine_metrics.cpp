@@ -7,9 +7,9 @@
 
 #include <mutex>
 
-#include "engine/serving/discovery/service_metrics.h"
 #include "engine/serving/engine_port/node_metrics.h"
-#include "engine/serving/text_service/request_metrics.h"
+#include "engine/serving/process/request_metrics.h"
+#include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
 namespace {

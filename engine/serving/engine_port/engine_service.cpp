@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "engine/serving/discovery/identity.h"
-#include "engine/serving/discovery/process_usage.h"
+#include "engine/serving/process/process_usage.h"
 #include "engine/serving/text_service/fresh_seed.h"
 #include "transport/base/log.h"
 

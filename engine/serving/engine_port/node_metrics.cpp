@@ -4,7 +4,7 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
-#include "engine/serving/discovery/service_metrics.h"
+#include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
 

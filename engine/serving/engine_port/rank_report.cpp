@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "engine/serving/discovery/process_usage.h"
+#include "engine/serving/process/process_usage.h"
 
 namespace dsl::serving {
 

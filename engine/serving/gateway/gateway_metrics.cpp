@@ -5,8 +5,8 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
-#include "engine/serving/discovery/service_metrics.h"
-#include "engine/serving/text_service/request_metrics.h"
+#include "engine/serving/process/request_metrics.h"
+#include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
 namespace {

@@ -9,12 +9,12 @@
 #include <string>
 #include <thread>
 
-#include "engine/serving/discovery/own_process.h"
-#include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/discovery/service_folder.h"
 #include "engine/serving/gateway/answer_run_async.h"
 #include "engine/serving/gateway/gateway_service.h"
 #include "engine/serving/gateway/status_watch_async.h"
+#include "engine/serving/process/own_process.h"
+#include "engine/serving/process/own_secret.h"
 #include "transport/base/log.h"
 
 namespace dsl::serving {

@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
-#include "engine/serving/discovery/own_process.h"
-#include "engine/serving/discovery/own_secret.h"
 #include "engine/serving/http/http_server.h"
+#include "engine/serving/process/own_process.h"
+#include "engine/serving/process/own_secret.h"
 #include "engine/serving/text_service/served_model.h"
 #include "engine/serving/text_service/text_service.h"
 #include "transport/base/log.h"

@@ -6,7 +6,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
-#include "engine/serving/discovery/service_metrics.h"
+#include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
 namespace {

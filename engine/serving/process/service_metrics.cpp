@@ -1,4 +1,4 @@
-#include "engine/serving/discovery/service_metrics.h"
+#include "engine/serving/process/service_metrics.h"
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
@@ -7,7 +7,7 @@
 
 #include <mutex>
 
-#include "engine/serving/discovery/process_usage.h"
+#include "engine/serving/process/process_usage.h"
 
 namespace dsl::serving {
 

@@ -1,4 +1,4 @@
-#include "engine/serving/text_service/request_metrics.h"
+#include "engine/serving/process/request_metrics.h"
 
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>

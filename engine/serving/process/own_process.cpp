@@ -1,4 +1,4 @@
-#include "engine/serving/discovery/own_process.h"
+#include "engine/serving/process/own_process.h"
 
 #include "engine/serving/http/event_loop.h"
 

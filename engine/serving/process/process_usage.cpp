@@ -1,4 +1,4 @@
-#include "engine/serving/discovery/process_usage.h"
+#include "engine/serving/process/process_usage.h"
 
 #include <sys/resource.h>
 #include <unistd.h>

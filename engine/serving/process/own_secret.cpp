@@ -1,4 +1,4 @@
-#include "engine/serving/discovery/own_secret.h"
+#include "engine/serving/process/own_secret.h"
 
 #include <cstdlib>
 
