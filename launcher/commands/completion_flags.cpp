@@ -6,8 +6,6 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::size_t kMaxKeyFileBytes = 4096;
-
 FlagRules sampling(double min, double max) {
   FlagRules rules;
   rules.min = min;
@@ -42,7 +40,7 @@ Result<OpenAiClient> CompletionFlags::connect(Cancellation& cancellation) {
   DSL_ASSIGN(const std::vector<std::string> urls, gateway_urls(deployment));
   std::string key;
   if (api_key_file) {
-    DSL_ASSIGN(key, read_private_file(*api_key_file, kMaxKeyFileBytes));
+    DSL_ASSIGN(key, read_private_file(*api_key_file, kMaxApiKeyBytes));
     while (!key.empty() && (key.back() == '\n' || key.back() == '\r')) key.pop_back();
   } else {
     DSL_ASSIGN(key, find_api_key(deployment));

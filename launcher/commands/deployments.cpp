@@ -16,7 +16,6 @@ using std::chrono::milliseconds;
 
 /// A rank that hangs is certain only after the failure deadline; one that died is known at once.
 constexpr milliseconds kExplainTime{4500};
-constexpr milliseconds kRecordPollInterval{100};
 
 /// The Slurm registry, or nothing where there is no Slurm; other problems are logged.
 std::unique_ptr<Registry> open_slurm_if_there() {
@@ -70,7 +69,7 @@ Error explain_by_record(const DeploymentRecord& record, Error error) {
     const Result<DeploymentRecord> now = (*registry)->current(record);
     if (!now) break;
     if (now->state == DeploymentState::kFailed) return now->error;
-    std::this_thread::sleep_for(kRecordPollInterval);
+    std::this_thread::sleep_for(kStatePollInterval);
   }
   return error;
 }

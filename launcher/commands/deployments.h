@@ -11,6 +11,9 @@
 
 namespace dsl::launcher {
 
+/// Between looks at what nothing announces: records, services, a gateway that starts.
+inline constexpr std::chrono::milliseconds kStatePollInterval{100};
+
 /// The parts of the deployment of this name, never none: a local one first. kDeploymentNotFound
 /// when neither registry has it.
 Result<std::vector<DeploymentRecord>> find_parts(const std::string& name);

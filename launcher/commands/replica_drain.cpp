@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "launcher/commands/deployments.h"
 #include "launcher/deployment/deployment_folder.h"
 #include "launcher/deployment/secret_store.h"
 #include "launcher/deployment/service_entry.h"
@@ -17,7 +18,6 @@ using std::chrono::seconds;
 
 constexpr seconds kFollowTime{3};      // of the controller
 constexpr milliseconds kNotice{1000};  // gateways look at the folder twice a second
-constexpr milliseconds kDrainPollInterval{100};
 constexpr seconds kDrainAnswerTime{5};
 
 bool says_draining(const DeploymentFolder& folder, const std::string& id) {
@@ -48,7 +48,7 @@ Result<std::int64_t> drain_replica(const DeploymentRecord& replica, milliseconds
     const std::string id = fmt::format("engine-{}", replica.replica);
     const Deadline followed = Deadline::after(kFollowTime);
     while (!says_draining(folder, id) && !followed.expired()) {
-      DSL_TRY(wait(cancellation, kDrainPollInterval));
+      DSL_TRY(wait(cancellation, kStatePollInterval));
     }
     DSL_TRY(wait(cancellation, kNotice));
   } else if (told.error().code != ErrorCode::kNotFound) {
@@ -62,7 +62,7 @@ Result<std::int64_t> drain_replica(const DeploymentRecord& replica, milliseconds
     DSL_ASSIGN(const std::int64_t running,
                client.drain(Deadline::after(kDrainAnswerTime), cancellation));
     if (running == 0 || deadline.expired()) return running;
-    DSL_TRY(wait(cancellation, kDrainPollInterval));
+    DSL_TRY(wait(cancellation, kStatePollInterval));
   }
 }
 

@@ -14,8 +14,6 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::chrono::milliseconds kScalePollInterval{100};
-
 struct ScaleFlags {
   std::string name;
   WantedChange change;
@@ -86,7 +84,7 @@ Result<int> scale(const ScaleFlags& flags, const OutputOptions& output) {
                   "the services of \"{}\" are not what is wanted yet: {}", flags.name,
                   state_text(overview));
     }
-    if (std::optional<Error> reason = cancellation.wait(Deadline::after(kScalePollInterval))) {
+    if (std::optional<Error> reason = cancellation.wait(Deadline::after(kStatePollInterval))) {
       return tl::unexpected<Error>(*std::move(reason));
     }
   }

@@ -9,8 +9,6 @@
 namespace dsl::launcher {
 namespace {
 
-constexpr std::size_t kMaxKeyBytes = 4096;
-
 bool is_services(const DeploymentRecord& part) { return part.part == DeploymentPart::kServices; }
 
 }  // namespace
@@ -62,7 +60,7 @@ std::string openai_base_url(const std::string& gateway_url) {
 
 Result<std::string> find_api_key(const std::string& deployment) {
   DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(deployment));
-  Result<std::string> key = read_private_file(folder.api_key(), kMaxKeyBytes);
+  Result<std::string> key = read_private_file(folder.api_key(), kMaxApiKeyBytes);
   if (key) return key;
   const char* given = std::getenv("OPENAI_API_KEY");
   if (given != nullptr && given[0] != '\0') return std::string(given);

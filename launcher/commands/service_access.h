@@ -1,6 +1,7 @@
 // How this user's commands reach a deployment's gateways: address and API key.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,9 @@
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
+
+/// Of a file with an API key.
+inline constexpr std::size_t kMaxApiKeyBytes = 4096;
 
 /// The services of a deployment as its folder tells them.
 struct ServiceOverview {

@@ -25,7 +25,6 @@ using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kGatewayTime{10};
-constexpr std::chrono::milliseconds kUpPollInterval{100};
 constexpr std::size_t kMaxAnswerBytes = 1 << 20;
 
 constexpr const char* kUpExamples =
@@ -111,7 +110,7 @@ Status wait_for_gateway(const std::string& url, Cancellation& cancellation) {
       return fail(ErrorCode::kUnreachable, "see its log: dslaunch logs",
                   "the gateway {} sees no replica", url);
     }
-    cancellation.wait(Deadline::after(kUpPollInterval));
+    cancellation.wait(Deadline::after(kStatePollInterval));
   }
 }
 
