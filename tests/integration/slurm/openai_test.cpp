@@ -38,6 +38,8 @@ class OpenAiTest : public DeploymentTest {
                 "Content-Type: application/json", "-d", body.dump()});
   }
 
+  /// How many chunks there are is a matter of timing: tokens that wait for a slow client go out
+  /// together. The end of the answer is always one of its own.
   static void expect_right_stream(const Finished& answer) {
     ASSERT_EQ(answer.exit_status, 0) << answer.output;
     std::string content;
@@ -49,8 +51,7 @@ class OpenAiTest : public DeploymentTest {
       is_done = line == "data: [DONE]";
       if (is_done) break;
       const json chunk = json::parse(line.substr(6));
-      ++num_chunks;  // how many is a matter of timing: tokens that wait for the client go out
-                     // together
+      ++num_chunks;
       for (const json& choice : chunk.at("choices")) {
         const json& delta = choice.at("delta");
         if (!delta.contains("content") || !delta["content"].is_string()) continue;

@@ -371,6 +371,12 @@ class World {
     return endpoint;
   }
 
+  void expect_good_ends() {
+    for (const auto& rank : ranks_) {
+      EXPECT_EQ(rank->wait(Deadline::after(kGoneWithin)), 0) << rank->text();
+    }
+  }
+
   Child& rank(int rank) { return *ranks_[static_cast<std::size_t>(rank)]; }
   std::unique_ptr<bootstrap::RendezvousServer>& server() { return server_; }
 
@@ -405,9 +411,7 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   EXPECT_EQ(token_ids_in(client.received()).size(), 12u);
   EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
   world.server()->request_shutdown();
-  for (int rank = 0; rank < 4; ++rank) {
-    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
-  }
+  world.expect_good_ends();
 }
 
 /// As at the end of a Slurm job, which signals every process.
@@ -421,9 +425,7 @@ TEST(DsengineWorld, FollowersWaitForTheAnswersOfRankZero) {
   ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
   EXPECT_EQ(token_ids_in(client.received()).size(), kLongTokens);
   EXPECT_THAT(client.received(), HasSubstr("\"finish_reason\":\"length\""));
-  for (int rank = 0; rank < 4; ++rank) {
-    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
-  }
+  world.expect_good_ends();
 }
 
 TEST(DsengineWorld, TheSupervisorsWishDrainsToo) {
@@ -435,9 +437,7 @@ TEST(DsengineWorld, TheSupervisorsWishDrainsToo) {
   world.server()->request_shutdown();
   ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
   EXPECT_EQ(token_ids_in(client.received()).size(), kLongTokens);
-  for (int rank = 0; rank < 2; ++rank) {
-    EXPECT_EQ(world.rank(rank).wait(Deadline::after(kGoneWithin)), 0) << world.rank(rank).text();
-  }
+  world.expect_good_ends();
 }
 
 class RankFailures : public testing::TestWithParam<std::pair<const char*, int>> {};
