@@ -13,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t kMaxConfigBytes = 16u << 20;
 // Far above any model, and small enough that byte counts of a whole model stay within 63 bits.
 constexpr std::int64_t kMaxDimension = 1 << 20;
 constexpr std::int64_t kMaxVocabulary = 1 << 22;

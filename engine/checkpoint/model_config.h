@@ -69,6 +69,9 @@ struct ModelConfig {
   double softmax_scale() const;
 };
 
+/// Larger files are no configuration.
+inline constexpr std::size_t kMaxConfigBytes = 16u << 20;
+
 /// Reads and validates config.json (and generation_config.json for eos ids when it is there). An
 /// unsupported architecture or field is kModelUnsupported and names it; a missing or contradictory
 /// field is kModelConfig.

@@ -288,7 +288,6 @@ Status check_empty(const std::filesystem::path& out_dir) {
 }  // namespace
 
 Status synthesize(const SynthOptions& options, const SynthProgress& progress) {
-  constexpr std::size_t kMaxConfigBytes = 16u << 20;
   DSL_ASSIGN(const std::string text,
              read_text_file(options.config_path, kMaxConfigBytes, ErrorCode::kModelConfig));
   DSL_ASSIGN(const ModelConfig config, parse_model_config(text, options.config_path.string()));

@@ -99,7 +99,7 @@ class Reader {
     if (!absent(dropout) && dropout != 0.0) return unsupported("BPE dropout");
     for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const Json& text = member(value, affix);
-      if (!absent(text) && text != "") return unsupported(std::string("BPE ") + affix);
+      if (!absent(text) && text != Json("")) return unsupported(std::string("BPE ") + affix);
     }
     DSL_ASSIGN(const bool byte_fallback, boolean(value, "byte_fallback", false));
     if (byte_fallback) return unsupported("BPE byte_fallback");

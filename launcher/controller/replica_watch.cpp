@@ -1,6 +1,7 @@
 #include "launcher/controller/replica_watch.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "transport/base/log.h"
 
@@ -44,12 +45,12 @@ void ReplicaWatch::watch() {
   bool failing = false;
   while (true) {
     Result<std::vector<DeploymentRecord>> records = registry_->list();
+    const bool was_failing = std::exchange(failing, !records);
     if (records) {
       take(*std::move(records));
-    } else if (!failing) {
+    } else if (!was_failing) {
       log(LogLevel::kWarning, "replicas are as last seen: {}", records.error().to_string());
     }
-    failing = !records;
     std::unique_lock lock(mutex_);
     if (closed_.wait_for(lock, interval_, [this] { return closing_; })) return;
   }

@@ -67,7 +67,7 @@ Result<OpenAiEndpoint> parse_gateway_url(std::string_view url, std::string api_k
   if (!endpoint.use_tls && !take_prefix(rest, "http://")) rest = {};
   const std::string_view path = rest.substr(std::min(rest.size(), rest.find('/')));
   rest.remove_suffix(path.size());
-  if (rest.empty() || (path != "" && path != "/" && path != "/v1" && path != "/v1/")) {
+  if (rest.empty() || (!path.empty() && path != "/" && path != "/v1" && path != "/v1/")) {
     return fail(ErrorCode::kInvalidArgument,
                 "write http://HOST:PORT, https://HOST:PORT or unix:PATH",
                 "\"{}\" is not the address of a gateway", url);

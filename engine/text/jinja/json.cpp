@@ -180,7 +180,7 @@ class Writer {
   void break_line(int depth) {
     if (!style_.indent) return;
     out_ += '\n';
-    out_.append(static_cast<std::size_t>(*style_.indent * depth), ' ');
+    out_.append(static_cast<std::size_t>(*style_.indent) * static_cast<std::size_t>(depth), ' ');
   }
 
   const JsonStyle& style_;
