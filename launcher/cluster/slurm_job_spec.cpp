@@ -56,10 +56,6 @@ Result<slurm::JobSpec> to_job_spec(const LaunchRequest& request,
                                    const JobSurroundings& surroundings) {
   const DeploymentSpec& spec = request.spec;
   const SlurmOptions options = options_of(request);
-  if (options.comment) {
-    return fail(ErrorCode::kInvalidArgument, "leave --comment out",
-                "--comment: dslaunch keeps the state of the deployment in the job's comment");
-  }
   slurm::JobSpec job;
   job.name = options.job_name.value_or(script_name(request.record));
   job.nodes = slurm::NodeCount{};

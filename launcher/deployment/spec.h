@@ -30,7 +30,6 @@ struct SlurmOptions {
   std::optional<std::string> reservation;
   std::optional<std::string> dependency;
   std::optional<std::string> begin;
-  std::optional<std::string> comment;
   std::optional<std::string> output;
   std::optional<std::string> error;
   bool exclusive = false;

@@ -166,7 +166,6 @@ std::span<const SpecField> slurm_fields() {
       {"reservation", "--reservation", member(&S::reservation), "reservation to use", 0, 0, {}},
       {"dependency", "-d,--dependency", member(&S::dependency), "jobs to wait for", 0, 0, {}},
       {"begin", "-b,--begin", member(&S::begin), "earliest start", 0, 0, {}},
-      {"comment", "--comment", member(&S::comment), "free text kept with the deployment", 0, 0, {}},
       {"output", "-o,--output", member(&S::output), "file of the job's standard output", 0, 0, {}},
       {"error", "-e,--error", member(&S::error), "file of the job's standard error", 0, 0, {}},
       {"exclusive",

@@ -35,6 +35,10 @@ TEST(SpecFields, FlagsAndKeysAreUnique) {
   }
 }
 
+TEST(SpecFields, NobodyCanWriteOverTheRegistryInTheJobsComment) {
+  for (const SpecField& field : slurm_fields()) EXPECT_NE(field.long_flag(), "--comment");
+}
+
 TEST(SpecFields, SchemaHasTheSameKeysAsTheTable) {
   std::ifstream file(std::string(DSL_TEST_DATA_DIR) + "/../docs/deployment.schema.json");
   const nlohmann::json schema = nlohmann::json::parse(file);
@@ -108,7 +112,7 @@ TEST(SpecFields, ArgumentsParseBackToTheSameSpecification) {
   spec.gateway_listen = "0.0.0.0:8000";
   spec.slurm.nodes = "2-4";
   spec.slurm.cpus_per_task = 3;
-  spec.slurm.comment = "it's \"quoted\" and has blanks";
+  spec.slurm.constraint = "it's \"quoted\" and has blanks";
   spec.slurm.requeue = true;
 
   Command command("dslaunch", "test");

@@ -104,7 +104,6 @@ TEST(ToJobSpec, NamesTheFlagThatIsMalformed) {
                         {&SlurmOptions::time, "soon", "--time"},
                         {&SlurmOptions::mem, "much", "--mem"},
                         {&SlurmOptions::begin, "later", "--begin"},
-                        {&SlurmOptions::comment, "mine", "--comment"},
                         {&SlurmOptions::nodelist, "n[1-", "bracket"}}) {
     LaunchRequest request = job_request();
     request.spec.slurm.*c.member = c.value;
