@@ -23,6 +23,7 @@
 #include "transport/base/log.h"
 #include "transport/bootstrap/rendezvous.h"
 #include "transport/ucx/ucx_wire.h"
+#include "transport/wire/measured_wire.h"
 
 namespace dsl {
 namespace {
@@ -100,7 +101,7 @@ class Rank {
         ucx::connect(*membership_, {arguments_.required_transport, arguments_.allow_fallback, {}},
                      Deadline::after(kStartPatience)));
     const std::scoped_lock lock(wire_mutex_);
-    wire_ = std::move(wire);
+    wire_ = std::make_unique<wire::MeasuredWire>(std::move(wire));
     return {};
   }
 
@@ -151,7 +152,7 @@ class Rank {
     DSL_TRY(engine_->start([this](const Error& error) { on_engine_failure(error); }));
     serving::EngineService service(*engine_, std::move(text),
                                    {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
-                                    arguments_.engine.compute_dtype, reported_links},
+                                    arguments_.engine.compute_dtype, reported_links, wire_.get()},
                                    secret_);
     serving::HttpServerOptions options;
     options.listen = arguments_.listen;
@@ -198,7 +199,7 @@ class Rank {
   const std::string secret_;
   Clock::time_point last_load_report_{};
   std::mutex wire_mutex_;
-  std::unique_ptr<wire::Wire> wire_;  // set under wire_mutex_
+  std::unique_ptr<wire::MeasuredWire> wire_;  // set under wire_mutex_
   std::unique_ptr<bootstrap::Membership> membership_;
   std::unique_ptr<Engine> engine_;
 };

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "engine/serving/engine_port/node_metrics.h"
+#include "engine/serving/engine_port/rank_metrics.h"
 #include "engine/serving/process/request_metrics.h"
 #include "engine/serving/process/service_metrics.h"
 
@@ -60,7 +61,8 @@ struct EngineMetrics::State {
   explicit State(const std::string& model_name)
       : labels{{"model_name", model_name}},
         requests(registry, model_name),
-        nodes(registry, model_name) {}
+        nodes(registry, model_name),
+        hops(registry, model_name) {}
 
   // vLLM's, beside those of requests.
   Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests that wait for room in the cache.");
@@ -103,6 +105,7 @@ struct EngineMetrics::State {
                                       Bounds(kStepSecondsBounds.begin(), kStepSecondsBounds.end()));
 
   NodeMetrics nodes;
+  RankMetrics hops;
   std::vector<Gauge*> ranks;
 
   std::mutex mutex;
@@ -185,6 +188,7 @@ std::string EngineMetrics::text(const EngineScrape& scrape) {
   const std::scoped_lock lock(state_->mutex);
   state_->fold_in(scrape.stats);
   state_->nodes.update(scrape.node);
+  state_->hops.update(0, scrape.traffic);
   state_->healthy.Set(scrape.is_healthy ? 1 : 0);
   for (Gauge* rank : state_->ranks) rank->Set(scrape.is_healthy ? 1 : 0);
   return state_->metrics.text();

@@ -9,7 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/serving/engine_port/node_usage.h"
-#include "transport/wire/wire.h"
+#include "transport/wire/measured_wire.h"
 
 namespace dsl::serving {
 
@@ -31,6 +31,7 @@ struct FinishedRequest {
 struct EngineScrape {
   EngineStats stats;
   NodeUsage node;
+  std::vector<wire::HopTraffic> traffic;  // of rank 0
   bool is_healthy = true;
 };
 

@@ -213,8 +213,10 @@ HttpResponse EngineService::health() {
 HttpResponse EngineService::metrics() {
   const EngineStats stats = engine_.stats();
   const bool is_healthy = !failure() && !health_check_.problem();
+  std::vector<wire::HopTraffic> traffic;
+  if (description_.wire != nullptr) traffic = description_.wire->traffic();
   return {200, "text/plain; version=0.0.4; charset=utf-8",
-          metrics_.text({stats, node_.read(), is_healthy}), nullptr};
+          metrics_.text({stats, node_.read(), std::move(traffic), is_healthy}), nullptr};
 }
 
 HttpResponse EngineService::drain() {

@@ -18,7 +18,7 @@
 #include "engine/serving/engine_port/score_stream.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/text_service/text_codec.h"
-#include "transport/wire/wire.h"
+#include "transport/wire/measured_wire.h"
 
 namespace dsl::serving {
 
@@ -29,6 +29,7 @@ struct ServiceDescription {
   int pp = 1;
   DType compute_dtype = DType::kBF16;
   std::vector<wire::LinkReport> links;
+  const wire::MeasuredWire* wire = nullptr;  // of rank 0; must outlive the service; null: one rank
 };
 
 /// Non-owning of the engine, which must be shut down before the service is destroyed and destroyed

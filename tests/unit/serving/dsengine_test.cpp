@@ -410,6 +410,16 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   ASSERT_TRUE(client.read_until("0\r\n\r\n")) << client.received();
   EXPECT_EQ(token_ids_in(client.received()).size(), 12u);
   EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
+
+  RawClient scraper(endpoint);
+  scraper.send(http_get("/metrics", kSecret));
+  ASSERT_TRUE(scraper.read_until("\ndslaunch_hop_wait_seconds_total{")) << scraper.received();
+  ASSERT_TRUE(scraper.read_until("\nvllm:num_requests_waiting{")) << scraper.received();
+  for (const char* hop :
+       {"peer=\"1\",purpose=\"tensor\",rank=\"0\"", "peer=\"2\",purpose=\"pipeline\",rank=\"0\"",
+        "peer=\"3\",purpose=\"plan\",rank=\"0\""}) {
+    EXPECT_THAT(scraper.received(), HasSubstr(hop));
+  }
   world.server()->request_shutdown();
   world.expect_good_ends();
 }

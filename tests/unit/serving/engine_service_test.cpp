@@ -130,7 +130,8 @@ class EngineServiceTest : public testing::Test {
     ASSERT_TRUE(text.has_value()) << text.error().message;
     tokenizer_.emplace(*text::Tokenizer::load(kDemo));
     service_.emplace(engine_, *std::move(text),
-                     ServiceDescription{"m", 2, 1, DType::kBF16, {{1, "tcp", "eth0"}}}, "secret");
+                     ServiceDescription{"m", 2, 1, DType::kBF16, {{1, "tcp", "eth0"}}, nullptr},
+                     "secret");
     auto server = HttpServer::start({}, *service_);
     ASSERT_TRUE(server.has_value()) << server.error().message;
     server_ = *std::move(server);
