@@ -1,5 +1,3 @@
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -17,8 +15,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-/// A client that is further behind than this is dropped.
-constexpr std::size_t kMaxQueuedBytes = 1 << 20;
 /// From this size on, a body is tokenised where it holds nobody up.
 constexpr std::size_t kLargeBodyBytes = 16 * 1024;
 /// What an answer is taken to be long before it is known.
@@ -28,64 +24,18 @@ constexpr auto kNewRequestPatience = std::chrono::seconds(10);
 constexpr std::size_t kMaxErrorBytes = 64 * 1024;
 constexpr int kRetryAfterS = 5;
 
+OutstandingTokens outstanding_tokens(const EngineCall& call, std::int64_t num_emitted) {
+  return {static_cast<std::int64_t>(call.prompt_token_ids->size()) + num_emitted,
+          call.max_tokens > 0 ? std::min(call.max_tokens - num_emitted, kExpectedTokens)
+                              : kExpectedTokens};
+}
+
 bool is_fault_of_request(ErrorCode code) {
   return code == ErrorCode::kRequestInvalid || code == ErrorCode::kContextOverflow ||
          code == ErrorCode::kInvalidArgument || code == ErrorCode::kInvalidUtf8;
 }
 
 }  // namespace
-
-GatewayCore::GatewayCore(EventLoop& event_loop, std::string secret,
-                         std::shared_ptr<const ServedModel> served,
-                         std::chrono::milliseconds recovery_time)
-    : metrics(served->name()),
-      status({served->name(), DSL_VERSION, ::getpid(), std::time(nullptr)}),
-      model(served),
-      preprocessor(served),
-      recovery_timeout(recovery_time),
-      loop(event_loop),
-      pool(std::make_shared<EnginePool>(event_loop, std::move(secret), metrics, status.errors())),
-      text(std::make_shared<TextPool>(event_loop, pool, metrics, status.errors())) {}
-
-/// Keeps the accounts of a choice that an engine works on, whatever way it ends.
-class AnswerRun::Visit {
- public:
-  /// Non-owning of all.
-  Visit(EnginePool& pool, const EngineKey& engine, Choice& choice, ClientCall& call)
-      : pool_(pool), engine_(engine), choice_(choice), call_(call) {
-    const auto num_emitted = static_cast<std::int64_t>(choice.presenter->tokens().size());
-    num_prefill_ = static_cast<std::int64_t>(choice.call.prompt_token_ids->size()) + num_emitted;
-    num_expected_ = choice.call.max_tokens > 0
-                        ? std::min(choice.call.max_tokens - num_emitted, kExpectedTokens)
-                        : kExpectedTokens;
-    pool_.router().add_work(engine_, num_prefill_ + num_expected_);
-    pool_.enter(engine_, &call);
-    choice_.active = &call;
-  }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
-  ~Visit() {
-    choice_.active = nullptr;
-    pool_.leave(engine_, &call_);
-    pool_.router().add_work(engine_, -(num_prefill_ + num_expected_));
-  }
-
-  const EngineKey& engine() const { return engine_; }
-  void note_tokens(std::int64_t num_tokens) {
-    const std::int64_t done = std::min(num_expected_, num_tokens);
-    pool_.router().add_work(engine_, -(num_prefill_ + done));
-    num_prefill_ = 0;
-    num_expected_ -= done;
-  }
-
- private:
-  EnginePool& pool_;
-  const EngineKey& engine_;
-  Choice& choice_;
-  ClientCall& call_;
-  std::int64_t num_prefill_ = 0;
-  std::int64_t num_expected_ = 0;
-};
 
 AnswerRun::AnswerRun(std::shared_ptr<GatewayCore> core, AnswerOrder order)
     : core_(std::move(core)), order_(std::move(order)) {
@@ -205,7 +155,9 @@ asio::awaitable<void> AnswerRun::answer(std::shared_ptr<AnswerRun> self, std::si
 asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice,
                                                            const EngineKey& engine) {
   ClientCall call(core_->pool->client(), engine.endpoint);
-  Visit visit(*core_->pool, engine, choice, call);
+  const auto num_emitted = static_cast<std::int64_t>(choice.presenter->tokens().size());
+  EngineVisit visit(*core_->pool, engine, outstanding_tokens(choice.call, num_emitted), call,
+                    choice.active);
   std::optional<Outcome> outcome = co_await begin(choice, engine, call);
   std::string lines;
   while (!outcome) {
@@ -262,7 +214,7 @@ AnswerRun::Outcome AnswerRun::judge_break(const Choice& choice, const EngineKey&
 }
 
 /// What came of the stream's tokens before an error in it counts.
-std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, Visit& visit,
+std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, EngineVisit& visit,
                                                         std::string_view lines) {
   std::vector<sampling::SampledToken> tokens;
   std::optional<AnswerEnd> end;
@@ -343,16 +295,9 @@ void AnswerRun::emit(Choice& choice, std::string choice_json) {
 }
 
 void AnswerRun::send(std::string_view event) {
-  if (is_over_) return;
-  has_sent_ = true;
-  piece_.bytes.append("data: ").append(event).append("\n\n");
-  if (piece_.bytes.size() > kMaxQueuedBytes) {
-    core_->metrics.count_slow_reader();
-    piece_ = {};
-    piece_.failure = Error{ErrorCode::kOverloaded, "the client does not read its answer", ""};
-    close(499);
-  }
-  wake();
+  if (is_over_ || outlet_.send_event(event)) return;
+  core_->metrics.count_slow_reader();
+  close(499);
 }
 
 void AnswerRun::complete() {
@@ -366,13 +311,14 @@ void AnswerRun::complete() {
   if (is_streamed_) {
     if (includes_usage_) send(envelope_->usage_chunk(usage));
     send("[DONE]");
-    piece_.is_last = true;
+    outlet_.end_events();
   } else {
     std::vector<std::string> jsons;
     for (const auto& choice : choices_) jsons.push_back(std::move(choice->json));
-    piece_.whole = std::make_shared<HttpResponse>();
-    piece_.whole->body = envelope_->whole(jsons, usage) + "\n";
-    piece_.whole->headers = {{"X-Request-Id", order_.request_id}};
+    HttpResponse response;
+    response.body = envelope_->whole(jsons, usage) + "\n";
+    response.headers = {{"X-Request-Id", order_.request_id}};
+    outlet_.send_whole(std::move(response));
   }
   close(200);
 }
@@ -383,9 +329,9 @@ void AnswerRun::fail(const Error& error) {
   // Errors of a client's making may hold its text.
   if (response.status >= 429 && !is_fault_of_request(error.code))
     core_->status.errors().note("a request", error, std::time(nullptr));
-  if (!has_sent_) return refuse(std::move(response));
+  if (!outlet_.has_sent_events()) return refuse(std::move(response));
   send(openai_error_json(error));
-  piece_.is_last = true;
+  outlet_.end_events();
   close(response.status);
 }
 
@@ -395,7 +341,7 @@ void AnswerRun::refuse(HttpResponse response) {
   response.headers = {{"X-Request-Id", order_.request_id}};
   if (status == 503 || status == 429)
     response.headers.emplace_back("Retry-After", std::to_string(kRetryAfterS));
-  piece_.whole = std::make_shared<HttpResponse>(std::move(response));
+  outlet_.send_whole(std::move(response));
   close(status);
 }
 
@@ -417,23 +363,14 @@ void AnswerRun::close(int status) {
   log_request({order_.request_id, order_.key->key.name, order_.route, order_.client_address,
                engine_id_, status, num_prompt_tokens_, num_completion_tokens, num_continuations_,
                first_token_s_, duration_s});
-  wake();
-}
-
-ResponseStream::Piece AnswerRun::take() {
-  if (piece_.is_last || piece_.failure || piece_.whole) wake_ = nullptr;
-  return std::exchange(piece_, {});
+  outlet_.wake();
 }
 
 void AnswerRun::abandon() {
-  wake_ = nullptr;
+  outlet_.forget_client();
   if (is_over_) return;
   core_->metrics.count_cancelled();
   close(499);
-}
-
-void AnswerRun::wake() {
-  if (wake_) wake_();
 }
 
 double AnswerRun::seconds_since_start() const {

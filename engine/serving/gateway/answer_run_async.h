@@ -2,7 +2,7 @@
 // coroutines.
 #pragma once
 
-#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -11,33 +11,15 @@
 #include <vector>
 
 #include "engine/serving/gateway/admission.h"
+#include "engine/serving/gateway/answer_outlet.h"
 #include "engine/serving/gateway/answer_presenter.h"
 #include "engine/serving/gateway/engine_line.h"
-#include "engine/serving/gateway/engine_pool_async.h"
-#include "engine/serving/gateway/status_report.h"
-#include "engine/serving/gateway/text_pool_async.h"
+#include "engine/serving/gateway/engine_visit_async.h"
+#include "engine/serving/gateway/gateway_core_async.h"
 #include "engine/serving/http/http_message.h"
 #include "engine/serving/text_service/answer_envelope.h"
-#include "engine/serving/text_service/preprocessor.h"
 
 namespace dsl::serving {
-
-/// What the requests of a gateway share. Belongs to the loop's thread.
-struct GatewayCore {
-  GatewayCore(EventLoop& loop, std::string secret, std::shared_ptr<const ServedModel> served,
-              std::chrono::milliseconds recovery_time);
-
-  GatewayMetrics metrics;
-  StatusReport status;
-  const std::shared_ptr<const ServedModel> model;
-  const Preprocessor preprocessor;
-  const std::chrono::milliseconds recovery_timeout;  // for an engine to take over a broken stream
-  EventLoop& loop;
-  std::shared_ptr<EnginePool> pool;
-  std::shared_ptr<TextPool> text;
-  boost::asio::thread_pool workers{1};  // for prompts whose tokenisation would hold others up
-  std::size_t num_running = 0;
-};
 
 struct AnswerOrder {
   AnswerKind kind = AnswerKind::kChat;
@@ -56,8 +38,8 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   static std::shared_ptr<AnswerRun> start(std::shared_ptr<GatewayCore> core, AnswerOrder order);
   ~AnswerRun() override;
 
-  void on_ready(std::function<void()> wake) override { wake_ = std::move(wake); }
-  Piece take() override;
+  void on_ready(std::function<void()> wake) override { outlet_.on_ready(std::move(wake)); }
+  Piece take() override { return outlet_.take(); }
   void abandon() override;
 
  private:
@@ -81,7 +63,6 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
     Kind kind = Kind::kDone;
     Error error = {};
   };
-  class Visit;  // a choice at an engine
 
   AnswerRun(std::shared_ptr<GatewayCore> core, AnswerOrder order);
 
@@ -95,7 +76,7 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   Awaitable<Outcome> take_refusal(Choice& choice, const EngineKey& engine, ClientCall& call,
                                   int status);
   Outcome judge_break(const Choice& choice, const EngineKey& engine, Error error);
-  std::optional<Outcome> take_lines(Choice& choice, Visit& visit, std::string_view lines);
+  std::optional<Outcome> take_lines(Choice& choice, EngineVisit& visit, std::string_view lines);
   void take_update(Choice& choice, PresentedUpdate presented);
   void count_tokens(const Choice& choice, std::int64_t num_new_tokens);
   void note_tokens(std::int64_t num_tokens);
@@ -105,7 +86,6 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   void fail(const Error& error);
   void refuse(HttpResponse response);
   void close(int status);
-  void wake();
   double seconds_since_start() const;
 
   const std::shared_ptr<GatewayCore> core_;
@@ -117,15 +97,12 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   bool is_streamed_ = false;
   bool includes_usage_ = false;
   bool is_over_ = false;  // nothing more will be computed
-  bool has_sent_ = false;
   std::size_t num_open_choices_ = 0;
   int num_continuations_ = 0;
   std::optional<Clock::time_point> last_token_;
   double first_token_s_ = 0;
   std::string engine_id_;  // the last one
-
-  Piece piece_;  // what is ready for the client
-  std::function<void()> wake_;
+  AnswerOutlet outlet_;
 };
 
 }  // namespace dsl::serving

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "engine/serving/discovery/service_folder.h"
-#include "engine/serving/gateway/answer_run_async.h"
+#include "engine/serving/gateway/gateway_core_async.h"
 #include "engine/serving/gateway/gateway_service.h"
 #include "engine/serving/gateway/status_watch_async.h"
 #include "engine/serving/process/own_process.h"

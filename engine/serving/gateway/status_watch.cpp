@@ -5,6 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
 
+#include "engine/serving/gateway/engine_line.h"
 #include "engine/serving/gateway/status_watch_async.h"
 
 namespace dsl::serving {

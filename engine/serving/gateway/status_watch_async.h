@@ -6,7 +6,7 @@
 #include <memory>
 #include <set>
 
-#include "engine/serving/gateway/answer_run_async.h"
+#include "engine/serving/gateway/gateway_core_async.h"
 
 namespace dsl::serving {
 
