@@ -41,16 +41,7 @@ Result<LaunchRequest> make_request(const DeploymentSpec& spec, const std::string
                                    DeploymentPart part, int replica) {
   LaunchRequest request;
   request.spec = spec;
-  request.record.name = spec.name;
-  request.record.part = part;
-  request.record.replica = replica;
-  request.record.launch_id = launch_id;
-  request.record.cluster = spec.cluster;
-  request.record.model = spec.model;
-  request.record.tp = spec.tp;
-  request.record.pp = spec.pp;
-  request.record.version = DSL_VERSION;
-  request.record.started_unix_s = std::time(nullptr);
+  request.record = make_record(spec, part, replica, launch_id);
   DSL_ASSIGN(const std::filesystem::path logs, log_folder(request.record));
   request.log = logs / part_log_name(request.record);
   DSL_ASSIGN(const std::string self, own_path());

@@ -9,8 +9,7 @@
 
 #include "launcher/cluster/allocator.h"
 #include "launcher/controller/replica_watch.h"
-#include "launcher/controller/service_command.h"
-#include "launcher/controller/service_pool.h"
+#include "launcher/controller/service_kinds.h"
 #include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/log_folder.h"
 #include "launcher/deployment/record_keeper.h"
@@ -30,58 +29,6 @@ constexpr milliseconds kLocalInterval{250};
 constexpr milliseconds kSlurmInterval{1000};
 /// What open streams get when the whole deployment ends.
 constexpr milliseconds kEndPatience{10000};
-
-constexpr ServiceRole kPooled[] = {ServiceRole::kGateway, ServiceRole::kPreprocess,
-                                   ServiceRole::kPostprocess};
-
-int wanted_number(const WantedServices& wanted, ServiceRole role) {
-  switch (role) {
-    case ServiceRole::kGateway:
-      return wanted.gateways;
-    case ServiceRole::kPreprocess:
-      return wanted.preprocess;
-    default:
-      return wanted.postprocess;
-  }
-}
-
-/// Where this deployment's services run and what they are given.
-struct Surroundings {
-  DeploymentSpec spec;
-  DeploymentFolder folder;
-  std::filesystem::path logs;
-  std::string host;  // for addresses that clients use
-  std::string secret;
-};
-
-ServicePool make_pool(ServiceRole role, const Surroundings& around, const std::string& launch_id,
-                      ServicePublisher& publisher) {
-  ServicePoolOptions options;
-  options.role = role;
-  options.command = [role, &around](int index) -> Result<ServiceCommand> {
-    ServiceCommand command;
-    if (role == ServiceRole::kGateway) {
-      DSL_ASSIGN(command.argv, gateway_command(around.spec, around.folder, around.host, index));
-    } else {
-      DSL_ASSIGN(command.argv, text_service_command(around.spec, role));
-    }
-    command.environment = {"DSLAUNCH_SECRET=" + around.secret};
-    command.log = around.logs / fmt::format("{}-{}.log", to_string(role), index);
-    return command;
-  };
-  options.describe = [role, &around, launch_id](const std::string& endpoint) {
-    ServiceEntry entry;
-    entry.endpoint = endpoint;
-    entry.version = DSL_VERSION;
-    entry.model = around.spec.model;
-    entry.tp = around.spec.tp;
-    entry.pp = around.spec.pp;
-    entry.launch_id = launch_id;
-    if (role == ServiceRole::kGateway) entry.url = public_url(around.spec, endpoint, around.host);
-    return entry;
-  };
-  return ServicePool(std::move(options), publisher);
-}
 
 /// The entry of a replica; none while it does not answer.
 std::optional<ServiceEntry> entry_of(const DeploymentRecord& replica,
@@ -107,11 +54,11 @@ std::optional<ServiceEntry> entry_of(const DeploymentRecord& replica,
 
 class Controller {
  public:
-  Controller(const Surroundings& around, RecordKeeper& keeper, ServicePublisher& publisher,
+  Controller(const ServiceSurroundings& around, RecordKeeper& keeper, ServicePublisher& publisher,
              const ReplicaWatch& replicas)
       : around_(around), keeper_(keeper), publisher_(publisher), replicas_(replicas) {
-    for (const ServiceRole role : kPooled) {
-      pools_.push_back(make_pool(role, around_, keeper.record().launch_id, publisher));
+    for (const ServiceRole role : kPooledRoles) {
+      pools_.push_back(make_pool(role, around_, publisher));
     }
   }
 
@@ -177,7 +124,7 @@ class Controller {
     wanted_ = *wanted;
     log(LogLevel::kInfo, "wanted: {}", to_json(wanted_));
     for (std::size_t i = 0; i < pools_.size(); ++i) {
-      pools_[i].set_wanted(wanted_number(wanted_, kPooled[i]));
+      pools_[i].set_wanted(wanted_number(wanted_, kPooledRoles[i]));
     }
     report(publisher_.set_routing_policy(wanted_.routing_policy));
   }
@@ -228,7 +175,7 @@ class Controller {
     if (!status) log(LogLevel::kError, "the services folder: {}", status.error().to_string());
   }
 
-  const Surroundings& around_;
+  const ServiceSurroundings& around_;
   RecordKeeper& keeper_;
   ServicePublisher& publisher_;
   const ReplicaWatch& replicas_;
@@ -236,21 +183,6 @@ class Controller {
   WantedServices wanted_;
   std::array<std::int64_t, 3> wanted_stamp_ = {};
 };
-
-Result<DeploymentRecord> describe(const ControlOptions& options, Allocator& allocator) {
-  DeploymentRecord record;
-  record.name = options.spec.name;
-  record.part = DeploymentPart::kServices;
-  record.launch_id = options.launch_id;
-  record.cluster = options.spec.cluster;
-  record.model = options.spec.model;
-  record.tp = options.spec.tp;
-  record.pp = options.spec.pp;
-  DSL_ASSIGN(record.allocation_id, allocator.own_id());
-  DSL_ASSIGN(const std::vector<Node> nodes, allocator.nodes());
-  for (const Node& node : nodes) record.nodes.push_back(node.name);
-  return record;
-}
 
 /// Not left in the environment: children get it explicitly.
 Result<std::string> take_secret() {
@@ -264,15 +196,15 @@ Result<std::string> take_secret() {
   return secret;
 }
 
-Result<Surroundings> look_around(const ControlOptions& options, const DeploymentRecord& record,
-                                 Allocator& allocator) {
+Result<ServiceSurroundings> look_around(const ControlOptions& options,
+                                        const DeploymentRecord& record, Allocator& allocator) {
   DSL_ASSIGN(DeploymentFolder folder, DeploymentFolder::of(record.name));
   DSL_ASSIGN(std::filesystem::path logs, make_log_folder(record));
   DSL_ASSIGN(std::string host, allocator.reachable_host());
   DSL_ASSIGN(std::string secret, take_secret());
   DSL_TRY(read_wanted(folder));
-  return Surroundings{options.spec, std::move(folder), std::move(logs), std::move(host),
-                      std::move(secret)};
+  return ServiceSurroundings{options.spec,    record.launch_id, std::move(folder),
+                             std::move(logs), std::move(host),  std::move(secret)};
 }
 
 }  // namespace
@@ -285,14 +217,15 @@ Status control(const ControlOptions& options) {
   DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(cluster));
   DSL_ASSIGN(std::unique_ptr<Registry> watched, open_registry(cluster));
   DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(cluster));
-  DSL_ASSIGN(DeploymentRecord record, describe(options, *allocator));
-  DSL_ASSIGN(record, take_record(std::move(record), *registry));
+  DSL_ASSIGN(DeploymentRecord record,
+             take_record(make_record(options.spec, DeploymentPart::kServices, 0, options.launch_id),
+                         *allocator, *registry));
   RecordKeeper keeper(*registry, std::move(record));
   const auto failed = [&](Error error) -> Status {
     keeper.write_failure(error);
     return tl::unexpected<Error>(std::move(error));
   };
-  const Result<Surroundings> around = look_around(options, keeper.record(), *allocator);
+  const Result<ServiceSurroundings> around = look_around(options, keeper.record(), *allocator);
   if (!around) return failed(around.error());
   Result<ServicePublisher> publisher = ServicePublisher::open(around->folder.services());
   if (!publisher) return failed(std::move(publisher).error());

@@ -1,5 +1,6 @@
 #include "launcher/deployment/record.h"
 
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "transport/base/strict_json.h"
@@ -109,6 +110,22 @@ std::string_view to_string(DeploymentState state) {
 
 std::string_view to_string(ClusterKind cluster) {
   return cluster == ClusterKind::kSlurm ? "slurm" : "local";
+}
+
+DeploymentRecord make_record(const DeploymentSpec& spec, DeploymentPart part, int replica,
+                             const std::string& launch_id) {
+  DeploymentRecord record;
+  record.name = spec.name;
+  record.part = part;
+  record.replica = replica;
+  record.launch_id = launch_id;
+  record.cluster = spec.cluster;
+  record.model = spec.model;
+  record.tp = spec.tp;
+  record.pp = spec.pp;
+  record.version = DSL_VERSION;
+  record.started_unix_s = std::time(nullptr);
+  return record;
 }
 
 bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b) {

@@ -67,6 +67,10 @@ struct DeploymentRecord {
   Error error;  // valid with kFailed
 };
 
+/// The record of a part of `spec` that nobody has started yet.
+DeploymentRecord make_record(const DeploymentSpec& spec, DeploymentPart part, int replica,
+                             const std::string& launch_id);
+
 /// Same name and same part.
 bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b);
 /// "demo, replica 1" or "demo, services": how messages call a part.

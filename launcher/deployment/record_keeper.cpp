@@ -1,7 +1,5 @@
 #include "launcher/deployment/record_keeper.h"
 
-#include <ctime>
-
 #include "launcher/deployment/secret_store.h"
 #include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
@@ -19,11 +17,13 @@ void RecordKeeper::write_failure(const Error& error) {
   write();
 }
 
-Result<DeploymentRecord> take_record(DeploymentRecord record, Registry& registry) {
+Result<DeploymentRecord> take_record(DeploymentRecord record, Allocator& allocator,
+                                     Registry& registry) {
   record.state = DeploymentState::kStarting;
-  record.version = DSL_VERSION;
-  record.started_unix_s = std::time(nullptr);
   record.owner = this_process();
+  DSL_ASSIGN(record.allocation_id, allocator.own_id());
+  DSL_ASSIGN(const std::vector<Node> nodes, allocator.nodes());
+  for (const Node& node : nodes) record.nodes.push_back(node.name);
   if (record.launch_id.empty()) {
     DSL_ASSIGN(record.launch_id, make_launch_id());
     DSL_TRY(registry.create(record));

@@ -1,6 +1,7 @@
 // A running part's own side of its record.
 #pragma once
 
+#include "launcher/cluster/allocator.h"
 #include "launcher/deployment/registry.h"
 
 namespace dsl::launcher {
@@ -21,8 +22,9 @@ class RecordKeeper {
   DeploymentRecord record_;
 };
 
-/// Fills in what the part's program knows of itself (owner, version, start) and writes the record
-/// over the one that `up` made. Without a launch id it makes its own: sbatch by hand.
-Result<DeploymentRecord> take_record(DeploymentRecord record, Registry& registry);
+/// Fills in what the part's program knows of itself (owner, allocation, nodes) and writes the
+/// record over the one that `up` made. Without a launch id it makes its own: sbatch by hand.
+Result<DeploymentRecord> take_record(DeploymentRecord record, Allocator& allocator,
+                                     Registry& registry);
 
 }  // namespace dsl::launcher

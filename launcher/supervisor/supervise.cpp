@@ -49,21 +49,6 @@ void write_ready(RecordKeeper& keeper, const WorldReady& ready) {
   keeper.write();
 }
 
-Result<DeploymentRecord> describe(const SuperviseOptions& options, Allocator& allocator) {
-  DeploymentRecord record;
-  record.name = options.spec.name;
-  record.replica = options.replica;
-  record.launch_id = options.launch_id;
-  record.cluster = options.spec.cluster;
-  record.model = options.spec.model;
-  record.tp = options.spec.tp;
-  record.pp = options.spec.pp;
-  DSL_ASSIGN(record.allocation_id, allocator.own_id());
-  DSL_ASSIGN(const std::vector<Node> nodes, allocator.nodes());
-  for (const Node& node : nodes) record.nodes.push_back(node.name);
-  return record;
-}
-
 Result<std::string> take_secret(const std::string& launch_id) {
   const char* given = std::getenv("DSLAUNCH_SECRET");
   if (given != nullptr && given[0] != '\0') return std::string(given);
@@ -108,8 +93,10 @@ Status supervise(const SuperviseOptions& options) {
   const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
   DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(options.spec.cluster));
   DSL_ASSIGN(const std::unique_ptr<Allocator> allocator, open_allocator(options.spec.cluster));
-  DSL_ASSIGN(DeploymentRecord record, describe(options, *allocator));
-  DSL_ASSIGN(record, take_record(std::move(record), *registry));
+  DSL_ASSIGN(DeploymentRecord record,
+             take_record(make_record(options.spec, DeploymentPart::kReplica, options.replica,
+                                     options.launch_id),
+                         *allocator, *registry));
   RecordKeeper keeper(*registry, std::move(record));
   const auto failed = [&](Error error) -> Status {
     keeper.write_failure(error);

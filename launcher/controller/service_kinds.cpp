@@ -1,0 +1,47 @@
+#include "launcher/controller/service_kinds.h"
+
+#include "launcher/controller/service_command.h"
+
+namespace dsl::launcher {
+
+int wanted_number(const WantedServices& wanted, ServiceRole role) {
+  switch (role) {
+    case ServiceRole::kGateway:
+      return wanted.gateways;
+    case ServiceRole::kPreprocess:
+      return wanted.preprocess;
+    default:
+      return wanted.postprocess;
+  }
+}
+
+ServicePool make_pool(ServiceRole role, const ServiceSurroundings& around,
+                      ServicePublisher& publisher) {
+  ServicePoolOptions options;
+  options.role = role;
+  options.command = [role, &around](int index) -> Result<ServiceCommand> {
+    ServiceCommand command;
+    if (role == ServiceRole::kGateway) {
+      DSL_ASSIGN(command.argv, gateway_command(around.spec, around.folder, around.host, index));
+    } else {
+      DSL_ASSIGN(command.argv, text_service_command(around.spec, role));
+    }
+    command.environment = {"DSLAUNCH_SECRET=" + around.secret};
+    command.log = around.logs / fmt::format("{}-{}.log", to_string(role), index);
+    return command;
+  };
+  options.describe = [role, &around](const std::string& endpoint) {
+    ServiceEntry entry;
+    entry.endpoint = endpoint;
+    entry.version = DSL_VERSION;
+    entry.model = around.spec.model;
+    entry.tp = around.spec.tp;
+    entry.pp = around.spec.pp;
+    entry.launch_id = around.launch_id;
+    if (role == ServiceRole::kGateway) entry.url = public_url(around.spec, endpoint, around.host);
+    return entry;
+  };
+  return ServicePool(std::move(options), publisher);
+}
+
+}  // namespace dsl::launcher
