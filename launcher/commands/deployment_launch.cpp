@@ -4,6 +4,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "launcher/commands/deployments.h"
 #include "launcher/deployment/api_keys.h"
 #include "launcher/deployment/deployment_folder.h"
 #include "launcher/deployment/launch_remains.h"
@@ -23,8 +24,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr milliseconds kLocalInterval{100};
-constexpr milliseconds kSlurmInterval{1000};
 constexpr seconds kRollbackStopTime{15};
 
 /// The last error line of a part's log: for a program that ended before it could write its record.
@@ -245,8 +244,7 @@ Result<LaunchProgress> DeploymentLaunch::look_at(const Part& part) {
 
 Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
     Cancellation& cancellation, const std::function<void(const LaunchProgress&)>& on_progress) {
-  const milliseconds interval =
-      spec_.cluster == ClusterKind::kSlurm ? kSlurmInterval : kLocalInterval;
+  const milliseconds interval = record_poll_interval(spec_.cluster);
   while (true) {
     std::vector<DeploymentRecord> ready;
     std::optional<LaunchProgress> waiting;

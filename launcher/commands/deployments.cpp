@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <thread>
 
 #include "launcher/cluster/allocator.h"
 #include "launcher/deployment/launch_remains.h"
@@ -14,8 +13,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// A rank that hangs is certain only after the failure deadline; one that died is known at once.
-constexpr milliseconds kExplainTime{4500};
+constexpr milliseconds kSlurmRecordInterval{1000};
 
 /// The Slurm registry, or nothing where there is no Slurm; other problems are logged.
 std::unique_ptr<Registry> open_slurm_if_there() {
@@ -28,6 +26,10 @@ std::unique_ptr<Registry> open_slurm_if_there() {
 }
 
 }  // namespace
+
+milliseconds record_poll_interval(ClusterKind cluster) {
+  return cluster == ClusterKind::kSlurm ? kSlurmRecordInterval : kStatePollInterval;
+}
 
 Result<std::vector<DeploymentRecord>> find_parts(const std::string& name) {
   DSL_ASSIGN(const std::unique_ptr<Registry> local, open_registry(ClusterKind::kLocal));
@@ -61,17 +63,24 @@ bool may_be_a_trace(const Error& error) {
          error.code == ErrorCode::kDeadlineExceeded;
 }
 
-Error explain_by_record(const DeploymentRecord& record, Error error) {
-  const Deadline deadline = Deadline::after(kExplainTime);
-  while (may_be_a_trace(error) && !deadline.expired()) {
-    const Result<std::unique_ptr<Registry>> registry = open_registry(record.cluster);
-    if (!registry) break;
-    const Result<DeploymentRecord> now = (*registry)->current(record);
-    if (!now) break;
-    if (now->state == DeploymentState::kFailed) return now->error;
-    std::this_thread::sleep_for(kStatePollInterval);
+milliseconds explain_patience(int failure_deadline_ms) {
+  // Some of the deadline had passed when the client saw its stream break.
+  return milliseconds(failure_deadline_ms) * 9 / 10;
+}
+
+Error explain_by_record(const DeploymentRecord& record, Error error, Cancellation& cancellation) {
+  if (!may_be_a_trace(error)) return error;
+  const Result<std::unique_ptr<Registry>> registry = open_registry(record.cluster);
+  if (!registry) return error;
+  const Deadline deadline = Deadline::after(explain_patience(record.deadline_ms));
+  const milliseconds interval = record_poll_interval(record.cluster);
+  while (true) {
+    Result<DeploymentRecord> now = (*registry)->current(record);
+    if (now && now->state == DeploymentState::kFailed) return std::move(now->error);
+    if (!now && now.error().code == ErrorCode::kDeploymentNotFound) return error;
+    if (deadline.expired()) return error;
+    if (cancellation.wait(Deadline::after(std::min(interval, deadline.remaining())))) return error;
   }
-  return error;
 }
 
 Status end_part(const DeploymentRecord& part, Deadline deadline) {

@@ -6,13 +6,16 @@
 #include <vector>
 
 #include "launcher/deployment/record.h"
+#include "launcher/process/cancellation.h"
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
 
-/// Between looks at what nothing announces: records, services, a gateway that starts.
+/// Between looks at what nothing announces: services, a gateway that starts.
 inline constexpr std::chrono::milliseconds kStatePollInterval{100};
+/// The same for records: Slurm's controller serves the whole cluster.
+std::chrono::milliseconds record_poll_interval(ClusterKind cluster);
 
 /// The parts of the deployment of this name, never none: a local one first. kDeploymentNotFound
 /// when neither registry has it.
@@ -27,10 +30,15 @@ Result<std::vector<DeploymentRecord>> list_deployments();
 /// True for errors that a lost or hung rank makes its neighbours and clients see.
 bool may_be_a_trace(const Error& error);
 
+/// How long the reason behind such an error may take: a rank that died is known at once, one that
+/// hangs near the failure deadline.
+std::chrono::milliseconds explain_patience(int failure_deadline_ms);
+
 /// A broken stream is often only the trace of a lost rank, whose name the supervisor writes into
-/// the record a moment later: that error if it comes soon, else `error`. Errors that are no such
-/// trace are returned at once.
-Error explain_by_record(const DeploymentRecord& record, Error error);
+/// the record a moment later: that error if it comes within explain_patience(), else `error`.
+/// Errors that are no such trace are returned at once, and so is `error` when the launch goes or
+/// the wait is cancelled.
+Error explain_by_record(const DeploymentRecord& record, Error error, Cancellation& cancellation);
 
 /// Ends one part in good order, by force when `deadline` comes, and forgets its record.
 Status end_part(const DeploymentRecord& part, Deadline deadline);

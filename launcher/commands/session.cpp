@@ -9,7 +9,6 @@
 namespace dsl::launcher {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kSessionStopTime{5};
@@ -42,7 +41,7 @@ Result<std::unique_ptr<Session>> Session::start(const DeploymentSpec& spec) {
   session->pp_ = spec.pp;
   session->links_ = std::move(ready.links);
   session->load_s_ = ready.load_s;
-  session->failure_deadline_ = milliseconds(spec.deadline_ms);
+  session->failure_deadline_ms_ = spec.deadline_ms;
   Cancellation* cancellation = &session->cancellation_;
   session->world_->on_failure([cancellation](const Error& error) { cancellation->cancel(error); });
   return session;
@@ -75,10 +74,10 @@ Result<std::unique_ptr<Session>> Session::attach(const std::string& deployment) 
 }
 
 Error Session::explain(Error error) {
-  if (attached_) return explain_by_record(*attached_, std::move(error));
+  if (attached_) return explain_by_record(*attached_, std::move(error), cancellation_);
   if (!may_be_a_trace(error)) return error;
-  // A rank that hangs is certain only near the failure deadline; one that died is known at once.
-  return world_->failure(Deadline::after(failure_deadline_ * 9 / 10)).value_or(std::move(error));
+  return world_->failure(Deadline::after(explain_patience(failure_deadline_ms_)))
+      .value_or(std::move(error));
 }
 
 }  // namespace dsl::launcher

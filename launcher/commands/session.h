@@ -1,7 +1,6 @@
 // A world to talk to for the length of one command: its own ranks, or a running deployment.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,8 +49,8 @@ class Session {
   int pp_ = 1;
   std::vector<LinkRecord> links_;
   std::optional<double> load_s_;
-  std::chrono::milliseconds failure_deadline_{0};  // of its own ranks
-  SignalWatch signals_;                            // last: its thread uses the others
+  int failure_deadline_ms_ = 0;  // of its own ranks
+  SignalWatch signals_;          // last: its thread uses the others
 };
 
 }  // namespace dsl::launcher

@@ -175,7 +175,9 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   for (const DeploymentRecord& part : parts) {
     if (part.part == DeploymentPart::kServices) continue;
     Status tested = test_generation(part, launch->secret(), cancellation);
-    if (!tested) return tl::unexpected<Error>(explain_by_record(part, std::move(tested).error()));
+    if (!tested)
+      return tl::unexpected<Error>(
+          explain_by_record(part, std::move(tested).error(), cancellation));
   }
   const DeploymentRecord& last = parts.back();
   if (last.part == DeploymentPart::kServices && !last.endpoint.empty()) {

@@ -123,6 +123,7 @@ DeploymentRecord make_record(const DeploymentSpec& spec, DeploymentPart part, in
   record.model = spec.model;
   record.tp = spec.tp;
   record.pp = spec.pp;
+  record.deadline_ms = spec.deadline_ms;
   record.version = DSL_VERSION;
   record.started_unix_s = std::time(nullptr);
   return record;
@@ -158,9 +159,10 @@ std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
       {"loaded", record.bytes_loaded},
       {"bytes", record.bytes_total},
   };
-  // Left out for the first replica: a job's comment is short.
+  // Left out where they are the usual: a job's comment is short.
   if (record.part == DeploymentPart::kServices) object["part"] = "services";
   if (record.replica > 0) object["replica"] = record.replica;
+  if (record.deadline_ms != DeploymentSpec{}.deadline_ms) object["deadline"] = record.deadline_ms;
   if (record.state == DeploymentState::kFailed) {
     object["error"] = {{"code", static_cast<int>(record.error.code)},
                        {"message", record.error.message},
@@ -188,6 +190,7 @@ Result<DeploymentRecord> parse_record(std::string_view text) {
   reader.read("name", record.name);
   if (object.contains("part")) reader.read("part", part);
   if (object.contains("replica")) reader.read("replica", record.replica);
+  if (object.contains("deadline")) reader.read("deadline", record.deadline_ms);
   reader.read("launch", record.launch_id);
   reader.read("cluster", cluster);
   reader.read("state", state);
@@ -216,6 +219,7 @@ Result<DeploymentRecord> parse_record(std::string_view text) {
   if (!part.empty() && part != "services") reader.problem("part", "not services");
   if (part == "services") record.part = DeploymentPart::kServices;
   if (record.replica < 0) reader.problem("replica", "negative");
+  if (record.deadline_ms < 0) reader.problem("deadline", "negative");
   record.cluster = cluster == "slurm" ? ClusterKind::kSlurm : ClusterKind::kLocal;
   if (cluster != "slurm" && cluster != "local")
     reader.problem("cluster", "neither slurm nor local");

@@ -54,7 +54,8 @@ struct DeploymentRecord {
   std::string model;
   int tp = 1;
   int pp = 1;
-  std::string version;  // of the dslaunch that started it
+  int deadline_ms = DeploymentSpec{}.deadline_ms;  // after which a silent rank is lost
+  std::string version;                             // of the dslaunch that started it
   std::int64_t started_unix_s = 0;
   std::string endpoint;       // "host:port" of the engine port, or the first gateway's URL; empty
                               // until ready

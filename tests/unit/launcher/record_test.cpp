@@ -14,6 +14,7 @@ DeploymentRecord full_record() {
   record.model = "/models/\xE6\xA8\xA1";
   record.tp = 2;
   record.pp = 3;
+  record.deadline_ms = 20'000;
   record.version = "0.1.0";
   record.started_unix_s = 1'800'000'000;
   record.endpoint = "n1:1234";
@@ -32,6 +33,7 @@ TEST(Record, SurvivesJson) {
   const Result<DeploymentRecord> back = parse_record(to_json(record));
   ASSERT_TRUE(back) << back.error().to_string();
   EXPECT_EQ(to_json(*back), to_json(record));
+  EXPECT_EQ(back->deadline_ms, 20'000);
   EXPECT_EQ(back->owner, record.owner);
   EXPECT_EQ(back->links, record.links);
   EXPECT_EQ(back->error.code, ErrorCode::kPeerLost);

@@ -1,0 +1,73 @@
+// The reason behind a broken stream, read from the record of a deployment.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "launcher/commands/deployments.h"
+#include "launcher/deployment/registry.h"
+#include "launcher/process/process_identity.h"
+#include "tests/unit/launcher/scratch_folder.h"
+
+namespace dsl::launcher {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+class ExplainTest : public testing::Test {
+ protected:
+  ExplainTest() {
+    ::setenv("XDG_RUNTIME_DIR", scratch_.path().c_str(), 1);
+    registry_ = open_registry(ClusterKind::kLocal).value();
+    record_.name = "demo";
+    record_.launch_id = "01";
+    record_.state = DeploymentState::kReady;
+    record_.owner = this_process();
+    EXPECT_TRUE(registry_->create(record_));
+  }
+  ~ExplainTest() override { ::unsetenv("XDG_RUNTIME_DIR"); }
+
+  ErrorCode explain(ErrorCode code = ErrorCode::kPeerLost) {
+    return explain_by_record(record_, {code, "the stream broke", ""}, cancellation_).code;
+  }
+
+  const ScratchFolder scratch_;
+  Cancellation cancellation_;
+  std::unique_ptr<Registry> registry_;
+  DeploymentRecord record_;
+};
+
+TEST_F(ExplainTest, WaitsForTheReasonAsLongAsTheDeploymentsOwnDeadline) {
+  record_.deadline_ms = 60'000;
+  DeploymentRecord failed = record_;
+  failed.state = DeploymentState::kFailed;
+  failed.error = {ErrorCode::kPeerHung, "rank 1", ""};
+  std::thread supervisor([&] {
+    cancellation_.wait(Deadline::after(milliseconds(300)));
+    EXPECT_TRUE(registry_->update(failed));
+  });
+  EXPECT_EQ(explain(), ErrorCode::kPeerHung);
+  supervisor.join();
+}
+
+TEST_F(ExplainTest, GivesUpWhenTheDeadlineHasPassed) {
+  record_.deadline_ms = 200;
+  const auto start = Clock::now();
+  EXPECT_EQ(explain(), ErrorCode::kPeerLost);
+  EXPECT_LT(Clock::now() - start, seconds(4));
+}
+
+TEST_F(ExplainTest, DoesNotWaitForWhatCannotCome) {
+  record_.deadline_ms = 60'000;
+  EXPECT_EQ(explain(ErrorCode::kInvalidArgument), ErrorCode::kInvalidArgument) << "no trace";
+  ASSERT_TRUE(registry_->remove(record_));
+  EXPECT_EQ(explain(), ErrorCode::kPeerLost) << "the launch is gone";
+  ASSERT_TRUE(registry_->create(record_));
+  cancellation_.cancel({ErrorCode::kCancelled, "stopped", ""});
+  EXPECT_EQ(explain(), ErrorCode::kPeerLost) << "nobody waits any more";
+}
+
+}  // namespace
+}  // namespace dsl::launcher
