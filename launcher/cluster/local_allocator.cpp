@@ -21,18 +21,6 @@ namespace {
 /// What a supervisor needs to end its ranks by force after it was asked in good order.
 constexpr std::chrono::milliseconds kKillReserve{1000};
 
-Result<ProcessIdentity> parse_id(const std::string& id) {
-  ProcessIdentity process;
-  process.host = host_name();
-  const char* end = id.data() + id.size();
-  const auto [colon, bad_pid] = std::from_chars(id.data(), end, process.pid);
-  if (bad_pid == std::errc() && colon != end && *colon == ':') {
-    const auto [rest, bad_ticks] = std::from_chars(colon + 1, end, process.start_ticks);
-    if (bad_ticks == std::errc() && rest == end && process.pid > 1) return process;
-  }
-  return fail(ErrorCode::kInvalidArgument, "", "\"{}\" is not an id of a local allocation", id);
-}
-
 std::string shell_line(const std::vector<std::string>& argv) {
   std::string line;
   for (const std::string& argument : argv) {
@@ -50,6 +38,18 @@ bool wait_for_end(const UniqueFd& pidfd, Deadline deadline) {
 
 std::string local_allocation_id(const ProcessIdentity& program) {
   return fmt::format("{}:{}", program.pid, program.start_ticks);
+}
+
+Result<ProcessIdentity> parse_local_allocation_id(const std::string& id) {
+  ProcessIdentity process;
+  process.host = host_name();
+  const char* end = id.data() + id.size();
+  const auto [colon, bad_pid] = std::from_chars(id.data(), end, process.pid);
+  if (bad_pid == std::errc() && colon != end && *colon == ':') {
+    const auto [rest, bad_ticks] = std::from_chars(colon + 1, end, process.start_ticks);
+    if (bad_ticks == std::errc() && rest == end && process.pid > 1) return process;
+  }
+  return fail(ErrorCode::kInvalidArgument, "", "\"{}\" is not an id of a local allocation", id);
 }
 
 Result<std::vector<RenderedScript>> LocalAllocator::render(const LaunchRequest& request) const {
@@ -78,7 +78,7 @@ Result<std::string> LocalAllocator::start(const LaunchRequest& request) {
 }
 
 Result<AllocationStatus> LocalAllocator::status(const std::string& allocation_id) {
-  DSL_ASSIGN(const ProcessIdentity process, parse_id(allocation_id));
+  DSL_ASSIGN(const ProcessIdentity process, parse_local_allocation_id(allocation_id));
   AllocationStatus status;
   status.nodes = {host_name()};
   status.state = is_alive(process) ? AllocationState::kRunning : AllocationState::kEnded;
@@ -87,7 +87,7 @@ Result<AllocationStatus> LocalAllocator::status(const std::string& allocation_id
 }
 
 Status LocalAllocator::stop(const std::string& allocation_id, Deadline deadline) {
-  DSL_ASSIGN(const ProcessIdentity process, parse_id(allocation_id));
+  DSL_ASSIGN(const ProcessIdentity process, parse_local_allocation_id(allocation_id));
   const Result<UniqueFd> pidfd = open_process(process);
   if (!pidfd) return {};
   ::syscall(SYS_pidfd_send_signal, pidfd->get(), SIGTERM, nullptr, 0);

@@ -8,6 +8,8 @@ namespace dsl::launcher {
 
 /// The id of a local allocation: "PID:START_TICKS" of its program.
 std::string local_allocation_id(const ProcessIdentity& program);
+/// Of a program of this host; kInvalidArgument when it is no such id.
+Result<ProcessIdentity> parse_local_allocation_id(const std::string& id);
 
 class LocalAllocator : public Allocator {
  public:

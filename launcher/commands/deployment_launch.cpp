@@ -4,6 +4,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "launcher/cluster/local_allocator.h"
 #include "launcher/commands/deployments.h"
 #include "launcher/deployment/api_keys.h"
 #include "launcher/deployment/deployment_folder.h"
@@ -177,6 +178,7 @@ Status DeploymentLaunch::make_folder() {
 }
 
 Status DeploymentLaunch::start_parts() {
+  const AllocationName up{ClusterKind::kLocal, host_name(), local_allocation_id(this_process())};
   bool is_first = true;
   for (Part& part : parts_) {
     LaunchRequest& request = part.request;
@@ -191,7 +193,7 @@ Status DeploymentLaunch::start_parts() {
       return created;
     }
     if (is_first) {
-      DSL_TRY(secrets_.save(launch_id_, secret_));
+      DSL_TRY(hold_secret(up));
       if (parts_.back().request.record.part == DeploymentPart::kServices) DSL_TRY(make_folder());
       is_first = false;
     }
@@ -200,8 +202,16 @@ Status DeploymentLaunch::start_parts() {
     }
     DSL_TRY(clear_log_folder(request.record));
     DSL_ASSIGN(part.allocation_id, allocator_->start(request));
+    DSL_ASSIGN(const AllocationName owner, registry_->name_of(part.allocation_id));
+    DSL_TRY(secrets_.add_owner(launch_id_, owner));
   }
-  return {};
+  // From here on the parts hold it.
+  return secrets_.remove_owner(launch_id_, up);
+}
+
+Status DeploymentLaunch::hold_secret(const AllocationName& up) {
+  return joins_ ? secrets_.add_owner(launch_id_, up)
+                : secrets_.save(launch_id_, {spec_.name, secret_, {up}});
 }
 
 DeploymentLaunch::~DeploymentLaunch() {

@@ -49,6 +49,7 @@ class DeploymentLaunch {
   Status choose_parts();
   Status make_folder();
   Status start_parts();
+  Status hold_secret(const AllocationName& up);
   Result<LaunchProgress> look_at(const Part& part);
   Error why_it_ended(const Part& part, const AllocationStatus& status) const;
 

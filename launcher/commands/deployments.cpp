@@ -1,6 +1,7 @@
 #include "launcher/commands/deployments.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 
 #include "launcher/cluster/allocator.h"
@@ -56,6 +57,19 @@ Result<std::vector<DeploymentRecord>> list_deployments() {
   }
   records.insert(records.end(), more->begin(), more->end());
   return records;
+}
+
+void sweep_ended_launches() {
+  std::map<ClusterKind, std::unique_ptr<Registry>> opened;
+  const auto registry_of = [&](ClusterKind cluster) -> Registry* {
+    const auto known = opened.find(cluster);
+    if (known != opened.end()) return known->second.get();
+    Result<std::unique_ptr<Registry>> registry = open_registry(cluster);
+    return (opened[cluster] = registry ? *std::move(registry) : nullptr).get();
+  };
+  const Status swept = sweep_remains(registry_of);
+  if (!swept)
+    log(LogLevel::kWarning, "what is left of ended launches: {}", swept.error().to_string());
 }
 
 bool may_be_a_trace(const Error& error) {

@@ -27,6 +27,11 @@ Result<DeploymentRecord> find_deployment(const std::string& name);
 /// controller that does not answer is a warning in the log.
 Result<std::vector<DeploymentRecord>> list_deployments();
 
+/// Removes what launches have left that ended without anybody to clean up; Slurm is asked only
+/// where something of it is left. Problems are logged: they are no reason to fail the command at
+/// hand.
+void sweep_ended_launches();
+
 /// True for errors that a lost or hung rank makes its neighbours and clients see.
 bool may_be_a_trace(const Error& error);
 

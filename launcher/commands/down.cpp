@@ -67,6 +67,7 @@ Result<int> down(const DownFlags& flags, const OutputOptions& output) {
   } else {
     DSL_ASSIGN(deployments[flags.name], find_parts(flags.name));
   }
+  sweep_ended_launches();
   nlohmann::json ended = nlohmann::json::array();
   for (auto& [key, parts] : deployments) {
     const std::string name = parts.front().name;

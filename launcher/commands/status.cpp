@@ -227,6 +227,7 @@ Result<int> status_of_one(const std::string& name, const OutputOptions& output) 
 }
 
 Result<int> status(const StatusFlags& flags, const OutputOptions& output) {
+  sweep_ended_launches();
   if (!flags.name.empty()) return status_of_one(flags.name, output);
   DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
   const std::vector<Parts> deployments = group(records);

@@ -167,6 +167,7 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   const Clock::time_point start = Clock::now();
   Cancellation cancellation;
   const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
+  sweep_ended_launches();
   DSL_ASSIGN(const std::unique_ptr<DeploymentLaunch> launch, DeploymentLaunch::start(spec));
   UpProgress shown;
   const auto on_progress = [&](const LaunchProgress& progress) { shown.show(progress); };

@@ -22,4 +22,19 @@ Status remove_remains_if_last(Registry& registry, const DeploymentRecord& part) 
   return has_others ? Status{} : remove_remains(part);
 }
 
+Status sweep_remains(const std::function<Registry*(ClusterKind)>& registry_of) {
+  DSL_ASSIGN(const SecretStore secrets, SecretStore::open());
+  const auto has_ended = [&](const AllocationName& owner) {
+    Registry* const registry = registry_of(owner.cluster);
+    return registry != nullptr && registry->is_over(owner).value_or(false);
+  };
+  Status removed;
+  const auto remove_folder = [&](const std::string& deployment) {
+    const Result<DeploymentFolder> folder = DeploymentFolder::of(deployment);
+    removed = folder ? folder->remove() : tl::unexpected<Error>(folder.error());
+  };
+  DSL_TRY(secrets.sweep(has_ended, remove_folder));
+  return removed;
+}
+
 }  // namespace dsl::launcher

@@ -1,5 +1,8 @@
 #include "launcher/deployment/local_registry.h"
 
+#include <algorithm>
+
+#include "launcher/cluster/local_allocator.h"
 #include "launcher/deployment/private_files.h"
 #include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
@@ -96,6 +99,20 @@ Status LocalRegistry::remove(const DeploymentRecord& record) {
   std::error_code ignored;
   std::filesystem::remove(path_of(record), ignored);
   return {};
+}
+
+Result<AllocationName> LocalRegistry::name_of(const std::string& allocation_id) {
+  return AllocationName{ClusterKind::kLocal, host_name(), allocation_id};
+}
+
+Result<bool> LocalRegistry::is_over(const AllocationName& allocation) {
+  if (allocation.cluster != ClusterKind::kLocal || allocation.place != host_name()) return false;
+  DSL_ASSIGN(const ProcessIdentity program, parse_local_allocation_id(allocation.id));
+  if (is_alive(program)) return false;
+  DSL_ASSIGN(const std::vector<DeploymentRecord> told, list());
+  return std::none_of(told.begin(), told.end(), [&](const DeploymentRecord& record) {
+    return record.allocation_id == allocation.id;
+  });
 }
 
 }  // namespace dsl::launcher

@@ -21,6 +21,8 @@ class LocalRegistry : public Registry {
   Status update(const DeploymentRecord& record) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
+  Result<AllocationName> name_of(const std::string& allocation_id) override;
+  Result<bool> is_over(const AllocationName& allocation) override;
 
  private:
   explicit LocalRegistry(std::filesystem::path folder) : folder_(std::move(folder)) {}

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "launcher/deployment/allocation_name.h"
 #include "launcher/deployment/record.h"
 #include "transport/base/error.h"
 
@@ -42,6 +43,12 @@ class Registry {
   /// Forgets the launch of a part; no error when it is gone already. On Slurm an ended job needs no
   /// forgetting.
   virtual Status remove(const DeploymentRecord& record) = 0;
+
+  /// The name of an allocation of this registry's cluster.
+  virtual Result<AllocationName> name_of(const std::string& allocation_id) = 0;
+  /// True only when the allocation has certainly ended and list() has no reason to tell of it.
+  /// False for what this registry cannot see: another host, another cluster.
+  virtual Result<bool> is_over(const AllocationName& allocation) = 0;
 };
 
 /// The part among those of one deployment that stands for it; `parts` must not be empty.

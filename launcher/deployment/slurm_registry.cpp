@@ -166,4 +166,23 @@ Status SlurmRegistry::remove(const DeploymentRecord& record) {
   return secrets_.remove(record.launch_id);
 }
 
+Result<AllocationName> SlurmRegistry::name_of(const std::string& allocation_id) {
+  if (cluster_name_.empty()) {
+    DSL_ASSIGN(const slurm::ClusterInfo cluster, client_->cluster(Deadline::after(kPatience)));
+    cluster_name_ = cluster.name;
+  }
+  return AllocationName{ClusterKind::kSlurm, cluster_name_, allocation_id};
+}
+
+Result<bool> SlurmRegistry::is_over(const AllocationName& allocation) {
+  DSL_ASSIGN(const AllocationName here, name_of(allocation.id));
+  if (allocation != here) return false;
+  DSL_ASSIGN(const slurm::JobId id, parse_job_id(allocation.id));
+  const Result<slurm::Job> job = client_->job(id, Deadline::after(kPatience));
+  if (!job && job.error().code == ErrorCode::kNotFound) return true;
+  if (!job) return tl::unexpected<Error>(job.error());
+  // The secret of a job that ended badly is what keeps its reason in list().
+  return slurm::is_over(job->state) && !record_of(*job);
+}
+
 }  // namespace dsl::launcher

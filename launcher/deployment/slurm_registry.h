@@ -21,12 +21,15 @@ class SlurmRegistry : public Registry {
   Status update(const DeploymentRecord& record) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
+  Result<AllocationName> name_of(const std::string& allocation_id) override;
+  Result<bool> is_over(const AllocationName& allocation) override;
 
  private:
   bool is_forgotten(const DeploymentRecord& record) const;
 
   std::unique_ptr<slurm::Client> client_;
   SecretStore secrets_;
+  std::string cluster_name_;  // empty: not asked yet
 };
 
 Result<std::unique_ptr<Registry>> open_slurm_registry();

@@ -49,12 +49,13 @@ void write_ready(RecordKeeper& keeper, const WorldReady& ready) {
   keeper.write();
 }
 
-Result<std::string> take_secret(const std::string& launch_id) {
+Result<std::string> take_secret(const DeploymentRecord& record, Registry& registry) {
   const char* given = std::getenv("DSLAUNCH_SECRET");
   if (given != nullptr && given[0] != '\0') return std::string(given);
   DSL_ASSIGN(std::string secret, bootstrap::make_secret());
   DSL_ASSIGN(const SecretStore store, SecretStore::open());
-  DSL_TRY(store.save(launch_id, secret));
+  DSL_ASSIGN(AllocationName owner, registry.name_of(record.allocation_id));
+  DSL_TRY(store.save(record.launch_id, {record.name, secret, {std::move(owner)}}));
   return secret;
 }
 
@@ -105,7 +106,7 @@ Status supervise(const SuperviseOptions& options) {
 
   WorldOptions world;
   world.spec = options.spec;
-  Result<std::string> secret = take_secret(keeper.record().launch_id);
+  Result<std::string> secret = take_secret(keeper.record(), *registry);
   if (!secret) return failed(std::move(secret).error());
   world.secret = *std::move(secret);
   Result<std::filesystem::path> logs = make_log_folder(keeper.record());

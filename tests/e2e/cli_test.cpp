@@ -316,10 +316,17 @@ TEST_F(CliTest, ALostRankEndsTheDeploymentAndTheReasonStays) {
 }
 
 TEST_F(CliTest, AKilledSupervisorLeavesNothing) {
-  ASSERT_EQ(up("demo", {"--pp", "2"}).exit_code, 0);
-  ::kill(home_.wait_for_process({"dslaunch", " supervise "}), SIGKILL);
-  EXPECT_TRUE(home_.is_quiet());
-  EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+  const std::filesystem::path state = home_.path() / ".local/state/dslaunch";
+  for (const char* gateways : {"1", "0"}) {
+    ASSERT_EQ(up("demo", {"--pp", "2", "--gateways", gateways}).exit_code, 0);
+    EXPECT_THAT(home_.run({"status"}).out, HasSubstr("demo"));
+    EXPECT_FALSE(std::filesystem::is_empty(state / "secrets")) << "it lives";
+    ::kill(home_.wait_for_process({"dslaunch", " supervise "}), SIGKILL);
+    EXPECT_TRUE(home_.is_quiet());
+    EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
+    EXPECT_TRUE(std::filesystem::is_empty(state / "secrets")) << gateways << " gateways";
+    EXPECT_TRUE(std::filesystem::is_empty(state / "deployments")) << gateways << " gateways";
+  }
 }
 
 TEST_F(CliTest, AFailedUpCleansUp) {

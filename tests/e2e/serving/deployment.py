@@ -43,7 +43,7 @@ class Deployment:
             self.gateway = self._service("gateway")
             self.engine = self._service("engine")
             (secret,) = (self._home / "state/dslaunch/secrets").glob("*")
-            self.secret = secret.read_text()
+            self.secret = secret.read_text().splitlines()[0]
         except BaseException:
             self.close()
             raise

@@ -40,10 +40,9 @@ TEST_F(DeploymentTest, UpAnswersAndDownLeavesNothing) {
 
 TEST_F(DeploymentTest, TheSecretIsInNoArgumentScriptOrComment) {
   ASSERT_EQ(up().exit_status, 0);
-  const Finished secret =
-      cluster_->on("ctl", {"bash", "-c", "cat \"$0\"/.local/state/dslaunch/secrets/*",
-                           (cluster_->folder() / "home").string()});
-  ASSERT_GE(secret.output.size(), 32u) << secret.output;
+  const Finished secret = cluster_->on(
+      "ctl", {"bash", "-c", "head -qn1 \"$0\"/secrets/* | tr -d '\\n'", state_folder().string()});
+  ASSERT_EQ(secret.output.size(), 64u) << secret.output;
   const std::string job = last_line(dslaunch({"status", "demo", "--json"}))["allocation"];
   EXPECT_THAT(cluster_->on("ctl", {"scontrol", "show", "job", job}).output,
               Not(HasSubstr(secret.output)));
@@ -68,6 +67,19 @@ TEST_F(DeploymentTest, SbatchServesWithoutTheCommandLine) {
   EXPECT_THAT(jobs(), ::testing::UnorderedElementsAre("demo", "demo-services"));
   EXPECT_THAT(dslaunch({"url", "demo"}).output, ::testing::StartsWith("http://10.77.0."));
   EXPECT_EQ(dslaunch({"down", "demo"}).exit_status, 0);
+}
+
+TEST_F(DeploymentTest, WhatACancelledJobLeavesGoesWithTheNextStatus) {
+  ASSERT_EQ(up({"-w", "n[3-4]", "--gateways", "0"}).exit_status, 0);
+  ASSERT_EQ(dslaunch({"status"}).exit_status, 0);
+  EXPECT_FALSE(std::filesystem::is_empty(state_folder() / "secrets")) << "it lives";
+  // The supervisor dies with its node: nobody can clean up.
+  ASSERT_EQ(cluster_->control("crash", "n3").exit_status, 0);
+  ASSERT_EQ(cluster_->on("ctl", {"scancel", "--name=demo"}).exit_status, 0);
+  ASSERT_EQ(cluster_->control("boot", "n3").exit_status, 0);
+  EXPECT_FALSE(std::filesystem::is_empty(state_folder() / "secrets"));
+  EXPECT_THAT(dslaunch({"status"}).output, HasSubstr("no deployments"));
+  EXPECT_TRUE(std::filesystem::is_empty(state_folder() / "secrets"));
 }
 
 TEST_F(DeploymentTest, AKilledRankIsNamedAndTheJobEnds) {

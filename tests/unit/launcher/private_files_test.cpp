@@ -57,10 +57,10 @@ TEST(PrivateFiles, AFailedWriteLeavesNothing) {
 TEST(SecretStore, RefusesIdsThatAreNotHexadecimal) {
   const ScratchFolder scratch;
   const SecretStore store(scratch.path());
-  EXPECT_TRUE(store.save("00ff", "secret"));
+  EXPECT_TRUE(store.save("00ff", {"demo", "secret", {}}));
   EXPECT_EQ(store.load("00ff"), "secret");
   EXPECT_FALSE(store.load("../00ff"));
-  EXPECT_FALSE(store.save("", "x"));
+  EXPECT_FALSE(store.save("", {"demo", "x", {}}));
   EXPECT_TRUE(store.remove("00ff"));
   EXPECT_EQ(store.load("00ff").error().code, ErrorCode::kNotFound);
 }

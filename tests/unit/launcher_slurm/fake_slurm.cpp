@@ -9,7 +9,9 @@ class FakeSlurmClient : public slurm::Client {
  public:
   explicit FakeSlurmClient(FakeSlurm& slurm) : slurm_(slurm) {}
 
-  Result<slurm::ClusterInfo> cluster(Deadline) override { return slurm::ClusterInfo{}; }
+  Result<slurm::ClusterInfo> cluster(Deadline) override {
+    return slurm::ClusterInfo{"test", "", {}};
+  }
   Result<std::vector<slurm::Node>> nodes(Deadline) override { return std::vector<slurm::Node>{}; }
   Result<std::vector<slurm::Partition>> partitions(Deadline) override {
     return std::vector<slurm::Partition>{};

@@ -36,14 +36,14 @@ std::string comment_of(const DeploymentRecord& record) { return to_comment(recor
 class SlurmRegistryTest : public ::testing::Test {
  protected:
   SlurmRegistryTest() {
-    std::filesystem::create_directory(folder_);
-    EXPECT_TRUE(secrets_.save(demo_record().launch_id, "00ff").has_value());
+    std::filesystem::create_directories(folder_ / "secrets");
+    EXPECT_TRUE(secrets_.save(demo_record().launch_id, {"demo", "00ff", {}}).has_value());
   }
   ~SlurmRegistryTest() override { std::filesystem::remove_all(folder_); }
 
   const std::filesystem::path folder_ =
       fmt::format("{}/dsl-secrets-{}", ::testing::TempDir(), getpid());
-  SecretStore secrets_{folder_};
+  SecretStore secrets_{folder_ / "secrets"};
   FakeSlurm slurm_;
   SlurmRegistry registry_{make_fake_client(slurm_), secrets_};
 };
@@ -169,6 +169,21 @@ TEST_F(SlurmRegistryTest, KeepsTheReasonWhenTheSupervisorItselfEnds) {
   EXPECT_TRUE(registry_.remove(*record).has_value());
   unsetenv("SLURM_JOB_ID");
   EXPECT_EQ(registry_.find("demo")->error.code, ErrorCode::kSlurmJobEnded);
+}
+
+TEST_F(SlurmRegistryTest, SaysOfWhichJobsNothingIsLeftToTell) {
+  const AllocationName job = registry_.name_of("5").value();
+  EXPECT_EQ(to_line(job), "slurm test 5");
+  slurm_.add_job(5, JobState::kRunning, comment_of(demo_record()));
+  EXPECT_FALSE(registry_.is_over(job).value()) << "it runs";
+  slurm_.jobs.at({5}).state = JobState::kTimeout;
+  EXPECT_FALSE(registry_.is_over(job).value()) << "list() tells why it failed";
+  slurm_.jobs.at({5}).state = JobState::kCancelled;
+  EXPECT_TRUE(registry_.is_over(job).value());
+  slurm_.jobs.clear();
+  EXPECT_TRUE(registry_.is_over(job).value()) << "Slurm has forgotten it";
+  EXPECT_FALSE(registry_.is_over({ClusterKind::kSlurm, "another", "5"}).value());
+  EXPECT_FALSE(registry_.is_over({ClusterKind::kLocal, "test", "5"}).value());
 }
 
 TEST(ToComment, FitsIntoSlurmsLimit) {
