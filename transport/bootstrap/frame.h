@@ -24,8 +24,9 @@ enum class FrameType : std::uint8_t {
   kFailed,    // server -> rank: rank, error
   kShutdown,  // server -> rank
   kGoodbye,   // rank -> server: what follows is no failure
+  kState,     // rank -> server: text; server -> rank 0: rank, text
 };
-inline constexpr std::uint8_t kLastFrameType = static_cast<std::uint8_t>(FrameType::kGoodbye);
+inline constexpr std::uint8_t kLastFrameType = static_cast<std::uint8_t>(FrameType::kState);
 
 struct Frame {
   FrameType type{};

@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMaxReportBytes = 512 * 1024;
 constexpr std::chrono::milliseconds kGoodbyeTime{1000};
+constexpr std::chrono::milliseconds kStateInterval{500};
 
 std::size_t max_frame_of(int world_size) {
   return 64 + static_cast<std::size_t>(world_size) * (kMaxBlobBytes + 4);
@@ -146,6 +147,19 @@ class Member final : public Membership {
     return {};
   }
 
+  void tell_state(std::function<std::string()> state) override {
+    {
+      const std::lock_guard lock(mutex_);
+      state_ = std::move(state);
+    }
+    signal_event(event_.get());
+  }
+
+  void hear_states(std::function<void(int, std::string_view)> heard) override {
+    const std::lock_guard lock(mutex_);
+    heard_ = std::move(heard);
+  }
+
   void on_end(std::function<void(const Error&)> callback) override {
     {
       const std::lock_guard lock(mutex_);
@@ -174,13 +188,15 @@ class Member final : public Membership {
         note(connection_.queue(FrameType::kBeat, ""));
         next_beat = Clock::now() + options_.heartbeat_interval;
       }
+      if (connected) tell_own_state();
       if (connected) send_outbox();
       const short output = connected && connection_.has_output() ? POLLOUT : 0;
       pollfd entries[2] = {{event_.get(), POLLIN, 0},
                            {lost_ ? -1 : connection_.fd(), static_cast<short>(POLLIN | output), 0}};
+      const auto next = std::min(next_beat, next_state_.value_or(next_beat));
       const auto pause =
           std::max(std::chrono::milliseconds(1),
-                   std::chrono::duration_cast<std::chrono::milliseconds>(next_beat - Clock::now()));
+                   std::chrono::duration_cast<std::chrono::milliseconds>(next - Clock::now()));
       ::poll(entries, 2, connected ? static_cast<int>(pause.count()) : -1);
       if (entries[0].revents != 0) clear_event(event_.get());
       if (connected && entries[1].revents != 0) listen();
@@ -204,6 +220,20 @@ class Member final : public Membership {
       error = ended_;
     }
     callback(*error);
+  }
+
+  void tell_own_state() {
+    if (next_state_ && Clock::now() < *next_state_) return;
+    std::function<std::string()> state;
+    {
+      const std::lock_guard lock(mutex_);
+      state = state_;
+    }
+    if (!state) return;
+    next_state_ = Clock::now() + kStateInterval;
+    const std::string text = state();
+    // One that is too long is not worth the membership.
+    if (text.size() <= kMaxBlobBytes) note(connection_.queue(FrameType::kState, text));
   }
 
   void send_outbox() {
@@ -239,6 +269,8 @@ class Member final : public Membership {
         return handle_beat(reader);
       case FrameType::kGathered:
         return handle_gathered(reader);
+      case FrameType::kState:
+        return handle_state(reader);
       case FrameType::kFailed: {
         DSL_TRY(reader.u32());
         DSL_ASSIGN(Error error, read_error(reader));
@@ -266,6 +298,19 @@ class Member final : public Membership {
     const std::lock_guard lock(mutex_);
     missing_round_ = round;
     missing_ = std::move(missing);
+    return {};
+  }
+
+  Status handle_state(PayloadReader& reader) {
+    DSL_ASSIGN(const std::uint32_t rank, reader.u32());
+    DSL_ASSIGN(const std::string state, reader.text());
+    DSL_TRY(reader.finish());
+    std::function<void(int, std::string_view)> heard;
+    {
+      const std::lock_guard lock(mutex_);
+      heard = heard_;
+    }
+    if (heard) heard(static_cast<int>(rank), state);
     return {};
   }
 
@@ -335,6 +380,7 @@ class Member final : public Membership {
   // Of the membership's thread.
   Connection connection_;
   Clock::time_point last_heard_ = Clock::now();
+  std::optional<Clock::time_point> next_state_;  // once there is a state to tell
   bool lost_ = false;
 
   const UniqueFd event_;
@@ -348,6 +394,8 @@ class Member final : public Membership {
   std::vector<std::uint32_t> missing_;
   std::optional<Error> ended_;
   std::function<void(const Error&)> callback_;
+  std::function<std::string()> state_;
+  std::function<void(int, std::string_view)> heard_;
   bool connected_ = true;
   bool stopping_ = false;
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "transport/base/deadline.h"
@@ -82,6 +83,12 @@ class Membership {
   virtual Result<std::vector<std::string>> exchange(std::string blob, Deadline deadline) = 0;
   /// Sends a JSON object to the server's owner (progress, readiness, statistics).
   virtual Status report(const std::string& json) = 0;
+  /// Tells rank 0, through the server, what this rank says of itself: at once and then twice a
+  /// second, whatever the rank's other threads do. At most 64 KiB. `state` is called from the
+  /// membership's thread and must not block.
+  virtual void tell_state(std::function<std::string()> state) = 0;
+  /// Rank 0: `heard` gets what the others tell, from the membership's thread.
+  virtual void hear_states(std::function<void(int rank, std::string_view state)> heard) = 0;
   /// Called once, from the membership's thread, when a rank failed, the server is gone or shutdown
   /// was asked (code kCancelled); soon after this call if that has happened already. Never called
   /// once destruction has begun.

@@ -180,6 +180,8 @@ class Server final : public RendezvousServer {
       case FrameType::kReport:
         if (events_.reported) events_.reported(rank, frame.payload);
         return {};
+      case FrameType::kState:
+        return pass_on_state(rank, frame.payload);
       case FrameType::kGoodbye:
         guest.closing = guest.left = true;
         ranks_[static_cast<std::size_t>(rank)] = RankState::kLeft;
@@ -256,6 +258,20 @@ class Server final : public RendezvousServer {
       send_to_ranks(FrameType::kGathered, gathered.take());
     }
     check_exchange_possible();
+    return {};
+  }
+
+  Status pass_on_state(int rank, std::string_view state) {
+    if (state.size() > kMaxBlobBytes) {
+      return fail(ErrorCode::kProtocol, "run the same version on every node",
+                  "it told a state of {} bytes: expected at most {}", state.size(), kMaxBlobBytes);
+    }
+    PayloadWriter payload;
+    payload.u32(static_cast<std::uint32_t>(rank)).text(state);
+    const std::string told = payload.take();
+    for (Guest& guest : guests_) {
+      if (guest.rank == 0 && !guest.closing) send(guest, FrameType::kState, told);
+    }
     return {};
   }
 

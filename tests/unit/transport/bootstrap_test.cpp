@@ -6,7 +6,10 @@
 #include <signal.h>
 #include <sys/socket.h>
 
+#include <condition_variable>
 #include <future>
+#include <map>
+#include <mutex>
 #include <random>
 #include <thread>
 
@@ -235,6 +238,44 @@ TEST_F(ServerFixture, RankThatLeavesWhileOthersWaitForItIsNamed) {
   leaver.join();
   ASSERT_FALSE(blobs);
   EXPECT_THAT(blobs.error().message, HasSubstr("rank 1 left"));
+}
+
+/// What rank 0 hears of the others.
+struct HeardStates {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<int, std::vector<std::string>> by_rank;  // guarded by mutex
+
+  bool wait_for(int rank, std::size_t count) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, 20s, [&] { return by_rank[rank].size() >= count; });
+  }
+};
+
+TEST_F(ServerFixture, RankZeroHearsWhatTheOthersTellOfThemselvesAgainAndAgain) {
+  start(3);
+  HeardStates heard;
+  int num_told = 0;  // of the second member's thread
+  auto first = join(0);
+  auto second = join(1);
+  auto third = join(2);
+  ASSERT_TRUE(first && second && third);
+  (*first)->hear_states([&](int rank, std::string_view state) {
+    const std::lock_guard lock(heard.mutex);
+    heard.by_rank[rank].emplace_back(state);
+    heard.changed.notify_all();
+  });
+  (*second)->tell_state([&] { return fmt::format("one {}", num_told++); });
+  (*third)->tell_state([] { return std::string(64 * 1024, 't'); });
+  (*first)->tell_state([] { return std::string(64 * 1024 + 1, 'x'); });  // too long: left out
+  EXPECT_TRUE(heard.wait_for(1, 3));
+  EXPECT_TRUE(heard.wait_for(2, 2));
+  third->reset();
+  const std::lock_guard lock(heard.mutex);
+  EXPECT_EQ(heard.by_rank[1][2], "one 2");
+  EXPECT_EQ(heard.by_rank[2][1], std::string(64 * 1024, 't'));
+  EXPECT_EQ(heard.by_rank.count(0), 0u);
+  for (auto* member : {&first, &second}) EXPECT_FALSE((**member)->ended());
 }
 
 TEST_F(ServerFixture, NoFileDescriptorIsLeaked) {
