@@ -117,6 +117,7 @@ class RankEngine final : public Engine {
   }
 
   const EngineInfo& info() const override { return info_; }
+  std::shared_ptr<const RankPulse> pulse() const override { return worker_->pulse(); }
 
   Status follow() override {
     DSL_CHECK(!leader_, "rank 0 leads");

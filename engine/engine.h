@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/engine_stats.h"
+#include "engine/rank_pulse.h"
 #include "engine/sampling/sampler.h"
 #include "engine/tensor/dtype.h"
 #include "transport/base/deadline.h"
@@ -101,6 +102,8 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual const EngineInfo& info() const = 0;
+  /// Whether this rank's steps advance. Whoever tells others of it may outlive the engine.
+  virtual std::shared_ptr<const RankPulse> pulse() const = 0;
 
   /// Ranks other than 0: executes step plans until rank 0 shuts down (ok) or the world fails
   /// (error).

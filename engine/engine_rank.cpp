@@ -142,6 +142,16 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
                                                             const ScoredRows& scored,
                                                             const Progress& progress) {
   if (rows.token_ids.empty()) return std::vector<sampling::SampledToken>{};
+  pulse_->begin_step();
+  auto tokens = compute(plan, rows, scored, progress);
+  pulse_->end_step();
+  return tokens;
+}
+
+Result<std::vector<sampling::SampledToken>> RankWorker::compute(const scheduler::StepPlan& plan,
+                                                                const scheduler::StepRows& rows,
+                                                                const ScoredRows& scored,
+                                                                const Progress& progress) {
   const auto num_rows = static_cast<std::int64_t>(rows.token_ids.size());
   const auto patience = step_patience(parts_.options.step_deadline, num_rows);
   model_->set_patience(patience / 2);
@@ -160,6 +170,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
   }
   for (std::int64_t layer = 0; layer < model_->num_layers(); ++layer) {
     DSL_TRY(model_->run_layer(layer, batch));
+    pulse_->beat();
     if (progress) DSL_TRY(progress());
   }
   if (model_->is_last()) return finish(rows, scored);
@@ -178,6 +189,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::finish(const scheduler::
     row_ids.clear();
     for (const WantedRow& row : part) row_ids.push_back(row.row);
     DSL_ASSIGN(const MatrixView<float> logits, model_->logits(row_ids));
+    pulse_->beat();
     if (!samples()) continue;
     for (std::size_t i = 0; i < part.size(); ++i) {
       const std::span<float> row(logits.row(static_cast<std::int64_t>(i)),

@@ -72,6 +72,7 @@ class RankWorker {
   const Parts& parts() const { return parts_; }
   std::int64_t shard_bytes() const { return shard_bytes_; }
   Outbox& outbox() { return *outbox_; }
+  std::shared_ptr<const RankPulse> pulse() const { return pulse_; }
 
   /// Makes room for the rows that the stage before will send for `plan`; before run(), at the
   /// latest by run() itself.
@@ -100,6 +101,10 @@ class RankWorker {
   std::chrono::milliseconds patience_for_stage_before(std::chrono::milliseconds patience) const;
   Status receive_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
   Status send_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
+  Result<std::vector<sampling::SampledToken>> compute(const scheduler::StepPlan& plan,
+                                                      const scheduler::StepRows& rows,
+                                                      const ScoredRows& scored,
+                                                      const Progress& progress);
   Result<std::vector<sampling::SampledToken>> finish(const scheduler::StepRows& rows,
                                                      const ScoredRows& scored);
 
@@ -108,6 +113,7 @@ class RankWorker {
   std::optional<model::StageModel> model_;
   std::int64_t shard_bytes_ = 0;
   std::unique_ptr<Outbox> outbox_;
+  const std::shared_ptr<RankPulse> pulse_ = std::make_shared<RankPulse>();
 
   /// Receives of the stage before, posted ahead, by step.
   struct Expected {

@@ -47,9 +47,11 @@ Status MeasuredWire::wait(Request request, Deadline deadline) {
   waiting_since_.store(begin.time_since_epoch().count(), kRelaxed);
   waiting_hop_.store(static_cast<std::int64_t>(waited.hop), std::memory_order_release);
   Status status = wire_->wait(request, deadline);
-  waiting_hop_.store(-1, kRelaxed);
+  const auto end = Clock::now();
+  last_wait_end_.store(end.time_since_epoch().count(), kRelaxed);
+  waiting_hop_.store(-1, std::memory_order_release);
   Hop& hop = hops_[waited.hop];
-  add(hop.wait_ns, std::chrono::nanoseconds(Clock::now() - begin).count());
+  add(hop.wait_ns, std::chrono::nanoseconds(end - begin).count());
   if (status) add(hop.received_bytes, waited.received_bytes);
   return status;
 }
@@ -75,6 +77,11 @@ std::optional<CurrentWait> MeasuredWire::current_wait() const {
   return CurrentWait{static_cast<int>(index / kNumChannels),
                      static_cast<Channel>(index % kNumChannels),
                      std::chrono::duration<double>(Clock::now() - since).count()};
+}
+
+double MeasuredWire::since_wait_s() const {
+  const Clock::time_point end{Clock::duration(last_wait_end_.load(kRelaxed))};
+  return std::chrono::duration<double>(Clock::now() - end).count();
 }
 
 std::string_view purpose_of(Channel channel) {

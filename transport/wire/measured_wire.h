@@ -32,8 +32,8 @@ struct CurrentWait {
   double seconds = 0;
 };
 
-/// Owns the wire that does the work. traffic() and current_wait() are thread-safe; the rest as of
-/// any Wire.
+/// Owns the wire that does the work. traffic(), current_wait() and since_wait_s() are thread-safe;
+/// the rest as of any Wire.
 class MeasuredWire final : public Wire {
  public:
   explicit MeasuredWire(std::unique_ptr<Wire> wire);
@@ -50,6 +50,8 @@ class MeasuredWire final : public Wire {
   /// Hops that nothing went over are left out.
   std::vector<HopTraffic> traffic() const;
   std::optional<CurrentWait> current_wait() const;
+  /// Time since a wait last ended, in seconds; long before the first one.
+  double since_wait_s() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -72,6 +74,7 @@ class MeasuredWire final : public Wire {
   std::vector<Pending> pending_;  // few at a time
   std::atomic<std::int64_t> waiting_hop_{-1};
   std::atomic<Clock::rep> waiting_since_{0};
+  std::atomic<Clock::rep> last_wait_end_{0};
 };
 
 /// What a channel is for, in words: "plan", "pipeline", "tokens", "tensor" or "test".
