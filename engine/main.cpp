@@ -14,6 +14,7 @@
 #include "engine/rank_arguments.h"
 #include "engine/run_end.h"
 #include "engine/serving/engine_port/engine_service.h"
+#include "engine/serving/engine_port/rank_board.h"
 #include "engine/serving/engine_port/rank_report.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/process/own_process.h"
@@ -56,7 +57,7 @@ void watch_signals(const serving::EndingSignals& ending) {
 }
 
 /// One rank from start to end. Members are destroyed in the order that their users allow: port,
-/// engine, membership (whose callback aborts the wire), wire.
+/// engine, membership (whose callbacks abort the wire and tell the rank's state), states, wire.
 class Rank {
  public:
   Rank(RankArguments arguments, std::string secret)
@@ -142,24 +143,24 @@ class Rank {
     report(serving::load_report(progress));
   }
 
-  std::vector<wire::LinkReport> links() const {
-    return wire_ ? wire_->links() : std::vector<wire::LinkReport>();
-  }
-
   Status serve(serving::TextCodec text) {
-    // Before the engine's thread starts: the wire is used by one thread at a time.
-    const std::vector<wire::LinkReport> reported_links = links();
+    own_state_.emplace(engine_->pulse(), wire_.get());
+    ranks_.emplace(arguments_.world_size(), [this] { return own_state_->read(); });
+    if (membership_) {
+      membership_->hear_states(
+          [this](int rank, std::string_view state) { ranks_->hear(rank, state); });
+    }
     DSL_TRY(engine_->start([this](const Error& error) { on_engine_failure(error); }));
-    serving::EngineService service(*engine_, std::move(text),
+    serving::EngineService service(*engine_, *ranks_, std::move(text),
                                    {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
-                                    arguments_.engine.compute_dtype, reported_links, wire_.get()},
+                                    arguments_.engine.compute_dtype, own_state_->links()},
                                    secret_);
     serving::HttpServerOptions options;
     options.listen = arguments_.listen;
     options.max_connections = kMaxConnections;
     auto server = serving::HttpServer::start(options, service);
     if (server) {
-      report(serving::ready_report({(*server)->endpoint(), reported_links, engine_->info()}));
+      report(serving::ready_report({(*server)->endpoint(), own_state_->links(), engine_->info()}));
       log(LogLevel::kInfo, "ready at {}", (*server)->endpoint());
       run_end().wait_for_drain();
       drain(service);
@@ -184,7 +185,9 @@ class Rank {
 
   /// Rank 0 tells when the world ends, however many were asked to end it.
   Status follow() {
-    report(serving::ready_report({"", links(), engine_->info()}));
+    own_state_.emplace(engine_->pulse(), wire_.get());
+    membership_->tell_state([this] { return serving::encode(own_state_->read()); });
+    report(serving::ready_report({"", own_state_->links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");
     const Status status = engine_->follow();
     if (!status) {
@@ -200,6 +203,9 @@ class Rank {
   Clock::time_point last_load_report_{};
   std::mutex wire_mutex_;
   std::unique_ptr<wire::MeasuredWire> wire_;  // set under wire_mutex_
+  // The membership's thread uses these until it is destroyed.
+  std::optional<serving::OwnRankState> own_state_;
+  std::optional<serving::RankBoard> ranks_;  // rank 0
   std::unique_ptr<bootstrap::Membership> membership_;
   std::unique_ptr<Engine> engine_;
 };

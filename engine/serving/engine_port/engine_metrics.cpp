@@ -62,7 +62,7 @@ struct EngineMetrics::State {
       : labels{{"model_name", model_name}},
         requests(registry, model_name),
         nodes(registry, model_name),
-        hops(registry, model_name) {}
+        ranks(registry, model_name) {}
 
   // vLLM's, beside those of requests.
   Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests that wait for room in the cache.");
@@ -105,8 +105,7 @@ struct EngineMetrics::State {
                                       Bounds(kStepSecondsBounds.begin(), kStepSecondsBounds.end()));
 
   NodeMetrics nodes;
-  RankMetrics hops;
-  std::vector<Gauge*> ranks;
+  RankMetrics ranks;
 
   std::mutex mutex;
   EngineStats last;  // guarded by mutex: of the scrape before
@@ -114,24 +113,8 @@ struct EngineMetrics::State {
   void fold_in(const EngineStats& stats);
 };
 
-EngineMetrics::EngineMetrics(const std::string& model_name, int world_size,
-                             const std::vector<wire::LinkReport>& links)
-    : state_(std::make_unique<State>(model_name)) {
-  for (int rank = 0; rank < world_size; ++rank) {
-    state_->ranks.push_back(&state_->gauge("dslaunch_rank_healthy",
-                                           "1 while the rank is part of a world that works.",
-                                           {{"rank", std::to_string(rank)}}));
-  }
-  for (const wire::LinkReport& link : links) {
-    state_
-        ->gauge("dslaunch_transport_link_info", "The transport that rank 0 reaches a peer by.",
-                {{"peer", std::to_string(link.peer)},
-                 {"transport", link.transport},
-                 {"device", link.device}})
-        .Set(1);
-  }
-}
-
+EngineMetrics::EngineMetrics(const std::string& model_name)
+    : state_(std::make_unique<State>(model_name)) {}
 EngineMetrics::~EngineMetrics() = default;
 
 void EngineMetrics::note_first_tokens(double seconds_after_arrival, std::int64_t num_prompt_tokens,
@@ -188,9 +171,8 @@ std::string EngineMetrics::text(const EngineScrape& scrape) {
   const std::scoped_lock lock(state_->mutex);
   state_->fold_in(scrape.stats);
   state_->nodes.update(scrape.node);
-  state_->hops.update(0, scrape.traffic);
+  state_->ranks.update(scrape.ranks);
   state_->healthy.Set(scrape.is_healthy ? 1 : 0);
-  for (Gauge* rank : state_->ranks) rank->Set(scrape.is_healthy ? 1 : 0);
   return state_->metrics.text();
 }
 

@@ -9,7 +9,7 @@
 
 #include "engine/engine.h"
 #include "engine/serving/engine_port/node_usage.h"
-#include "transport/wire/measured_wire.h"
+#include "engine/serving/engine_port/rank_board.h"
 
 namespace dsl::serving {
 
@@ -31,7 +31,7 @@ struct FinishedRequest {
 struct EngineScrape {
   EngineStats stats;
   NodeUsage node;
-  std::vector<wire::HopTraffic> traffic;  // of rank 0
+  std::vector<RankReport> ranks;
   bool is_healthy = true;
 };
 
@@ -39,8 +39,7 @@ struct EngineScrape {
 /// Thread-safe.
 class EngineMetrics {
  public:
-  EngineMetrics(const std::string& model_name, int world_size,
-                const std::vector<wire::LinkReport>& links);
+  explicit EngineMetrics(const std::string& model_name);
   ~EngineMetrics();
 
   /// The first `count` tokens of a request.

@@ -24,6 +24,20 @@ HttpResponse with_status(int status, const Error& error) {
 /// A queue that takes longer is better waited for elsewhere.
 constexpr double kLongestRetryAfterS = 60;
 
+/// Hosts are left out: probes have no secret.
+ordered_json health_of(const std::vector<RankReport>& ranks) {
+  ordered_json array = ordered_json::array();
+  for (const RankReport& report : ranks) {
+    ordered_json rank{{"rank", report.rank}, {"state", report.problem ? "unhealthy" : "healthy"}};
+    if (report.problem) {
+      rank["for_s"] = report.problem->since_s;
+      rank["reason"] = report.problem->reason;
+    }
+    array.push_back(std::move(rank));
+  }
+  return array;
+}
+
 template <typename Stream>
 void forget_ended(std::vector<std::weak_ptr<Stream>>& streams) {
   std::erase_if(streams, [](const auto& weak) { return weak.expired(); });
@@ -31,13 +45,14 @@ void forget_ended(std::vector<std::weak_ptr<Stream>>& streams) {
 
 }  // namespace
 
-EngineService::EngineService(Engine& engine, TextCodec text, ServiceDescription description,
-                             std::string secret)
+EngineService::EngineService(Engine& engine, const RankBoard& ranks, TextCodec text,
+                             ServiceDescription description, std::string secret)
     : engine_(engine),
+      ranks_(ranks),
       text_(std::move(text)),
       description_(std::move(description)),
       secret_(std::move(secret)),
-      metrics_(description_.model, description_.tp * description_.pp, description_.links),
+      metrics_(description_.model),
       health_check_(engine),
       scores_(engine) {
   DSL_CHECK(!secret_.empty(), "the engine port needs a secret");
@@ -205,18 +220,24 @@ HttpResponse EngineService::info() const {
 }
 
 HttpResponse EngineService::health() {
-  if (const auto error = failure()) return with_status(503, *error);
-  if (const auto problem = health_check_.problem()) return with_status(503, *problem);
-  return {200, "application/json", "{\"status\":\"ok\"}\n", nullptr};
+  const std::vector<RankReport> ranks = ranks_.reports();
+  std::optional<Error> problem = failure();
+  if (!problem && (problem = health_check_.problem())) {
+    const std::string of_ranks = problems_of(ranks);
+    if (!of_ranks.empty()) problem->message += "; " + of_ranks;
+  }
+  ordered_json body =
+      problem ? ordered_json::parse(error_json(*problem)) : ordered_json{{"status", "ok"}};
+  body["ranks"] = health_of(ranks);
+  return {problem ? 503 : 200, "application/json",
+          body.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n", nullptr};
 }
 
 HttpResponse EngineService::metrics() {
   const EngineStats stats = engine_.stats();
   const bool is_healthy = !failure() && !health_check_.problem();
-  std::vector<wire::HopTraffic> traffic;
-  if (description_.wire != nullptr) traffic = description_.wire->traffic();
   return {200, "text/plain; version=0.0.4; charset=utf-8",
-          metrics_.text({stats, node_.read(), std::move(traffic), is_healthy}), nullptr};
+          metrics_.text({stats, node_.read(), ranks_.reports(), is_healthy}), nullptr};
 }
 
 HttpResponse EngineService::drain() {

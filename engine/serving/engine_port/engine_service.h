@@ -15,10 +15,11 @@
 #include "engine/serving/engine_port/generate_stream.h"
 #include "engine/serving/engine_port/health_check.h"
 #include "engine/serving/engine_port/node_usage.h"
+#include "engine/serving/engine_port/rank_board.h"
 #include "engine/serving/engine_port/score_stream.h"
 #include "engine/serving/http/http_server.h"
 #include "engine/serving/text_service/text_codec.h"
-#include "transport/wire/measured_wire.h"
+#include "transport/wire/wire.h"
 
 namespace dsl::serving {
 
@@ -28,16 +29,16 @@ struct ServiceDescription {
   int tp = 1;
   int pp = 1;
   DType compute_dtype = DType::kBF16;
-  std::vector<wire::LinkReport> links;
-  const wire::MeasuredWire* wire = nullptr;  // of rank 0; must outlive the service; null: one rank
+  std::vector<wire::LinkReport> links;  // of rank 0
 };
 
 /// Non-owning of the engine, which must be shut down before the service is destroyed and destroyed
-/// after it. fail(), begin_drain() and num_answers() are thread-safe; the rest belongs to the
-/// server's thread.
+/// after it, and of the ranks' board, which must outlive it. fail(), begin_drain() and
+/// num_answers() are thread-safe; the rest belongs to the server's thread.
 class EngineService final : public HttpHandler {
  public:
-  EngineService(Engine& engine, TextCodec text, ServiceDescription description, std::string secret);
+  EngineService(Engine& engine, const RankBoard& ranks, TextCodec text,
+                ServiceDescription description, std::string secret);
 
   /// Ends every answer in progress with this error and refuses requests from now on.
   void fail(const Error& error);
@@ -65,6 +66,7 @@ class EngineService final : public HttpHandler {
   void remember(const std::shared_ptr<ScoreStream>& stream);
 
   Engine& engine_;
+  const RankBoard& ranks_;
   const TextCodec text_;
   const ServiceDescription description_;
   const std::string secret_;

@@ -10,11 +10,6 @@
 namespace dsl::serving {
 namespace {
 
-std::string own_host_name() {
-  std::array<char, HOST_NAME_MAX + 1> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
-}
-
 double busy_cpu_seconds() {
   std::ifstream stat("/proc/stat");
   std::string cpu;
@@ -37,6 +32,11 @@ void read_memory(NodeUsage& usage) {
 }
 
 }  // namespace
+
+std::string own_host_name() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "";
+}
 
 NodeProbe::NodeProbe(NodeProbeOptions options)
     : options_(std::move(options)), gpus_(options_.gpu_library) {}

@@ -21,6 +21,9 @@ struct NodeUsage {
   std::vector<GpuUsage> gpus;
 };
 
+/// Empty when it cannot be told.
+std::string own_host_name();
+
 struct NodeProbeOptions {
   std::filesystem::path fabric_folder = "/sys/class/infiniband";
   std::string gpu_library = "libnvidia-ml.so.1";

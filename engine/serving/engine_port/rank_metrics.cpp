@@ -1,7 +1,10 @@
 #include "engine/serving/engine_port/rank_metrics.h"
 
 #include <prometheus/counter.h>
+#include <prometheus/gauge.h>
 #include <prometheus/registry.h>
+
+#include <map>
 
 #include "engine/serving/process/service_metrics.h"
 
@@ -9,6 +12,7 @@ namespace dsl::serving {
 
 using prometheus::Counter;
 using prometheus::Family;
+using prometheus::Gauge;
 using prometheus::Labels;
 
 struct RankMetrics::State {
@@ -18,9 +22,27 @@ struct RankMetrics::State {
   Family<Counter>& counters(const char* name, const char* help) {
     return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
   }
+  Family<Gauge>& gauges(const char* name, const char* help) {
+    return prometheus::BuildGauge().Name(name).Help(help).Register(registry);
+  }
+
+  void update_health(const RankReport& report);
+  void update_links(int rank, const std::vector<wire::LinkReport>& links);
+  void update_hops(int rank, const std::vector<wire::HopTraffic>& traffic);
 
   prometheus::Registry& registry;
   const std::string model_name;
+  Family<Gauge>& healthy = gauges(
+      "dslaunch_rank_healthy", "1 while the rank tells of itself and moves, or waits for another.");
+  Family<Gauge>& age = gauges("dslaunch_rank_state_age_seconds",
+                              "Time since the rank told of itself; 0 for rank 0, which is asked.");
+  Family<Counter>& steps = counters("dslaunch_rank_steps_total", "Steps that the rank has ended.");
+  Family<Counter>& cpu = counters("dslaunch_rank_cpu_seconds_total",
+                                  "CPU time of the rank's process, in user and kernel mode.");
+  Family<Gauge>& resident =
+      gauges("dslaunch_rank_resident_memory_bytes", "Physical memory of the rank's process.");
+  Family<Gauge>& link =
+      gauges("dslaunch_transport_link_info", "The transport that a rank reaches a peer by.");
   Family<Counter>& sent =
       counters("dslaunch_hop_sent_bytes_total", "Bytes that a rank has sent to a peer.");
   Family<Counter>& received =
@@ -28,21 +50,61 @@ struct RankMetrics::State {
   Family<Counter>& wait = counters(
       "dslaunch_hop_wait_seconds_total",
       "Time that a rank stood still for a peer; that for plans is also the time without work.");
+  /// Under which labels a rank is shown: its host is known once it has told of itself.
+  std::map<int, Labels> shown;
 };
 
 RankMetrics::RankMetrics(prometheus::Registry& registry, const std::string& model_name)
     : state_(std::make_unique<State>(registry, model_name)) {}
 RankMetrics::~RankMetrics() = default;
 
-void RankMetrics::update(int rank, const std::vector<wire::HopTraffic>& traffic) {
+void RankMetrics::update(const std::vector<RankReport>& reports) {
+  for (const RankReport& report : reports) {
+    state_->update_health(report);
+    if (!report.state) continue;
+    state_->update_links(report.rank, report.state->links);
+    state_->update_hops(report.rank, report.state->traffic);
+  }
+}
+
+void RankMetrics::State::update_health(const RankReport& report) {
+  const Labels labels{{"model_name", model_name},
+                      {"rank", std::to_string(report.rank)},
+                      {"host", report.state ? report.state->host : ""}};
+  const auto [before, is_new] = shown.try_emplace(report.rank, labels);
+  if (!is_new && before->second != labels) {
+    healthy.Remove(&healthy.Add(before->second));
+    age.Remove(&age.Add(before->second));
+    before->second = labels;
+  }
+  healthy.Add(labels).Set(report.problem ? 0 : 1);
+  age.Add(labels).Set(report.age_s);
+  if (!report.state) return;
+  advance(steps.Add(labels), static_cast<double>(report.state->num_steps));
+  advance(cpu.Add(labels), report.state->cpu_s);
+  resident.Add(labels).Set(static_cast<double>(report.state->resident_bytes));
+}
+
+void RankMetrics::State::update_links(int rank, const std::vector<wire::LinkReport>& links) {
+  for (const wire::LinkReport& report : links) {
+    link.Add({{"model_name", model_name},
+              {"rank", std::to_string(rank)},
+              {"peer", std::to_string(report.peer)},
+              {"transport", report.transport},
+              {"device", report.device}})
+        .Set(1);
+  }
+}
+
+void RankMetrics::State::update_hops(int rank, const std::vector<wire::HopTraffic>& traffic) {
   for (const wire::HopTraffic& hop : traffic) {
-    const Labels labels{{"model_name", state_->model_name},
+    const Labels labels{{"model_name", model_name},
                         {"rank", std::to_string(rank)},
                         {"peer", std::to_string(hop.peer)},
                         {"purpose", std::string(purpose_of(hop.channel))}};
-    advance(state_->sent.Add(labels), static_cast<double>(hop.sent_bytes));
-    advance(state_->received.Add(labels), static_cast<double>(hop.received_bytes));
-    advance(state_->wait.Add(labels), hop.wait_s);
+    advance(sent.Add(labels), static_cast<double>(hop.sent_bytes));
+    advance(received.Add(labels), static_cast<double>(hop.received_bytes));
+    advance(wait.Add(labels), hop.wait_s);
   }
 }
 

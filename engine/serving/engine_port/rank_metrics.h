@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "transport/wire/measured_wire.h"
+#include "engine/serving/engine_port/rank_board.h"
 
 namespace prometheus {
 class Registry;
@@ -19,8 +19,7 @@ class RankMetrics {
   RankMetrics(prometheus::Registry& registry, const std::string& model_name);
   ~RankMetrics();
 
-  /// Takes over what one rank has exchanged.
-  void update(int rank, const std::vector<wire::HopTraffic>& traffic);
+  void update(const std::vector<RankReport>& reports);
 
  private:
   struct State;

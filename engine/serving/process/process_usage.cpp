@@ -13,15 +13,6 @@
 namespace dsl::serving {
 namespace {
 
-double cpu_seconds() {
-  rusage used{};
-  ::getrusage(RUSAGE_SELF, &used);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
-  };
-  return seconds(used.ru_utime) + seconds(used.ru_stime);
-}
-
 std::int64_t count_open_files() {
   std::error_code ignored;
   const std::filesystem::directory_iterator files("/proc/self/fd", ignored);
@@ -59,6 +50,15 @@ double start_unix_seconds() {
 
 }  // namespace
 
+double process_cpu_seconds() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
 std::int64_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
   std::int64_t total_pages = 0;
@@ -69,7 +69,7 @@ std::int64_t resident_bytes() {
 
 ProcessUsage read_process_usage() {
   static const double start_unix_s = start_unix_seconds();
-  return {cpu_seconds(), resident_bytes(), count_open_files(), start_unix_s};
+  return {process_cpu_seconds(), resident_bytes(), count_open_files(), start_unix_s};
 }
 
 }  // namespace dsl::serving

@@ -14,6 +14,8 @@ struct ProcessUsage {
 
 /// Reads /proc; what cannot be read stays 0.
 ProcessUsage read_process_usage();
+/// CPU time of all threads, in user and kernel mode.
+double process_cpu_seconds();
 /// Physical memory of this process now.
 std::int64_t resident_bytes();
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <set>
 #include <thread>
 
@@ -392,6 +393,32 @@ class World {
   std::vector<std::unique_ptr<Child>> ranks_;
 };
 
+bool eventually(const std::function<bool()>& holds) {
+  const Deadline deadline = Deadline::after(20s);
+  while (!holds()) {
+    if (deadline.expired()) return false;
+    std::this_thread::sleep_for(50ms);  // as a scraper does
+  }
+  return true;
+}
+
+/// The body of an answer; empty when there is none.
+std::string body_of(const std::string& endpoint, std::string_view target) {
+  RawClient client(endpoint);
+  client.send(fmt::format(
+      "GET {} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n", target,
+      kSecret));
+  if (!client.read_to_end()) return "";
+  const std::size_t head_end = client.received().find("\r\n\r\n");
+  return head_end == std::string::npos ? "" : client.received().substr(head_end + 4);
+}
+
+bool is_healthy(int rank, const std::string& metrics) {
+  const std::regex sample(
+      fmt::format("dslaunch_rank_healthy\\{{host=\"[^\"]+\",.*rank=\"{}\"\\}} 1\n", rank));
+  return std::regex_search(metrics, sample);
+}
+
 TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   Child single(rank_argv({}), kSecret);
   ASSERT_TRUE(single.read_until("ready at ")) << single.text();
@@ -411,15 +438,21 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   EXPECT_EQ(token_ids_in(client.received()).size(), 12u);
   EXPECT_EQ(token_ids_in(client.received()), token_ids_in(reference.received()));
 
-  RawClient scraper(endpoint);
-  scraper.send(http_get("/metrics", kSecret));
-  ASSERT_TRUE(scraper.read_until("\ndslaunch_hop_wait_seconds_total{")) << scraper.received();
-  ASSERT_TRUE(scraper.read_until("\nvllm:num_requests_waiting{")) << scraper.received();
-  for (const char* hop :
-       {"peer=\"1\",purpose=\"tensor\",rank=\"0\"", "peer=\"2\",purpose=\"pipeline\",rank=\"0\"",
-        "peer=\"3\",purpose=\"plan\",rank=\"0\""}) {
-    EXPECT_THAT(scraper.received(), HasSubstr(hop));
-  }
+  // What a rank sends, its peer gets: told by the one and by the other.
+  const char* const hops[] = {
+      "peer=\"1\",purpose=\"tensor\",rank=\"0\"",   "peer=\"0\",purpose=\"tensor\",rank=\"1\"",
+      "peer=\"2\",purpose=\"pipeline\",rank=\"0\"", "peer=\"0\",purpose=\"pipeline\",rank=\"2\"",
+      "peer=\"3\",purpose=\"plan\",rank=\"0\"",     "peer=\"0\",purpose=\"tokens\",rank=\"2\"",
+      "peer=\"2\",purpose=\"tensor\",rank=\"3\""};
+  std::string metrics;
+  EXPECT_TRUE(eventually([&] {
+    metrics = body_of(endpoint, "/metrics");
+    return std::all_of(std::begin(hops), std::end(hops), [&](const char* hop) {
+      return metrics.find("dslaunch_hop_sent_bytes_total{model_name=\"" + model().string() + "\"," +
+                          hop) != std::string::npos;
+    });
+  })) << metrics;
+  for (int rank = 0; rank < 4; ++rank) EXPECT_TRUE(is_healthy(rank, metrics)) << rank;
   world.server()->request_shutdown();
   world.expect_good_ends();
 }
@@ -470,6 +503,35 @@ TEST_P(RankFailures, ReachOpenStreamsAndEndEveryRankInTime) {
 INSTANTIATE_TEST_SUITE_P(All, RankFailures,
                          testing::Values(std::pair{"Killed", SIGKILL}, std::pair{"Hung", SIGSTOP}),
                          [](const auto& test) { return std::string(test.param.first); });
+
+/// Before the failure detector ends the world, and while all others stand still because of it.
+TEST(DsengineWorld, AStoppedRankIsNamedInHealthAndNoOther) {
+  World world(2, 2, 5s);
+  world.start_all();
+  const std::string endpoint = world.wait_ready();
+  const auto ranks = [&] {
+    const json health = json::parse(body_of(endpoint, "/health"), nullptr, false);
+    return health.is_discarded() ? json() : health["ranks"];
+  };
+  const json healthy = json::parse(R"([{"rank":0,"state":"healthy"},{"rank":1,"state":"healthy"},
+                                       {"rank":2,"state":"healthy"},{"rank":3,"state":"healthy"}])");
+  EXPECT_EQ(ranks(), healthy);
+  world.rank(2).signal(SIGSTOP);
+  const auto stopped = std::chrono::steady_clock::now();
+  json seen = healthy;
+  EXPECT_TRUE(eventually([&] {
+    seen = ranks();
+    return seen != healthy && seen.is_array();
+  }));
+  EXPECT_LT(std::chrono::steady_clock::now() - stopped, 5s);
+  ASSERT_EQ(seen.size(), 4u) << seen;
+  for (const std::size_t rank : {0, 1, 3}) EXPECT_EQ(seen[rank], healthy[rank]);
+  EXPECT_EQ(seen[2]["state"], "unhealthy");
+  EXPECT_GE(seen[2]["for_s"], 2);
+  EXPECT_THAT(seen[2]["reason"].get<std::string>(), HasSubstr("told nothing of itself"));
+  EXPECT_EQ(world.rank(0).wait(Deadline::after(20s)), 5) << world.rank(0).text();
+  EXPECT_THAT(world.rank(0).text(), HasSubstr("rank 2"));
+}
 
 /// With a failure deadline far away, only the heartbeat tells of a rank that stands still. Nobody
 /// asks for health before.

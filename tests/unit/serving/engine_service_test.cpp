@@ -29,6 +29,9 @@ class ScriptedEngine final : public Engine {
   }
 
   const EngineInfo& info() const override { return info_; }
+  std::shared_ptr<const RankPulse> pulse() const override {
+    return std::make_shared<const RankPulse>();
+  }
   Status follow() override { return {}; }
   Status start(std::function<void(const Error&)>) override { return {}; }
   Result<RequestId> submit(GenerateRequest request, EventSink sink) override {
@@ -129,9 +132,8 @@ class EngineServiceTest : public testing::Test {
     auto text = TextCodec::load(model_dir);
     ASSERT_TRUE(text.has_value()) << text.error().message;
     tokenizer_.emplace(*text::Tokenizer::load(kDemo));
-    service_.emplace(engine_, *std::move(text),
-                     ServiceDescription{"m", 2, 1, DType::kBF16, {{1, "tcp", "eth0"}}, nullptr},
-                     "secret");
+    service_.emplace(engine_, ranks_, *std::move(text),
+                     ServiceDescription{"m", 2, 1, DType::kBF16, {{1, "tcp", "eth0"}}}, "secret");
     auto server = HttpServer::start({}, *service_);
     ASSERT_TRUE(server.has_value()) << server.error().message;
     server_ = *std::move(server);
@@ -144,7 +146,16 @@ class EngineServiceTest : public testing::Test {
   }
   std::vector<std::int32_t> ids_of(std::string_view text) { return *tokenizer_->encode(text); }
 
+  static RankState own_state() {
+    RankState state;
+    state.host = "n1";
+    state.num_steps = 5;
+    state.traffic = {{1, wire::Channel::kCollective, 100, 200, 0.5}};
+    return state;
+  }
+
   ScriptedEngine engine_;
+  RankBoard ranks_{2, own_state, RankBoard::Clock::now() - 1h};  // rank 1 has never been heard
   std::optional<text::Tokenizer> tokenizer_;
   std::optional<EngineService> service_;
   std::unique_ptr<HttpServer> server_;  // ends before the service
@@ -324,7 +335,7 @@ TEST_F(EngineServiceTest, InfoAndHealth) {
   EXPECT_TRUE(info["has_tokenizer"]);
   client.take_received();
   client.send("GET /health HTTP/1.1\r\n\r\n");
-  EXPECT_TRUE(client.read_until("{\"status\":\"ok\"}"));
+  EXPECT_TRUE(client.read_until("{\"status\":\"ok\",\"ranks\":["));
 }
 
 std::string dechunked(const std::string& answer) {
@@ -400,7 +411,7 @@ TEST_F(EngineServiceTest, AnIdleEngineIsKeptAliveByACanaryThatNobodyAskedFor) {
   engine_.wait_for_canary(1);
   RawClient probe = connect();
   probe.send("GET /health HTTP/1.1\r\n\r\n");
-  ASSERT_TRUE(probe.read_until("{\"status\":\"ok\"}"));
+  ASSERT_TRUE(probe.read_until("{\"status\":\"ok\",\"ranks\":["));
 
   EngineStats stuck;
   stuck.is_busy = true;
@@ -411,6 +422,13 @@ TEST_F(EngineServiceTest, AnIdleEngineIsKeptAliveByACanaryThatNobodyAskedFor) {
   probe.send("GET /health HTTP/1.1\r\n\r\n");
   ASSERT_TRUE(probe.read_until("DSL-104"));
   EXPECT_THAT(probe.received(), StartsWith("HTTP/1.1 503"));
+  ASSERT_TRUE(probe.read_until("]}\n"));
+  const json body = json::parse(probe.received().substr(probe.received().find('{')));
+  EXPECT_THAT(body["error"]["message"].get<std::string>(),
+              HasSubstr("rank 1: it has told nothing"));
+  EXPECT_EQ(body["ranks"][0], json({{"rank", 0}, {"state", "healthy"}}));
+  EXPECT_EQ(body["ranks"][1]["state"], "unhealthy");
+  EXPECT_GT(body["ranks"][1]["for_s"], 3000);
 }
 
 TEST_F(EngineServiceTest, TokensAreCountedWhileTheirRequestRuns) {
@@ -457,6 +475,10 @@ TEST_F(EngineServiceTest, MetricsTellRequestsStepsAndLinks) {
           "vllm:request_success_total{finished_reason=\"length\",model_name=\"m\"} 1",
           "vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1",
           "dslaunch_step_seconds_count{model_name=\"m\"} 3",
+          "dslaunch_hop_received_bytes_total{model_name=\"m\",peer=\"1\",purpose=\"tensor\","
+          "rank=\"0\"} 200",
+          "dslaunch_rank_steps_total{host=\"n1\",model_name=\"m\",rank=\"0\"} 5",
+          "dslaunch_rank_healthy{host=\"n1\",model_name=\"m\",rank=\"0\"} 1",
           "dslaunch_engine_healthy{model_name=\"m\"} 1"}) {
       EXPECT_THAT(scraper.received(), HasSubstr(line));
     }

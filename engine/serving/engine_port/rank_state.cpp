@@ -1,0 +1,107 @@
+#include "engine/serving/engine_port/rank_state.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/serving/engine_port/node_usage.h"
+#include "engine/serving/process/process_usage.h"
+
+namespace dsl::serving {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kStateVersion = 1;
+/// More than there are uses of a wire.
+constexpr int kMaxChannel = 15;
+
+json channel_json(wire::Channel channel) { return static_cast<int>(channel); }
+
+wire::Channel channel_of(const json& value) {
+  return static_cast<wire::Channel>(std::clamp(value.get<int>(), 0, kMaxChannel));
+}
+
+tl::unexpected<Error> malformed(std::string_view what) {
+  return fail(ErrorCode::kProtocol, "run the same version on every node",
+              "the state that a rank tells of itself: {}", what);
+}
+
+}  // namespace
+
+std::string encode(const RankState& state) {
+  json object{{"version", kStateVersion},
+              {"host", state.host},
+              {"steps", state.num_steps},
+              {"in_step", state.is_in_step},
+              {"silence_s", state.silence_s},
+              {"cpu_s", state.cpu_s},
+              {"resident", state.resident_bytes},
+              {"links", json::array()},
+              {"hops", json::array()}};
+  if (state.wait) {
+    object["wait"] = {state.wait->peer, channel_json(state.wait->channel), state.wait->seconds};
+  }
+  for (const wire::LinkReport& link : state.links) {
+    object["links"].push_back({link.peer, link.transport, link.device});
+  }
+  for (const wire::HopTraffic& hop : state.traffic) {
+    object["hops"].push_back(
+        {hop.peer, channel_json(hop.channel), hop.sent_bytes, hop.received_bytes, hop.wait_s});
+  }
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<RankState> decode_rank_state(std::string_view text) {
+  try {
+    const json object = json::parse(text);
+    if (object.at("version") != kStateVersion) {
+      return malformed(
+          fmt::format("expected version {}, found {}", kStateVersion, object.at("version").dump()));
+    }
+    RankState state;
+    object.at("host").get_to(state.host);
+    object.at("steps").get_to(state.num_steps);
+    object.at("in_step").get_to(state.is_in_step);
+    object.at("silence_s").get_to(state.silence_s);
+    object.at("cpu_s").get_to(state.cpu_s);
+    object.at("resident").get_to(state.resident_bytes);
+    if (const auto wait = object.find("wait"); wait != object.end()) {
+      state.wait = {wait->at(0).get<int>(), channel_of(wait->at(1)), wait->at(2).get<double>()};
+    }
+    for (const json& link : object.at("links")) {
+      state.links.push_back({link.at(0), link.at(1), link.at(2)});
+    }
+    for (const json& hop : object.at("hops")) {
+      state.traffic.push_back({hop.at(0), channel_of(hop.at(1)), hop.at(2), hop.at(3), hop.at(4)});
+    }
+    return state;
+  } catch (const json::exception& error) {
+    return malformed(error.what());
+  }
+}
+
+OwnRankState::OwnRankState(std::shared_ptr<const RankPulse> pulse, const wire::MeasuredWire* wire)
+    : pulse_(std::move(pulse)),
+      wire_(wire),
+      host_(own_host_name()),
+      links_(wire == nullptr ? std::vector<wire::LinkReport>() : wire->links()) {}
+
+RankState OwnRankState::read() const {
+  RankState state;
+  state.host = host_;
+  const RankPulse::Reading pulse = pulse_->read();
+  state.num_steps = pulse.num_steps;
+  state.is_in_step = pulse.is_in_step;
+  state.silence_s = pulse.silence_s;
+  state.cpu_s = process_cpu_seconds();
+  state.resident_bytes = resident_bytes();
+  state.links = links_;
+  if (wire_ == nullptr) return state;
+  state.wait = wire_->current_wait();
+  state.silence_s = std::min(state.silence_s, wire_->since_wait_s());
+  state.traffic = wire_->traffic();
+  return state;
+}
+
+}  // namespace dsl::serving

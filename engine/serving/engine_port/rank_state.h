@@ -1,0 +1,51 @@
+// What a rank says of itself, and how it says it to rank 0.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/rank_pulse.h"
+#include "transport/base/error.h"
+#include "transport/wire/measured_wire.h"
+
+namespace dsl::serving {
+
+struct RankState {
+  std::string host;
+  std::int64_t num_steps = 0;  // that have ended
+  bool is_in_step = false;
+  double silence_s = 0;  // in a step: since this rank itself moved, waits left out
+  std::optional<wire::CurrentWait> wait;
+  double cpu_s = 0;  // of the process, in user and kernel mode
+  std::int64_t resident_bytes = 0;
+  std::vector<wire::LinkReport> links;
+  std::vector<wire::HopTraffic> traffic;
+};
+
+/// JSON text with a version.
+std::string encode(const RankState& state);
+/// kProtocol for another version and for what is not of that form.
+Result<RankState> decode_rank_state(std::string_view text);
+
+/// Reads the state of this process's rank. Non-owning of the wire, which must outlive it and is
+/// null for a world of one. read() is thread-safe.
+class OwnRankState {
+ public:
+  /// Asks the wire for its links: before its thread starts.
+  OwnRankState(std::shared_ptr<const RankPulse> pulse, const wire::MeasuredWire* wire);
+
+  const std::vector<wire::LinkReport>& links() const { return links_; }
+  RankState read() const;
+
+ private:
+  const std::shared_ptr<const RankPulse> pulse_;
+  const wire::MeasuredWire* const wire_;
+  const std::string host_;
+  const std::vector<wire::LinkReport> links_;
+};
+
+}  // namespace dsl::serving
