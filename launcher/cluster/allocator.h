@@ -35,7 +35,8 @@ struct AllocationStatus {
   std::string reason;  // why it waits, or how it ended, in Slurm's words
   std::optional<std::int64_t> estimated_start_unix_s;
   std::vector<std::string> nodes;
-  std::optional<int> exit_code;  // of the batch step, once ended
+  std::optional<int> exit_code;      // of the batch step, once ended
+  std::optional<Error> imposed_end;  // the cluster ended it, e.g. at its time limit
 };
 
 /// What start() needs beside the spec: one part of a deployment, a replica's supervisor or the

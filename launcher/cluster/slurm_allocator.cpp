@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "launcher/cluster/reachable_address.h"
+#include "launcher/cluster/slurm_job_end.h"
 #include "launcher/cluster/slurm_job_spec.h"
 #include "launcher/deployment/slurm_registry.h"
 #include "launcher/process/program_paths.h"
@@ -42,15 +43,6 @@ Result<JobSurroundings> surroundings_of(const LaunchRequest& request) {
                 error.message());
   }
   return JobSurroundings{folder.string(), job_environment(request.secret)};
-}
-
-/// How a job ended, in one line.
-std::string describe_end(const slurm::Job& job) {
-  std::string text(slurm::job_state_name(job.state));
-  if (job.reason != "None") text += fmt::format(" ({})", job.reason);
-  if (job.exit_status != 0) text += fmt::format(", exit code {}", job.exit_status);
-  if (job.exit_signal != 0) text += fmt::format(", signal {}", job.exit_signal);
-  return text;
 }
 
 bool has_left(const slurm::Job& job) { return slurm::is_over(job.state) && !job.completing; }
@@ -145,6 +137,7 @@ Result<AllocationStatus> SlurmAllocator::status(const std::string& allocation_id
   if (slurm::is_over(job->state)) {
     status.state = AllocationState::kEnded;
     status.reason = describe_end(*job);
+    if (was_ended_by_slurm(job->state)) status.imposed_end = failure_of(*job);
     status.exit_code = job->exit_signal != 0 ? 128 + job->exit_signal : job->exit_status;
   } else if (job->state == slurm::JobState::kPending) {
     status.state = AllocationState::kPending;

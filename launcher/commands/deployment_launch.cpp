@@ -230,6 +230,8 @@ DeploymentLaunch::~DeploymentLaunch() {
 }
 
 Error DeploymentLaunch::why_it_ended(const Part& part, const AllocationStatus& status) const {
+  // What its programs logged then is a consequence.
+  if (status.imposed_end) return *status.imposed_end;
   if (std::optional<Error> logged = last_logged_error(part.request.log)) return *logged;
   const bool slurm = spec_.cluster == ClusterKind::kSlurm;
   return {slurm ? ErrorCode::kSlurmJobEnded : ErrorCode::kRankFailed,

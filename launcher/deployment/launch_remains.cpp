@@ -16,10 +16,11 @@ Status remove_remains(const DeploymentRecord& part) {
 
 Status remove_remains_if_last(Registry& registry, const DeploymentRecord& part) {
   DSL_ASSIGN(const std::vector<DeploymentRecord> all, registry.list());
-  const bool has_others = std::any_of(all.begin(), all.end(), [&](const DeploymentRecord& other) {
-    return other.launch_id == part.launch_id && !is_same_part(other, part);
+  const bool is_needed = std::any_of(all.begin(), all.end(), [&](const DeploymentRecord& other) {
+    return other.launch_id == part.launch_id &&
+           (!is_same_part(other, part) || other.state == DeploymentState::kFailed);
   });
-  return has_others ? Status{} : remove_remains(part);
+  return is_needed ? Status{} : remove_remains(part);
 }
 
 Status sweep_remains(const std::function<Registry*(ClusterKind)>& registry_of) {

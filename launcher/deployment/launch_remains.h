@@ -11,7 +11,8 @@ namespace dsl::launcher {
 Status remove_remains(const DeploymentRecord& part);
 
 /// The same unless the registry still knows another part of the launch: for a part that ends by
-/// itself. A failed part counts, because `status` shows it until `down`.
+/// itself. A failed part counts, because `status` shows it until `down`; so does `part` itself when
+/// the registry knows better than its own good order: Slurm has ended its job at the time limit.
 Status remove_remains_if_last(Registry& registry, const DeploymentRecord& part);
 
 /// Both of every launch that has certainly ended without anybody left to remove them: SIGKILL takes

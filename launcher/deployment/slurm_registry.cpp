@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "launcher/cluster/slurm_allocator.h"
+#include "launcher/cluster/slurm_job_end.h"
 #include "slurm/hostlist.h"
 #include "slurm/load_client.h"
 
@@ -15,19 +16,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kPatience = 30s;  // for one answer of the controller
-
-/// What became of a job that ended by itself or by Slurm, or none when it ended as asked.
-std::optional<Error> reason_of_end(const slurm::Job& job) {
-  if (job.state == slurm::JobState::kCompleted || job.state == slurm::JobState::kCancelled) {
-    return std::nullopt;
-  }
-  Error error{ErrorCode::kSlurmJobEnded,
-              fmt::format("job {} ended: {}", job.id.value, slurm::job_state_name(job.state)),
-              fmt::format("see: dslaunch logs, or {}", job.std_out)};
-  if (job.reason != "None") error.message += fmt::format(" ({})", job.reason);
-  if (job.state == slurm::JobState::kTimeout) error.remedy = "ask for more time with -t";
-  return error;
-}
 
 /// A part of a deployment and the job it is.
 struct ListedJob {
@@ -77,16 +65,11 @@ std::optional<DeploymentRecord> record_of(const slurm::Job& job) {
   record->allocation_id = std::to_string(job.id.value);
   if (auto nodes = slurm::expand_hostlist(job.nodes)) record->nodes = std::move(*nodes);
   if (slurm::is_over(job.state)) {
-    const auto error = reason_of_end(job);
-    if (!error) return std::nullopt;
-    // When Slurm ends a job it signals the ranks too, whose end the supervisor may have taken for
-    // the reason.
-    const bool slurm_ended_it = job.state == slurm::JobState::kTimeout ||
-                                job.state == slurm::JobState::kPreempted ||
-                                job.state == slurm::JobState::kDeadline;
-    if (record->state == DeploymentState::kFailed && !slurm_ended_it) return *record;
+    std::optional<Error> failure = failure_of(job);
+    if (!failure) return std::nullopt;
+    if (record->state == DeploymentState::kFailed && !was_ended_by_slurm(job.state)) return *record;
     record->state = DeploymentState::kFailed;
-    record->error = *error;
+    record->error = *std::move(failure);
     record->endpoint.clear();
   } else if (job.state == slurm::JobState::kPending) {
     record->state = DeploymentState::kPending;

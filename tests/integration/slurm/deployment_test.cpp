@@ -82,6 +82,20 @@ TEST_F(DeploymentTest, WhatACancelledJobLeavesGoesWithTheNextStatus) {
   EXPECT_TRUE(std::filesystem::is_empty(state_folder() / "secrets"));
 }
 
+TEST_F(DeploymentTest, TheTimeLimitIsTheReasonThoughTheSupervisorEndsInGoodOrder) {
+  ASSERT_EQ(up({"-t", "1"}).exit_status, 0);
+  const std::string job = last_line(dslaunch({"status", "demo", "--json"}))["allocation"];
+  // Slurm looks at time limits twice a minute.
+  ASSERT_EQ(cluster_->on("ctl", {"scontrol", "update", "JobId=" + job, "EndTime=now"}).exit_status,
+            0);
+  const json record = wait_for_state("failed", 60s);
+  EXPECT_THAT(record["error"]["message"].get<std::string>(), HasSubstr("time limit of 00:01:00"));
+  EXPECT_THAT(record["error"]["remedy"].get<std::string>(), HasSubstr("larger --time"));
+  expect_nothing_left();
+  EXPECT_THAT(dslaunch({"status"}).output, HasSubstr("failed")) << "it stays known";
+  EXPECT_THAT(dslaunch({"logs", "demo"}).output, HasSubstr("stopped by SIGTERM"));
+}
+
 TEST_F(DeploymentTest, AKilledRankIsNamedAndTheJobEnds) {
   ASSERT_EQ(up().exit_status, 0);
   ASSERT_EQ(cluster_->on("n2", {"pkill", "-KILL", "-o", "dsengine"}).exit_status, 0);

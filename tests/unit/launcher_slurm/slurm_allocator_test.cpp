@@ -79,6 +79,10 @@ TEST_F(SlurmAllocatorTest, ReportsWhatTheJobDoes) {
   EXPECT_EQ(status->state, AllocationState::kEnded);
   EXPECT_EQ(status->reason, "FAILED (NonZeroExitCode), exit code 5");
   EXPECT_EQ(status->exit_code, 5);
+  EXPECT_FALSE(status->imposed_end) << "it ended by itself";
+
+  job.state = JobState::kTimeout;
+  EXPECT_THAT(allocator_.status("5")->imposed_end.value().message, HasSubstr("time limit"));
 
   EXPECT_EQ(allocator_.status("77")->state, AllocationState::kEnded);
   EXPECT_FALSE(allocator_.status("x").has_value());

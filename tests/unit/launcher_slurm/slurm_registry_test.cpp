@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "launcher/deployment/launch_remains.h"
 #include "tests/unit/launcher_slurm/fake_slurm.h"
 
 namespace dsl::launcher {
@@ -82,13 +83,16 @@ TEST_F(SlurmRegistryTest, TakesTheStateFromTheJobBeforeTheSupervisorRuns) {
 }
 
 TEST_F(SlurmRegistryTest, TellsWhyAJobEnded) {
-  slurm_.add_job(5, JobState::kTimeout, comment_of(demo_record())).reason = "TimeLimit";
+  slurm::Job& job = slurm_.add_job(5, JobState::kTimeout, comment_of(demo_record()));
+  job.reason = "TimeLimit";
+  job.time_limit.minutes = 90;
   const auto record = registry_.find("demo");
   ASSERT_TRUE(record.has_value());
   EXPECT_EQ(record->state, DeploymentState::kFailed);
   EXPECT_EQ(record->error.code, ErrorCode::kSlurmJobEnded);
-  EXPECT_THAT(record->error.message, HasSubstr("TIMEOUT"));
-  EXPECT_THAT(record->error.remedy, HasSubstr("-t"));
+  EXPECT_EQ(record->error.message,
+            "job 5 reached its time limit of 01:30:00, and Slurm ended it: TIMEOUT (TimeLimit)");
+  EXPECT_THAT(record->error.remedy, HasSubstr("larger --time"));
   EXPECT_EQ(record->endpoint, "");
 }
 
@@ -169,6 +173,20 @@ TEST_F(SlurmRegistryTest, KeepsTheReasonWhenTheSupervisorItselfEnds) {
   EXPECT_TRUE(registry_.remove(*record).has_value());
   unsetenv("SLURM_JOB_ID");
   EXPECT_EQ(registry_.find("demo")->error.code, ErrorCode::kSlurmJobEnded);
+}
+
+TEST_F(SlurmRegistryTest, ATimeLimitStaysKnownWhenTheSupervisorEndsInGoodOrder) {
+  setenv("XDG_STATE_HOME", folder_.c_str(), 1);
+  const SecretStore secrets = SecretStore::open().value();
+  SlurmRegistry registry(make_fake_client(slurm_), secrets);
+  for (const JobState state : {JobState::kTimeout, JobState::kCancelled, JobState::kRunning}) {
+    ASSERT_TRUE(secrets.save(demo_record().launch_id, {"demo", "00ff", {}}));
+    slurm_.add_job(5, state, comment_of(demo_record(DeploymentState::kStopping)));
+    EXPECT_TRUE(remove_remains_if_last(registry, demo_record()));
+    EXPECT_EQ(secrets.load(demo_record().launch_id).has_value(), state == JobState::kTimeout);
+    EXPECT_EQ(registry.find("demo").has_value(), state != JobState::kCancelled);
+  }
+  unsetenv("XDG_STATE_HOME");
 }
 
 TEST_F(SlurmRegistryTest, SaysOfWhichJobsNothingIsLeftToTell) {
