@@ -186,7 +186,7 @@ class Rank {
   /// Rank 0 tells when the world ends, however many were asked to end it.
   Status follow() {
     own_state_.emplace(engine_->pulse(), wire_.get());
-    membership_->tell_state([this] { return serving::encode(own_state_->read()); });
+    membership_->tell_state([this] { return own_state_->tell(); });
     report(serving::ready_report({"", own_state_->links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");
     const Status status = engine_->follow();

@@ -4,8 +4,10 @@
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include <mutex>
+#include <set>
 
 #include "engine/serving/engine_port/node_metrics.h"
 #include "engine/serving/engine_port/rank_metrics.h"
@@ -59,10 +61,7 @@ struct EngineMetrics::State {
   }
 
   explicit State(const std::string& model_name)
-      : labels{{"model_name", model_name}},
-        requests(registry, model_name),
-        nodes(registry, model_name),
-        ranks(registry, model_name) {}
+      : labels{{"model_name", model_name}}, requests(registry, model_name) {}
 
   // vLLM's, beside those of requests.
   Gauge& waiting = gauge("vllm:num_requests_waiting", "Requests that wait for room in the cache.");
@@ -104,13 +103,11 @@ struct EngineMetrics::State {
   Histogram& step_seconds = histogram("dslaunch_step_seconds", "From a step's plan to its tokens.",
                                       Bounds(kStepSecondsBounds.begin(), kStepSecondsBounds.end()));
 
-  NodeMetrics nodes;
-  RankMetrics ranks;
-
   std::mutex mutex;
   EngineStats last;  // guarded by mutex: of the scrape before
 
   void fold_in(const EngineStats& stats);
+  std::string text_of(const std::vector<RankReport>& ranks) const;
 };
 
 EngineMetrics::EngineMetrics(const std::string& model_name)
@@ -167,13 +164,26 @@ void EngineMetrics::State::fold_in(const EngineStats& stats) {
   last = stats;
 }
 
+/// What ranks tell comes and goes with them, so it is registered anew each time. Several ranks of a
+/// node tell of it: the first is as good as any.
+std::string EngineMetrics::State::text_of(const std::vector<RankReport>& ranks) const {
+  const std::string& model_name = labels.at("model_name");
+  prometheus::Registry of_scrape;
+  RankMetrics(of_scrape, model_name).update(ranks);
+  NodeMetrics nodes(of_scrape, model_name);
+  std::set<std::string> hosts;
+  for (const RankReport& rank : ranks) {
+    if (!rank.state || !rank.state->node) continue;
+    if (hosts.insert(rank.state->node->host).second) nodes.update(*rank.state->node);
+  }
+  return prometheus::TextSerializer().Serialize(of_scrape.Collect());
+}
+
 std::string EngineMetrics::text(const EngineScrape& scrape) {
   const std::scoped_lock lock(state_->mutex);
   state_->fold_in(scrape.stats);
-  state_->nodes.update(scrape.node);
-  state_->ranks.update(scrape.ranks);
   state_->healthy.Set(scrape.is_healthy ? 1 : 0);
-  return state_->metrics.text();
+  return state_->metrics.text() + state_->text_of(scrape.ranks);
 }
 
 }  // namespace dsl::serving

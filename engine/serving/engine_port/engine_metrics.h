@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "engine/serving/engine_port/node_usage.h"
 #include "engine/serving/engine_port/rank_board.h"
 
 namespace dsl::serving {
@@ -30,7 +29,6 @@ struct FinishedRequest {
 /// What is asked when somebody reads the metrics.
 struct EngineScrape {
   EngineStats stats;
-  NodeUsage node;
   std::vector<RankReport> ranks;
   bool is_healthy = true;
 };

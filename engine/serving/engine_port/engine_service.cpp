@@ -237,7 +237,7 @@ HttpResponse EngineService::metrics() {
   const EngineStats stats = engine_.stats();
   const bool is_healthy = !failure() && !health_check_.problem();
   return {200, "text/plain; version=0.0.4; charset=utf-8",
-          metrics_.text({stats, node_.read(), ranks_.reports(), is_healthy}), nullptr};
+          metrics_.text({stats, ranks_.reports(), is_healthy}), nullptr};
 }
 
 HttpResponse EngineService::drain() {

@@ -14,7 +14,6 @@
 #include "engine/serving/engine_port/engine_metrics.h"
 #include "engine/serving/engine_port/generate_stream.h"
 #include "engine/serving/engine_port/health_check.h"
-#include "engine/serving/engine_port/node_usage.h"
 #include "engine/serving/engine_port/rank_board.h"
 #include "engine/serving/engine_port/score_stream.h"
 #include "engine/serving/http/http_server.h"
@@ -71,7 +70,6 @@ class EngineService final : public HttpHandler {
   const ServiceDescription description_;
   const std::string secret_;
   EngineMetrics metrics_;
-  NodeProbe node_;
   HealthCheck health_check_;
   ScoreRunner scores_;
   std::atomic<bool> is_draining_{false};

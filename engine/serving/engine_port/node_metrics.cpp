@@ -31,6 +31,9 @@ struct NodeMetrics::State {
   const std::string model_name;
   Family<prometheus::Counter>& busy =
       counters("dslaunch_node_cpu_busy_seconds_total", "Time that the CPUs of a node were busy.");
+  Family<prometheus::Gauge>& read_at =
+      gauges("dslaunch_node_read_timestamp_seconds",
+             "When a node's figures were read, in Unix time by its clock.");
   Family<prometheus::Gauge>& cpus = gauges("dslaunch_node_cpus", "CPUs of a node.");
   Family<prometheus::Gauge>& memory = gauges("dslaunch_node_memory_bytes", "Memory of a node.");
   Family<prometheus::Gauge>& available =
@@ -65,6 +68,7 @@ void NodeMetrics::update(const NodeUsage& node) {
 
 void NodeMetrics::State::update_machine(const NodeUsage& node, const Labels& of_node) {
   advance(busy.Add(of_node), node.cpu_busy_s);
+  read_at.Add(of_node).Set(node.read_unix_s);
   cpus.Add(of_node).Set(node.num_cpus);
   memory.Add(of_node).Set(static_cast<double>(node.memory_bytes));
   available.Add(of_node).Set(static_cast<double>(node.memory_available_bytes));

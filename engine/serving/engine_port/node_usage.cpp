@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <climits>
 #include <fstream>
 #include <utility>
@@ -44,6 +45,8 @@ NodeProbe::NodeProbe(NodeProbeOptions options)
 NodeUsage NodeProbe::read() const {
   NodeUsage usage;
   usage.host = own_host_name();
+  usage.read_unix_s =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   usage.num_cpus = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
   usage.cpu_busy_s = busy_cpu_seconds();
   read_memory(usage);

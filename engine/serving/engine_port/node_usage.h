@@ -13,6 +13,7 @@ namespace dsl::serving {
 
 struct NodeUsage {
   std::string host;
+  double read_unix_s = 0;  // by the node's clock
   int num_cpus = 0;
   double cpu_busy_s = 0;  // summed over the CPUs, since boot
   std::int64_t memory_bytes = 0;

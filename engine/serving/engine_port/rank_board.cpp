@@ -32,6 +32,11 @@ void RankBoard::hear(int rank, std::string_view text, Clock::time_point now) {
   if (rank < 1 || static_cast<std::size_t>(rank) > others_.size()) return;
   Heard& heard = others_[static_cast<std::size_t>(rank - 1)];
   if (state) {
+    if (state->node) {
+      heard.node_when = now;
+    } else if (heard.state) {
+      state->node = std::move(heard.state->node);
+    }
     heard.state = *std::move(state);
     heard.when = now;
   } else if (!std::exchange(heard.is_unreadable, true)) {
@@ -50,6 +55,7 @@ std::vector<RankReport> RankBoard::reports(Clock::time_point now) const {
     RankReport report;
     report.rank = static_cast<int>(reports.size());
     report.state = heard.state;
+    if (report.state && now - heard.node_when > kNodeAgeLimit) report.state->node.reset();
     report.age_s = std::max(in_seconds(now - heard.when), 0.0);
     if (now - heard.when > kRankSilenceLimit) {
       report.problem = RankProblem{

@@ -48,6 +48,7 @@ class RankBoard {
   struct Heard {
     std::optional<RankState> state;
     Clock::time_point when;
+    Clock::time_point node_when;
     bool is_unreadable = false;
   };
 

@@ -4,8 +4,6 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
-#include <map>
-
 #include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
@@ -50,8 +48,6 @@ struct RankMetrics::State {
   Family<Counter>& wait = counters(
       "dslaunch_hop_wait_seconds_total",
       "Time that a rank stood still for a peer; that for plans is also the time without work.");
-  /// Under which labels a rank is shown: its host is known once it has told of itself.
-  std::map<int, Labels> shown;
 };
 
 RankMetrics::RankMetrics(prometheus::Registry& registry, const std::string& model_name)
@@ -71,12 +67,6 @@ void RankMetrics::State::update_health(const RankReport& report) {
   const Labels labels{{"model_name", model_name},
                       {"rank", std::to_string(report.rank)},
                       {"host", report.state ? report.state->host : ""}};
-  const auto [before, is_new] = shown.try_emplace(report.rank, labels);
-  if (!is_new && before->second != labels) {
-    healthy.Remove(&healthy.Add(before->second));
-    age.Remove(&age.Add(before->second));
-    before->second = labels;
-  }
   healthy.Add(labels).Set(report.problem ? 0 : 1);
   age.Add(labels).Set(report.age_s);
   if (!report.state) return;

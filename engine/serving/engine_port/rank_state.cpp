@@ -1,10 +1,11 @@
 #include "engine/serving/engine_port/rank_state.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "engine/serving/engine_port/node_usage.h"
+#include "engine/serving/engine_port/node_json.h"
 #include "engine/serving/process/process_usage.h"
 
 namespace dsl::serving {
@@ -15,6 +16,8 @@ using nlohmann::json;
 constexpr int kStateVersion = 1;
 /// More than there are uses of a wire.
 constexpr int kMaxChannel = 15;
+/// A little less than a membership carries.
+constexpr std::size_t kMaxStateBytes = 60 * 1024;
 
 json channel_json(wire::Channel channel) { return static_cast<int>(channel); }
 
@@ -27,9 +30,17 @@ tl::unexpected<Error> malformed(std::string_view what) {
               "the state that a rank tells of itself: {}", what);
 }
 
+/// The drivers are opened by the thread that asks them.
+std::function<NodeUsage()> own_node_reader() {
+  return [probe = std::make_shared<std::optional<NodeProbe>>()] {
+    if (!*probe) probe->emplace();
+    return (*probe)->read();
+  };
+}
+
 }  // namespace
 
-std::string encode(const RankState& state) {
+std::string encode(RankState state) {
   json object{{"version", kStateVersion},
               {"host", state.host},
               {"steps", state.num_steps},
@@ -49,6 +60,11 @@ std::string encode(const RankState& state) {
     object["hops"].push_back(
         {hop.peer, channel_json(hop.channel), hop.sent_bytes, hop.received_bytes, hop.wait_s});
   }
+  if (state.node) object["node"] = to_json_object(*state.node);
+  std::string text = object.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() <= kMaxStateBytes || !state.node) return text;
+  for (FabricPort& port : state.node->fabric_ports) port.counters.clear();
+  object["node"] = to_json_object(*state.node);
   return object.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -75,6 +91,9 @@ Result<RankState> decode_rank_state(std::string_view text) {
     for (const json& hop : object.at("hops")) {
       state.traffic.push_back({hop.at(0), channel_of(hop.at(1)), hop.at(2), hop.at(3), hop.at(4)});
     }
+    if (const auto node = object.find("node"); node != object.end()) {
+      state.node = node_usage_of(*node);
+    }
     return state;
   } catch (const json::exception& error) {
     return malformed(error.what());
@@ -85,7 +104,8 @@ OwnRankState::OwnRankState(std::shared_ptr<const RankPulse> pulse, const wire::M
     : pulse_(std::move(pulse)),
       wire_(wire),
       host_(own_host_name()),
-      links_(wire == nullptr ? std::vector<wire::LinkReport>() : wire->links()) {}
+      links_(wire == nullptr ? std::vector<wire::LinkReport>() : wire->links()),
+      node_(own_node_reader()) {}
 
 RankState OwnRankState::read() const {
   RankState state;
@@ -97,11 +117,19 @@ RankState OwnRankState::read() const {
   state.cpu_s = process_cpu_seconds();
   state.resident_bytes = resident_bytes();
   state.links = links_;
+  state.node = node_.latest();
   if (wire_ == nullptr) return state;
   state.wait = wire_->current_wait();
   state.silence_s = std::min(state.silence_s, wire_->since_wait_s());
   state.traffic = wire_->traffic();
   return state;
+}
+
+std::string OwnRankState::tell() {
+  RankState state = read();
+  const double read_unix_s = state.node ? state.node->read_unix_s : 0;
+  if (read_unix_s == std::exchange(node_told_unix_s_, read_unix_s)) state.node.reset();
+  return encode(std::move(state));
 }
 
 }  // namespace dsl::serving

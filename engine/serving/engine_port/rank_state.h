@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "engine/rank_pulse.h"
+#include "engine/serving/engine_port/node_sampler.h"
+#include "engine/serving/engine_port/node_usage.h"
 #include "transport/base/error.h"
 #include "transport/wire/measured_wire.h"
 
@@ -24,15 +26,17 @@ struct RankState {
   std::int64_t resident_bytes = 0;
   std::vector<wire::LinkReport> links;
   std::vector<wire::HopTraffic> traffic;
+  std::optional<NodeUsage> node;  // none: nothing new
 };
 
-/// JSON text with a version.
-std::string encode(const RankState& state);
+/// JSON text with a version. Where the counters of all fabric ports make it too long to be told,
+/// they are left out.
+std::string encode(RankState state);
 /// kProtocol for another version and for what is not of that form.
 Result<RankState> decode_rank_state(std::string_view text);
 
-/// Reads the state of this process's rank. Non-owning of the wire, which must outlive it and is
-/// null for a world of one. read() is thread-safe.
+/// Reads the state of this process's rank; owns a thread that looks at its node. Non-owning of the
+/// wire, which must outlive it and is null for a world of one. read() is thread-safe.
 class OwnRankState {
  public:
   /// Asks the wire for its links: before its thread starts.
@@ -40,12 +44,16 @@ class OwnRankState {
 
   const std::vector<wire::LinkReport>& links() const { return links_; }
   RankState read() const;
+  /// The same as text for rank 0; for one thread. A node's figures are in it once.
+  std::string tell();
 
  private:
   const std::shared_ptr<const RankPulse> pulse_;
   const wire::MeasuredWire* const wire_;
   const std::string host_;
   const std::vector<wire::LinkReport> links_;
+  double node_told_unix_s_ = 0;
+  NodeSampler node_;
 };
 
 }  // namespace dsl::serving

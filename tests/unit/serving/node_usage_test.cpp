@@ -4,8 +4,12 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <condition_variable>
+#include <mutex>
+
 #include "../checkpoint/checkpoint_files.h"
 #include "engine/serving/engine_port/node_metrics.h"
+#include "engine/serving/engine_port/node_sampler.h"
 
 namespace dsl::serving {
 namespace {
@@ -14,6 +18,7 @@ using checkpoint::TemporaryDirectory;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
+using namespace std::chrono_literals;
 
 constexpr char kNoLibrary[] = "libthere-is-no-such.so.1";
 
@@ -87,6 +92,48 @@ TEST_F(NodeUsageTest, TellsOfGpusWhatTheirLibraryKnows) {
   EXPECT_THAT(text, HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"0\",gpu_name=\"First\",model_name="
                               "\"m\",node=\"n1\"} 0.25"));
   EXPECT_THAT(text, Not(HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"1\"")));
+}
+
+/// Readings that go on until they are let go.
+class HeldReader {
+ public:
+  NodeUsage read() {
+    std::unique_lock lock(mutex_);
+    ++num_begun_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return num_let_go_ >= num_begun_; });
+    NodeUsage usage;
+    usage.num_cpus = num_begun_;
+    return usage;
+  }
+  bool wait_begun(int count) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, 20s, [&] { return num_begun_ >= count; });
+  }
+  void let_go(int count) {
+    const std::scoped_lock lock(mutex_);
+    num_let_go_ = count;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int num_begun_ = 0;   // guarded by mutex_
+  int num_let_go_ = 0;  // guarded by mutex_
+};
+
+TEST(NodeSampler, NobodyWaitsForADriverThatDoesNotAnswer) {
+  HeldReader reader;
+  const NodeSampler sampler([&] { return reader.read(); }, 1ms);
+  ASSERT_TRUE(reader.wait_begun(1));
+  EXPECT_FALSE(sampler.latest());
+  reader.let_go(1);
+  ASSERT_TRUE(reader.wait_begun(2));
+  ASSERT_TRUE(sampler.latest());
+  EXPECT_EQ(sampler.latest()->num_cpus, 1) << "the reading before, while one goes on";
+  EXPECT_FALSE(sampler.latest(NodeSampler::Clock::now() + kNodeAgeLimit + 1s)) << "too old";
+  reader.let_go(1 << 30);
 }
 
 }  // namespace

@@ -13,6 +13,20 @@ using testing::HasSubstr;
 using testing::Not;
 using namespace std::chrono_literals;
 
+NodeUsage full_node() {
+  NodeUsage node;
+  node.host = "n2";
+  node.read_unix_s = 1.5e9;
+  node.num_cpus = 8;
+  node.cpu_busy_s = 7.5;
+  node.memory_bytes = 1000;
+  node.memory_available_bytes = 400;
+  node.fabric_ports = {{"mlx5_0", 1, 40, 80, {{"counters", "port_xmit_data", 10}}}};
+  node.gpus = {{0, "First", 0.25, 1000, 400, 71.5, 41.0},
+               {1, "Second", std::nullopt, std::nullopt, std::nullopt, std::nullopt, std::nullopt}};
+  return node;
+}
+
 RankState full_state() {
   RankState state;
   state.host = "n2";
@@ -25,6 +39,7 @@ RankState full_state() {
   state.links = {{0, "rc_verbs", "mlx5_0:1"}, {3, "shm", "memory"}};
   state.traffic = {{0, wire::Channel::kPlan, 0, 1024, 0.5},
                    {3, wire::Channel::kCollective, std::int64_t{1} << 50, 7, 1.5}};
+  state.node = full_node();
   return state;
 }
 
@@ -36,9 +51,25 @@ TEST(RankState, ComesBackAsItWasTold) {
   EXPECT_EQ(decoded->wait->peer, 3);
   EXPECT_EQ(decoded->links[0].device, "mlx5_0:1");
   EXPECT_EQ(decoded->traffic[1].sent_bytes, std::int64_t{1} << 50);
+  ASSERT_TRUE(decoded->node);
+  EXPECT_EQ(decoded->node->fabric_ports[0].counters[0].name, "port_xmit_data");
+  EXPECT_EQ(decoded->node->gpus[0].temperature_c, 41);
+  EXPECT_FALSE(decoded->node->gpus[1].busy_fraction);
   const auto idle = decode_rank_state(encode(RankState{}));
   ASSERT_TRUE(idle);
   EXPECT_FALSE(idle->wait);
+}
+
+TEST(RankState, IsTellableHoweverManyCountersTheFabricHas) {
+  RankState state = full_state();
+  for (int port = 0; port < 64; ++port) {
+    FabricPort& added = state.node->fabric_ports.emplace_back();
+    added.device = fmt::format("mlx5_{}", port);
+    for (int i = 0; i < 64; ++i) added.counters.push_back({"hw_counters", "a_long_name", i});
+  }
+  const std::string text = encode(state);
+  EXPECT_LT(text.size(), 64u * 1024);
+  EXPECT_EQ(decode_rank_state(text)->node->fabric_ports.size(), 65u);
 }
 
 TEST(RankState, WhatIsNoStateIsAProtocolError) {
@@ -61,15 +92,14 @@ class RankBoardTest : public testing::Test {
     return board_.reports(start_ + after)[rank];
   }
   std::string metrics(std::chrono::milliseconds after) {
-    metrics_.update(board_.reports(start_ + after));
-    return prometheus::TextSerializer().Serialize(registry_.Collect());
+    prometheus::Registry registry;
+    RankMetrics(registry, "m").update(board_.reports(start_ + after));
+    return prometheus::TextSerializer().Serialize(registry.Collect());
   }
 
   const RankBoard::Clock::time_point start_ = RankBoard::Clock::now();
   RankState own_;
   RankBoard board_{3, [this] { return own_; }, start_};
-  prometheus::Registry registry_;
-  RankMetrics metrics_{registry_, "m"};
 };
 
 TEST_F(RankBoardTest, ARankThatStopsTellingHasAProblemSinceThen) {
@@ -105,6 +135,16 @@ TEST_F(RankBoardTest, ARankThatStandsStillInAStepIsToBlameUnlessItWaits) {
   own_.is_in_step = true;
   EXPECT_THAT(problems_of(board_.reports(start_)),
               testing::StartsWith("rank 0: nothing has moved"));
+}
+
+TEST_F(RankBoardTest, ANodeIsKnownUntilNothingNewWasToldOfItForLong) {
+  hear(1, full_state(), 0ms);
+  RankState without = full_state();
+  without.node.reset();
+  hear(1, without, 9000ms);
+  EXPECT_EQ(report_of(1, 9500ms).state->node->num_cpus, 8);
+  hear(1, without, 10500ms);
+  EXPECT_FALSE(report_of(1, 10600ms).state->node);
 }
 
 TEST_F(RankBoardTest, WhatCannotBeReadCountsAsSilence) {
