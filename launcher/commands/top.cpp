@@ -9,6 +9,7 @@
 #include "launcher/commands/service_access.h"
 #include "launcher/deployment/secret_store.h"
 #include "launcher/metrics/deployment_load.h"
+#include "launcher/metrics/load_view.h"
 #include "launcher/output/human.h"
 #include "launcher/process/signal_watch.h"
 

@@ -1,14 +1,11 @@
 #include "launcher/metrics/deployment_load.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
-
-#include "launcher/output/human.h"
+#include <array>
+#include <utility>
 
 namespace dsl::launcher {
 namespace {
-
-using nlohmann::ordered_json;
 
 /// Names as vLLM has them; own ones for what is new.
 constexpr const char* kRunning = "vllm:num_requests_running";
@@ -23,6 +20,15 @@ constexpr const char* kGap = "vllm:inter_token_latency_seconds";
 constexpr const char* kProcessCpu = "process_cpu_seconds_total";
 constexpr const char* kProcessMemory = "process_resident_memory_bytes";
 constexpr const char* kRankHealthy = "dslaunch_rank_healthy";
+constexpr const char* kRankAge = "dslaunch_rank_state_age_seconds";
+constexpr const char* kRankSteps = "dslaunch_rank_steps_total";
+constexpr const char* kRankCpu = "dslaunch_rank_cpu_seconds_total";
+constexpr const char* kRankMemory = "dslaunch_rank_resident_memory_bytes";
+constexpr const char* kHopSent = "dslaunch_hop_sent_bytes_total";
+constexpr const char* kHopReceived = "dslaunch_hop_received_bytes_total";
+constexpr const char* kHopWait = "dslaunch_hop_wait_seconds_total";
+/// Who waits for a plan may have no work.
+constexpr std::array kWaitsInSteps{"tensor", "pipeline", "tokens"};
 constexpr const char* kStep = "dslaunch_step_seconds";
 constexpr const char* kLimitFraction = "dslaunch_decode_limit_fraction";
 constexpr const char* kNodeBusy = "dslaunch_node_cpu_busy_seconds_total";
@@ -31,12 +37,17 @@ constexpr const char* kNodeMemory = "dslaunch_node_memory_bytes";
 constexpr const char* kNodeAvailable = "dslaunch_node_memory_available_bytes";
 constexpr const char* kFabricSent = "dslaunch_fabric_transmitted_bytes_total";
 constexpr const char* kFabricReceived = "dslaunch_fabric_received_bytes_total";
+constexpr const char* kFabricCounter = "dslaunch_fabric_counter_total";
+constexpr const char* kNodeReadAt = "dslaunch_node_read_timestamp_seconds";
+constexpr const char* kGpuBusy = "dslaunch_gpu_busy_ratio";
+constexpr const char* kGpuMemory = "dslaunch_gpu_memory_bytes";
+constexpr const char* kGpuMemoryUsed = "dslaunch_gpu_memory_used_bytes";
 
 /// One service in both scrapes.
 struct Pair {
-  const MetricSamples& before;
-  const MetricSamples& now;
-  double seconds;
+  MetricSamples before;
+  MetricSamples now;
+  double seconds = 0;
 
   std::optional<double> growth(const std::string& name) const {
     const auto first = before.sum(name);
@@ -86,50 +97,108 @@ ServiceLoad load_of(const ServiceEntry& entry, const Pair& pair) {
   return load;
 }
 
-/// What the engine says of its machine; several engines on one say the same.
-void add_node(const std::string& host, const Pair& pair, std::vector<NodeLoad>& nodes) {
-  const auto cpus = pair.now.sum(kNodeCpus);
-  const bool known = std::any_of(nodes.begin(), nodes.end(),
-                                 [&](const NodeLoad& node) { return node.host == host; });
-  if (!cpus || known) return;
+/// What was told grows from one telling to the next, not from one scrape to the next.
+double seconds_between_tellings(const Pair& of_rank) {
+  return of_rank.seconds + of_rank.before.sum(kRankAge).value_or(0) -
+         of_rank.now.sum(kRankAge).value_or(0);
+}
+
+/// By number: metrics have no order.
+std::vector<std::string> ranks_of(const MetricSamples& samples) {
+  std::vector<std::string> ranks = samples.values_of(kRankHealthy, "rank");
+  std::sort(ranks.begin(), ranks.end(), [](const std::string& a, const std::string& b) {
+    return std::pair(a.size(), a) < std::pair(b.size(), b);
+  });
+  return ranks;
+}
+
+RankLoad load_of_rank(const std::string& service, const std::string& rank, Pair pair) {
+  pair = {pair.before.with("rank", rank), pair.now.with("rank", rank), pair.seconds};
+  pair.seconds = seconds_between_tellings(pair);
+  RankLoad load;
+  load.service = service;
+  load.rank = rank;
+  for (const MetricSample& sample : pair.now.all(kRankHealthy)) {
+    load.host = sample.labels.at("host");
+    load.is_healthy = sample.value > 0;
+  }
+  load.steps_per_s = pair.rate(kRankSteps);
+  load.cpu_cores = pair.rate(kRankCpu);
+  load.resident_bytes = pair.now.sum(kRankMemory);
+  load.sent_bytes_per_s = pair.rate(kHopSent);
+  load.received_bytes_per_s = pair.rate(kHopReceived);
+  for (const char* purpose : kWaitsInSteps) {
+    const Pair of_purpose{pair.before.with("purpose", purpose), pair.now.with("purpose", purpose),
+                          pair.seconds};
+    const auto waits = of_purpose.rate(kHopWait);
+    if (waits) load.waiting = load.waiting.value_or(0) + *waits;
+  }
+  return load;
+}
+
+std::vector<FabricPortLoad> fabric_of(const Pair& of_node) {
+  std::vector<FabricPortLoad> ports;
+  for (const std::string& device : of_node.now.values_of(kFabricSent, "device")) {
+    const Pair of_device{of_node.before.with("device", device), of_node.now.with("device", device),
+                         of_node.seconds};
+    for (const std::string& port : of_device.now.values_of(kFabricSent, "port")) {
+      const Pair pair{of_device.before.with("port", port), of_device.now.with("port", port),
+                      of_node.seconds};
+      FabricPortLoad& load = ports.emplace_back();
+      load.device = device;
+      load.port = port;
+      load.sent_bytes_per_s = pair.rate(kFabricSent);
+      load.received_bytes_per_s = pair.rate(kFabricReceived);
+      for (const MetricSample& sample : pair.now.all(kFabricCounter)) {
+        load.counters[sample.labels.at("group") + "/" + sample.labels.at("counter")] = sample.value;
+      }
+    }
+  }
+  return ports;
+}
+
+NodeLoad load_of_node(const std::string& host, Pair pair) {
+  pair = {pair.before.with("node", host), pair.now.with("node", host), pair.seconds};
+  const auto read_before = pair.before.sum(kNodeReadAt);
+  const auto read_now = pair.now.sum(kNodeReadAt);
+  if (read_before && read_now) pair.seconds = *read_now - *read_before;
   NodeLoad node;
   node.host = host;
+  const auto cpus = pair.now.sum(kNodeCpus);
   const auto busy = pair.rate(kNodeBusy);
-  if (busy && *cpus > 0) node.cpu_usage = *busy / *cpus;
+  if (busy && cpus && *cpus > 0) node.cpu_usage = *busy / *cpus;
   node.memory_total_bytes = pair.now.sum(kNodeMemory);
   const auto available = pair.now.sum(kNodeAvailable);
   if (node.memory_total_bytes && available) {
     node.memory_used_bytes = *node.memory_total_bytes - *available;
   }
+  const auto num_telling = static_cast<double>(pair.now.all(kGpuBusy).size());
+  const auto gpus = pair.now.values_of(kGpuMemory, "gpu");
+  if (!gpus.empty()) node.num_gpus = static_cast<double>(gpus.size());
+  if (num_telling > 0) node.gpu_usage = pair.now.sum(kGpuBusy).value_or(0) / num_telling;
+  node.gpu_memory_used_bytes = pair.now.sum(kGpuMemoryUsed);
+  node.gpu_memory_total_bytes = pair.now.sum(kGpuMemory);
   node.fabric_sent_bytes_per_s = pair.rate(kFabricSent);
   node.fabric_received_bytes_per_s = pair.rate(kFabricReceived);
-  nodes.push_back(std::move(node));
+  node.fabric_ports = fabric_of(pair);
+  return node;
 }
 
-std::string number(const std::optional<double>& value, int decimals = 0) {
-  return value ? fmt::format("{:.{}f}", *value, decimals) : "-";
-}
-std::string percent(const std::optional<double>& value) {
-  return value ? fmt::format("{:.0f} %", *value * 100) : "-";
-}
-std::string milliseconds(const std::optional<double>& value) {
-  return value ? fmt::format("{:.0f} ms", *value * 1e3) : "-";
-}
-std::string bytes(const std::optional<double>& value) {
-  return value ? human_bytes(static_cast<std::int64_t>(*value)) : "-";
+/// What an engine says of the machines of its ranks; several engines on one say the same.
+void add_nodes(const Pair& pair, std::vector<NodeLoad>& nodes) {
+  for (const std::string& host : pair.now.values_of(kNodeCpus, "node")) {
+    const bool known = std::any_of(nodes.begin(), nodes.end(),
+                                   [&](const NodeLoad& node) { return node.host == host; });
+    if (!known) nodes.push_back(load_of_node(host, pair));
+  }
 }
 
-std::string per_second(const std::optional<double>& value) {
-  return value ? bytes(value) + "/s" : "-";
-}
-/// "3/4": healthy ones of all.
-std::string ranks_of(const ServiceLoad& service) {
-  if (!service.num_ranks) return "-";
-  return number(service.num_healthy_ranks) + "/" + number(service.num_ranks);
-}
-
-ordered_json optional_json(const std::optional<double>& value) {
-  return value ? ordered_json(*value) : ordered_json();
+void count_ranks(const std::vector<RankLoad>& ranks, NodeLoad& node) {
+  for (const RankLoad& rank : ranks) {
+    if (rank.host != node.host) continue;
+    ++node.num_ranks;
+    if (rank.is_healthy) ++node.num_healthy_ranks;
+  }
 }
 
 }  // namespace
@@ -146,69 +215,15 @@ DeploymentLoad measure_load(const std::vector<ServiceEntry>& entries, const Scra
   for (const ServiceEntry& entry : entries) {
     const Pair pair{samples_of(before, entry.id), samples_of(now, entry.id), seconds};
     load.services.push_back(load_of(entry, pair));
-    add_node(entry.owner.host, pair, load.nodes);
+    for (const std::string& rank : ranks_of(pair.now)) {
+      load.ranks.push_back(load_of_rank(entry.id, rank, pair));
+    }
+    add_nodes(pair, load.nodes);
   }
+  std::sort(load.nodes.begin(), load.nodes.end(),
+            [](const NodeLoad& a, const NodeLoad& b) { return a.host < b.host; });
+  for (NodeLoad& node : load.nodes) count_ranks(load.ranks, node);
   return load;
-}
-
-std::string load_table(const DeploymentLoad& load) {
-  std::vector<std::vector<std::string>> rows = {
-      {"SERVICE", "STATE", "HOST", "RANKS", "RUNNING", "WAITING", "KV", "PREFIX HITS",
-       "PROMPT TOK/S", "NEW TOK/S", "TTFT", "ITL", "STEP", "OF LIMIT", "CPU", "MEMORY"}};
-  for (const ServiceLoad& service : load.services) {
-    rows.push_back(
-        {service.id, service.state, service.host, ranks_of(service), number(service.num_running),
-         number(service.num_waiting), percent(service.kv_usage), percent(service.prefix_hit_rate),
-         number(service.prompt_tokens_per_s, 1), number(service.generation_tokens_per_s, 1),
-         milliseconds(service.first_token_s), milliseconds(service.gap_s),
-         milliseconds(service.step_s), percent(service.limit_fraction),
-         number(service.cpu_cores, 2), bytes(service.resident_bytes)});
-  }
-  std::string text = format_table(rows);
-  if (load.nodes.empty()) return text;
-  rows = {{"NODE", "CPU", "MEMORY", "OF", "FABRIC OUT", "FABRIC IN"}};
-  for (const NodeLoad& node : load.nodes) {
-    rows.push_back({node.host, percent(node.cpu_usage), bytes(node.memory_used_bytes),
-                    bytes(node.memory_total_bytes), per_second(node.fabric_sent_bytes_per_s),
-                    per_second(node.fabric_received_bytes_per_s)});
-  }
-  return text + "\n" + format_table(rows);
-}
-
-std::string load_json(const DeploymentLoad& load, const std::string& deployment) {
-  ordered_json services = ordered_json::array();
-  for (const ServiceLoad& service : load.services) {
-    services.push_back({{"id", service.id},
-                        {"role", service.role},
-                        {"state", service.state},
-                        {"host", service.host},
-                        {"num_running", optional_json(service.num_running)},
-                        {"num_waiting", optional_json(service.num_waiting)},
-                        {"kv_usage", optional_json(service.kv_usage)},
-                        {"prefix_hit_rate", optional_json(service.prefix_hit_rate)},
-                        {"prompt_tokens_per_s", optional_json(service.prompt_tokens_per_s)},
-                        {"generation_tokens_per_s", optional_json(service.generation_tokens_per_s)},
-                        {"time_to_first_token_s", optional_json(service.first_token_s)},
-                        {"inter_token_latency_s", optional_json(service.gap_s)},
-                        {"cpu_cores", optional_json(service.cpu_cores)},
-                        {"resident_bytes", optional_json(service.resident_bytes)},
-                        {"num_ranks", optional_json(service.num_ranks)},
-                        {"num_healthy_ranks", optional_json(service.num_healthy_ranks)},
-                        {"step_s", optional_json(service.step_s)},
-                        {"limit_fraction", optional_json(service.limit_fraction)}});
-  }
-  ordered_json nodes = ordered_json::array();
-  for (const NodeLoad& node : load.nodes) {
-    nodes.push_back(
-        {{"host", node.host},
-         {"cpu_usage", optional_json(node.cpu_usage)},
-         {"memory_used_bytes", optional_json(node.memory_used_bytes)},
-         {"memory_total_bytes", optional_json(node.memory_total_bytes)},
-         {"fabric_sent_bytes_per_s", optional_json(node.fabric_sent_bytes_per_s)},
-         {"fabric_received_bytes_per_s", optional_json(node.fabric_received_bytes_per_s)}});
-  }
-  const ordered_json object = {{"name", deployment}, {"services", services}, {"nodes", nodes}};
-  return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 }  // namespace dsl::launcher

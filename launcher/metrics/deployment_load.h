@@ -1,6 +1,7 @@
 // What two scrapes of a deployment say of its work and its machines.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,26 +33,52 @@ struct ServiceLoad {
   std::optional<double> limit_fraction;  // of the read bandwidth, while decoding
 };
 
-/// Of a machine, as the engine on it exports it.
+/// What a rank told of itself.
+struct RankLoad {
+  std::string service;
+  std::string rank;
+  std::string host;
+  bool is_healthy = false;
+  std::optional<double> steps_per_s;
+  std::optional<double> cpu_cores;
+  std::optional<double> resident_bytes;
+  std::optional<double> sent_bytes_per_s;  // to all peers
+  std::optional<double> received_bytes_per_s;
+  std::optional<double> waiting;  // for peers inside steps; 0 to 1
+};
+
+struct FabricPortLoad {
+  std::string device;
+  std::string port;
+  std::optional<double> sent_bytes_per_s;
+  std::optional<double> received_bytes_per_s;
+  std::map<std::string, double> counters;  // as the driver has them, by "group/name"
+};
+
+/// Of a machine, as the ranks on it tell.
 struct NodeLoad {
   std::string host;
+  int num_ranks = 0;
+  int num_healthy_ranks = 0;
   std::optional<double> cpu_usage;  // 0 to 1
   std::optional<double> memory_used_bytes;
   std::optional<double> memory_total_bytes;
+  std::optional<double> num_gpus;
+  std::optional<double> gpu_usage;  // mean of its GPUs, 0 to 1
+  std::optional<double> gpu_memory_used_bytes;
+  std::optional<double> gpu_memory_total_bytes;
   std::optional<double> fabric_sent_bytes_per_s;
   std::optional<double> fabric_received_bytes_per_s;
+  std::vector<FabricPortLoad> fabric_ports;
 };
 
 struct DeploymentLoad {
   std::vector<ServiceLoad> services;
   std::vector<NodeLoad> nodes;
+  std::vector<RankLoad> ranks;
 };
 
 DeploymentLoad measure_load(const std::vector<ServiceEntry>& entries, const Scrape& before,
                             const Scrape& now);
-
-/// For people, and as JSON.
-std::string load_table(const DeploymentLoad& load);
-std::string load_json(const DeploymentLoad& load, const std::string& deployment);
 
 }  // namespace dsl::launcher

@@ -1,5 +1,6 @@
 #include "launcher/metrics/prometheus_text.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace dsl::launcher {
@@ -84,6 +85,27 @@ std::vector<MetricSample> MetricSamples::all(std::string_view name) const {
     if (sample.name == name) found.push_back(sample);
   }
   return found;
+}
+
+MetricSamples MetricSamples::with(const std::string& label, std::string_view value) const {
+  std::vector<MetricSample> found;
+  for (const MetricSample& sample : samples_) {
+    const auto own = sample.labels.find(label);
+    if (own != sample.labels.end() && own->second == value) found.push_back(sample);
+  }
+  return MetricSamples(std::move(found));
+}
+
+std::vector<std::string> MetricSamples::values_of(std::string_view name,
+                                                  const std::string& label) const {
+  std::vector<std::string> values;
+  for (const MetricSample& sample : samples_) {
+    const auto own = sample.name == name ? sample.labels.find(label) : sample.labels.end();
+    if (own == sample.labels.end()) continue;
+    if (std::find(values.begin(), values.end(), own->second) == values.end())
+      values.push_back(own->second);
+  }
+  return values;
 }
 
 MetricSamples parse_metrics(std::string_view text) {

@@ -25,6 +25,10 @@ class MetricSamples {
   std::optional<double> sum(std::string_view name) const;
   /// Every sample of the name.
   std::vector<MetricSample> all(std::string_view name) const;
+  /// Those that have this label, of any name.
+  MetricSamples with(const std::string& label, std::string_view value) const;
+  /// The values that a label has in samples of the name, each once, in their order.
+  std::vector<std::string> values_of(std::string_view name, const std::string& label) const;
   bool empty() const { return samples_.empty(); }
 
  private:

@@ -222,9 +222,10 @@ HttpResponse EngineService::info() const {
 HttpResponse EngineService::health() {
   const std::vector<RankReport> ranks = ranks_.reports();
   std::optional<Error> problem = failure();
-  if (!problem && (problem = health_check_.problem())) {
+  if (!problem) {
+    problem = health_check_.problem();
     const std::string of_ranks = problems_of(ranks);
-    if (!of_ranks.empty()) problem->message += "; " + of_ranks;
+    if (problem && !of_ranks.empty()) problem->message += "; " + of_ranks;
   }
   ordered_json body =
       problem ? ordered_json::parse(error_json(*problem)) : ordered_json{{"status", "ok"}};
