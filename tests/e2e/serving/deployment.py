@@ -27,7 +27,7 @@ class Service:
 
 
 class Deployment:
-    def __init__(self, dslaunch: pathlib.Path, model: pathlib.Path):
+    def __init__(self, dslaunch: pathlib.Path, model: pathlib.Path, *up_arguments: str):
         self._dslaunch = dslaunch
         self._home = pathlib.Path(tempfile.mkdtemp(prefix="dsl-serving-"))
         self._environment = {
@@ -36,7 +36,7 @@ class Deployment:
         (self._home / "run").mkdir(mode=0o700)
         try:
             self.dslaunch("up", str(model), "--name", NAME, "--gateways", "1", "--threads", "2",
-                          "--kv-tokens", "65536")
+                          "--kv-tokens", "65536", *up_arguments)
             environment = json.loads(self.dslaunch("env", NAME, "--json"))
             self.base_url = environment["OPENAI_BASE_URL"]
             self.api_key = environment["OPENAI_API_KEY"]
@@ -89,12 +89,15 @@ class Deployment:
     def num_running(self) -> dict[str, int]:
         """Requests that the gateway and the engine still work on, waiting ones included."""
         gateway = self.gateway_metrics()
-        engine = _samples(_get(self.engine.endpoint, "/metrics", self.secret))
+        engine = _samples(self.scrape(self.engine))
         return {"gateway": int(gateway["vllm:num_requests_running"]),
                 "engine": int(engine["vllm:num_requests_running"] + engine["vllm:num_requests_waiting"])}
 
     def gateway_metrics(self) -> dict[str, float]:
-        return _samples(_get(self.gateway.endpoint, "/metrics", self.api_key))
+        return _samples(self.scrape(self.gateway))
+
+    def scrape(self, service: Service) -> str:
+        return _get(service.endpoint, "/metrics", self.secret)
 
     def is_idle(self) -> bool:
         return not any(self.num_running().values())
