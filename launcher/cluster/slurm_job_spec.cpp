@@ -12,9 +12,6 @@
 namespace dsl::launcher {
 namespace {
 
-/// Cores of the job of the services: a gateway is one busy thread, text services are short.
-constexpr std::uint16_t kServiceCpus = 2;
-
 /// The value of `parsed` or its error with the flag's name before it.
 template <typename T>
 Result<T> named(std::string_view flag, Result<T> parsed) {

@@ -2,6 +2,7 @@
 // the batch step, room for one agent per node.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,9 @@
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
+
+/// Cores of the job of the services: a gateway is one busy thread, text services are short.
+inline constexpr std::uint16_t kServiceCpus = 2;
 
 /// What the job gets from the machine where the user types.
 struct JobSurroundings {

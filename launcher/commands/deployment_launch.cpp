@@ -251,7 +251,7 @@ Result<LaunchProgress> DeploymentLaunch::look_at(const Part& part) {
   if (!is_ready && status.state == AllocationState::kEnded) {
     return tl::unexpected<Error>(why_it_ended(part, status));
   }
-  return LaunchProgress{record ? *std::move(record) : part.request.record, status};
+  return LaunchProgress{record ? *std::move(record) : part.request.record, status, false};
 }
 
 Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
@@ -269,6 +269,11 @@ Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
       }
     }
     if (!waiting) return ready;
+    if (waiting->record.part == DeploymentPart::kServices) {
+      const Result<DeploymentRecord> engine = registry_->find(spec_.name);
+      waiting->engine_is_up = engine && engine->part == DeploymentPart::kReplica &&
+                              engine->state == DeploymentState::kReady;
+    }
     on_progress(*waiting);
     if (std::optional<Error> reason = cancellation.wait(Deadline::after(interval))) {
       return tl::unexpected<Error>(*std::move(reason));

@@ -18,6 +18,7 @@ namespace dsl::launcher {
 struct LaunchProgress {
   DeploymentRecord record;
   AllocationStatus allocation;
+  bool engine_is_up = false;  // a replica answers already; told of services that wait
 };
 
 /// A launch under way. Unless keep() was called, its destructor ends what it has started and

@@ -1,6 +1,5 @@
 // dslaunch up and dslaunch render: bring a deployment up, or show what would be submitted.
 #include <cstdio>
-#include <ctime>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -9,6 +8,7 @@
 #include "launcher/commands/deployments.h"
 #include "launcher/commands/service_access.h"
 #include "launcher/commands/spec_flags.h"
+#include "launcher/commands/waiting_text.h"
 #include "launcher/commands/world_json.h"
 #include "launcher/engine_client/engine_client.h"
 #include "launcher/http_client/http_exchange.h"
@@ -36,28 +36,15 @@ constexpr const char* kUpExamples =
 constexpr const char* kRenderExamples =
     "  dslaunch render models/demo --cluster slurm -N 2 --tp 2 --pp 2\n";
 
-std::string waiting_text(const LaunchProgress& progress) {
-  const bool is_replica = progress.record.part == DeploymentPart::kReplica;
-  std::string text = is_replica ? "waits for nodes" : "the gateways' job waits for a node";
-  if (!progress.allocation.reason.empty()) text += ": " + progress.allocation.reason;
-  if (progress.allocation.estimated_start_unix_s) {
-    const std::time_t start = *progress.allocation.estimated_start_unix_s;
-    std::tm local{};
-    char when[32] = {};
-    ::localtime_r(&start, &local);
-    if (std::strftime(when, sizeof(when), "%F %T", &local) > 0) {
-      text += fmt::format(", expected to start {}", when);
-    }
-  }
-  return text;
-}
-
 /// One bar for waiting and one for loading: their rates have nothing to do with each other.
 class UpProgress {
  public:
+  explicit UpProgress(const DeploymentSpec& spec) : spec_(spec) {}
+
   void show(const LaunchProgress& progress) {
     if (progress.allocation.state == AllocationState::kPending) {
       if (loading_) loading_->clear();
+      if (const auto hint = room_hint(spec_, progress)) waiting_.remark(*hint);
       waiting_.note(waiting_text(progress));
       return;
     }
@@ -71,6 +58,7 @@ class UpProgress {
   }
 
  private:
+  const DeploymentSpec& spec_;
   Progress waiting_{"queue", progress_style(stderr), stderr};
   std::unique_ptr<Progress> loading_;
 };
@@ -169,7 +157,7 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
   sweep_ended_launches();
   DSL_ASSIGN(const std::unique_ptr<DeploymentLaunch> launch, DeploymentLaunch::start(spec));
-  UpProgress shown;
+  UpProgress shown(spec);
   const auto on_progress = [&](const LaunchProgress& progress) { shown.show(progress); };
   DSL_ASSIGN(const std::vector<DeploymentRecord> parts,
              launch->wait_ready(cancellation, on_progress));

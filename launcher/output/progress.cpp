@@ -45,8 +45,12 @@ Progress::Progress(std::string what, Style style, std::FILE* out, Clock::time_po
 
 Progress::~Progress() { clear(); }
 
+bool Progress::is_quiet(Clock::time_point now) const {
+  return style_ == Style::kSilent || now - start_ < kQuietTime;
+}
+
 bool Progress::is_due(Clock::time_point now) {
-  if (style_ == Style::kSilent || now - start_ < kQuietTime) return false;
+  if (is_quiet(now)) return false;
   const milliseconds interval = style_ == Style::kBar ? kBarInterval : kLineInterval;
   if (last_drawn_ && now - *last_drawn_ < interval) return false;
   last_drawn_ = now;
@@ -75,6 +79,14 @@ void Progress::note(const std::string& text, Clock::time_point now) {
   print(style_ == Style::kLines
             ? fmt::format("{}: {}", what_, text)
             : fmt::format("{}: {}  ({})", what_, text, human_duration(seconds(now - start_))));
+}
+
+void Progress::remark(const std::string& text, Clock::time_point now) {
+  if (is_quiet(now) || text == last_remark_) return;
+  last_remark_ = text;
+  clear();
+  fmt::print(out_, "{}: {}\n", what_, text);
+  std::fflush(out_);
 }
 
 void Progress::clear() {

@@ -27,10 +27,13 @@ class Progress {
   void update(std::int64_t bytes, std::int64_t total, Clock::time_point now = Clock::now());
   /// The same for work without bytes: what it waits for.
   void note(const std::string& text, Clock::time_point now = Clock::now());
+  /// A line that stays, for what the user should know or do; the same text only once.
+  void remark(const std::string& text, Clock::time_point now = Clock::now());
   /// Removes the bar.
   void clear();
 
  private:
+  bool is_quiet(Clock::time_point now) const;
   bool is_due(Clock::time_point now);
   void print(const std::string& text);
 
@@ -41,6 +44,7 @@ class Progress {
   std::optional<Clock::time_point> last_drawn_;
   bool drawn_ = false;
   std::string last_note_;
+  std::string last_remark_;
 };
 
 /// kBar on a terminal, kLines elsewhere, for a stream.

@@ -106,6 +106,22 @@ TEST_F(OpenAiTest, UpAloneServesIt) {
   EXPECT_TRUE(std::filesystem::is_empty(state_folder() / "secrets"));
 }
 
+TEST_F(OpenAiTest, UpSaysThatTheServicesFindNoRoomThoughTheEngineIsUp) {
+  // The replica takes all of the partition's only node.
+  const std::string up_until_told =
+      "\"$@\" 2>\"$HOME/told\" & until grep -q -e '--gateways 0' \"$HOME/told\"; do sleep 0.1; "
+      "done;"
+      "kill -INT $!; wait $!; cat \"$HOME/told\"";
+  const Finished waited = dslaunch({"up", kModel, "--cluster", "slurm", "-p", "small", "-N", "1",
+                                    "--exclusive", "--threads", "1", "--name", "demo"},
+                                   {"timeout", "60", "bash", "-mc", up_until_told, "up"});
+  EXPECT_THAT(waited.output, HasSubstr("the engine is up"));
+  EXPECT_THAT(waited.output, HasSubstr("Resources"));
+  EXPECT_THAT(waited.output, HasSubstr("2 free CPUs on one node of partition small"));
+  EXPECT_THAT(waited.output, HasSubstr("DSL-105"));
+  EXPECT_THAT(jobs(), IsEmpty());
+}
+
 TEST_F(OpenAiTest, AKilledGatewayComesBackAndIsAnnounced) {
   ASSERT_EQ(up().exit_status, 0);
   const std::string before = base_url();

@@ -82,5 +82,22 @@ TEST(Progress, TextNeverDividesByZeroNorOverflowsTheBar) {
   EXPECT_EQ(progress_text("x", 5, 0, 1), "x  1.0 s");
 }
 
+TEST(Progress, ARemarkStaysAndComesOnce) {
+  for (const auto style : {Progress::Style::kBar, Progress::Style::kLines}) {
+    const Sink sink;
+    const auto start = Progress::Clock::now();
+    Progress progress("queue", style, sink.file(), start);
+    progress.remark("free a node", start + seconds(1));
+    EXPECT_EQ(sink.text(), "") << "short work is silent";
+    progress.note("waits", start + seconds(3));
+    const std::size_t before = sink.text().size();
+    progress.remark("free a node", start + seconds(4));
+    progress.remark("free a node", start + seconds(5));
+    const std::string added = sink.text().substr(before);
+    EXPECT_THAT(added, testing::EndsWith("queue: free a node\n"));
+    EXPECT_EQ(added.find("queue"), added.rfind("queue"));
+  }
+}
+
 }  // namespace
 }  // namespace dsl::launcher
