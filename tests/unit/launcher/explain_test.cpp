@@ -1,13 +1,11 @@
 // The reason behind a broken stream, read from the record of a deployment.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <thread>
 
 #include "launcher/commands/deployments.h"
 #include "launcher/deployment/registry.h"
-#include "launcher/process/process_identity.h"
-#include "tests/unit/launcher/scratch_folder.h"
+#include "tests/unit/launcher/launch_fixture.h"
 
 namespace dsl::launcher {
 namespace {
@@ -19,24 +17,18 @@ using Clock = std::chrono::steady_clock;
 class ExplainTest : public testing::Test {
  protected:
   ExplainTest() {
-    ::setenv("XDG_RUNTIME_DIR", scratch_.path().c_str(), 1);
     registry_ = open_registry(ClusterKind::kLocal).value();
-    record_.name = "demo";
-    record_.launch_id = "01";
-    record_.state = DeploymentState::kReady;
-    record_.owner = this_process();
     EXPECT_TRUE(registry_->create(record_));
   }
-  ~ExplainTest() override { ::unsetenv("XDG_RUNTIME_DIR"); }
 
   ErrorCode explain(ErrorCode code = ErrorCode::kPeerLost) {
     return explain_by_record(record_, {code, "the stream broke", ""}, cancellation_).code;
   }
 
-  const ScratchFolder scratch_;
+  const ScratchHome home_;
   Cancellation cancellation_;
   std::unique_ptr<Registry> registry_;
-  DeploymentRecord record_;
+  DeploymentRecord record_ = a_record("demo", "01", DeploymentState::kReady);
 };
 
 TEST_F(ExplainTest, WaitsForTheReasonAsLongAsTheDeploymentsOwnDeadline) {

@@ -1,5 +1,5 @@
 // Takes the command line of a gateway or text service, says where it listens and answers a few
-// requests of the OpenAI interface, or behaves as the file MODEL/service says, with one of
+// requests of the OpenAI interface, or behaves as the file MODEL/behaviour says, with one of
 //   fails      ends with an error line and its exit code
 //   silent     never becomes ready
 //   dies       becomes ready and kills itself
@@ -79,7 +79,7 @@ int main(int argc, char** argv) {
     }
   }
   std::string behaviour;
-  std::ifstream(model + "/service") >> behaviour;
+  std::ifstream(model + "/behaviour") >> behaviour;
   if (std::getenv("DSLAUNCH_SECRET") == nullptr || behaviour == "fails") {
     const dsl::Error error{dsl::ErrorCode::kAddressInUse, "127.0.0.1:80 is taken", "use another"};
     std::fprintf(stderr, "%s\n", error.to_string().c_str());

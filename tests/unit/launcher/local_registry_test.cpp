@@ -7,22 +7,10 @@
 #include <fstream>
 #include <thread>
 
-#include "launcher/process/child_process.h"
-#include "launcher/process/process_identity.h"
-#include "tests/unit/launcher/scratch_folder.h"
+#include "tests/unit/launcher/launch_fixture.h"
 
 namespace dsl::launcher {
 namespace {
-
-DeploymentRecord record_named(const std::string& name, const std::string& launch_id) {
-  DeploymentRecord record;
-  record.name = name;
-  record.launch_id = launch_id;
-  record.state = DeploymentState::kStarting;
-  record.model = "/m";
-  record.owner = this_process();
-  return record;
-}
 
 class LocalRegistryTest : public testing::Test {
  protected:
@@ -37,8 +25,8 @@ class LocalRegistryTest : public testing::Test {
 };
 
 TEST_F(LocalRegistryTest, FindsWhatWasCreated) {
-  ASSERT_TRUE(registry_->create(record_named("b", "01")));
-  ASSERT_TRUE(registry_->create(record_named("a", "02")));
+  ASSERT_TRUE(registry_->create(a_record("b", "01")));
+  ASSERT_TRUE(registry_->create(a_record("a", "02")));
   ASSERT_TRUE(registry_->find("a"));
   const auto all = registry_->list();
   ASSERT_EQ(all->size(), 2U);
@@ -49,12 +37,12 @@ TEST_F(LocalRegistryTest, FindsWhatWasCreated) {
 }
 
 TEST_F(LocalRegistryTest, RefusesASecondOwnerOfAName) {
-  ASSERT_TRUE(registry_->create(record_named("a", "01")));
-  EXPECT_EQ(registry_->create(record_named("a", "02")).error().code, ErrorCode::kDeploymentExists);
+  ASSERT_TRUE(registry_->create(a_record("a", "01")));
+  EXPECT_EQ(registry_->create(a_record("a", "02")).error().code, ErrorCode::kDeploymentExists);
 }
 
 TEST_F(LocalRegistryTest, PartsOfOneDeploymentLiveSideBySide) {
-  DeploymentRecord first = record_named("a", "01");
+  DeploymentRecord first = a_record("a", "01");
   DeploymentRecord second = first;
   second.replica = 1;
   second.state = DeploymentState::kReady;
@@ -75,10 +63,9 @@ TEST_F(LocalRegistryTest, PartsOfOneDeploymentLiveSideBySide) {
 }
 
 TEST_F(LocalRegistryTest, ForgetsDeadOwnersAndKeepsReasonsOfFailure) {
-  Result<ChildProcess> child = ChildProcess::start({.argv = {"/bin/sleep", "100"}});
-  ASSERT_TRUE(child);
-  DeploymentRecord dead = record_named("dead", "01");
-  dead.owner = *identify_process(child->pid());
+  SleepingOwner owner;
+  DeploymentRecord dead = a_record("dead", "01");
+  dead.owner = owner.identity();
   DeploymentRecord failed = dead;
   failed.name = "failed";
   failed.state = DeploymentState::kFailed;
@@ -86,33 +73,31 @@ TEST_F(LocalRegistryTest, ForgetsDeadOwnersAndKeepsReasonsOfFailure) {
   ASSERT_TRUE(registry_->create(dead));
   ASSERT_TRUE(registry_->create(failed));
   EXPECT_TRUE(registry_->find("dead"));
-  child->signal(SIGKILL);
-  child->wait();
+  owner.kill();
   EXPECT_FALSE(registry_->find("dead"));
   ASSERT_TRUE(registry_->find("failed"));
-  EXPECT_TRUE(registry_->create(record_named("failed", "02"))) << "the name is free again";
+  EXPECT_TRUE(registry_->create(a_record("failed", "02"))) << "the name is free again";
 }
 
 TEST_F(LocalRegistryTest, AReusedPidIsNotTheOwner) {
-  DeploymentRecord record = record_named("a", "01");
+  DeploymentRecord record = a_record("a", "01");
   record.owner.start_ticks -= 1;  // an earlier process with our pid
   ASSERT_TRUE(registry_->create(record));
   EXPECT_FALSE(registry_->find("a"));
 }
 
 TEST_F(LocalRegistryTest, UpdatesAndRemovesOnlyTheSameLaunch) {
-  ASSERT_TRUE(registry_->create(record_named("a", "01")));
-  EXPECT_EQ(registry_->update(record_named("a", "02")).error().code,
-            ErrorCode::kDeploymentNotFound);
-  ASSERT_TRUE(registry_->remove(record_named("a", "02")));
+  ASSERT_TRUE(registry_->create(a_record("a", "01")));
+  EXPECT_EQ(registry_->update(a_record("a", "02")).error().code, ErrorCode::kDeploymentNotFound);
+  ASSERT_TRUE(registry_->remove(a_record("a", "02")));
   EXPECT_TRUE(registry_->find("a"));
-  ASSERT_TRUE(registry_->remove(record_named("a", "01")));
+  ASSERT_TRUE(registry_->remove(a_record("a", "01")));
   EXPECT_FALSE(registry_->find("a"));
-  EXPECT_TRUE(registry_->remove(record_named("a", "01"))) << "gone already is fine";
+  EXPECT_TRUE(registry_->remove(a_record("a", "01"))) << "gone already is fine";
 }
 
 TEST_F(LocalRegistryTest, SkipsABrokenRecord) {
-  ASSERT_TRUE(registry_->create(record_named("good", "01")));
+  ASSERT_TRUE(registry_->create(a_record("good", "01")));
   std::ofstream(scratch_.path() / "reg/bad.json") << "{";
   std::filesystem::permissions(scratch_.path() / "reg/bad.json", std::filesystem::perms(0600));
   EXPECT_EQ(registry_->list()->size(), 1U);
@@ -124,7 +109,7 @@ TEST_F(LocalRegistryTest, OneOfManyAtOnceGetsTheName) {
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&, i] {
       const auto registry = LocalRegistry::open(scratch_.path() / "reg");
-      if ((*registry)->create(record_named("a", fmt::format("{:02x}", i)))) ++winners;
+      if ((*registry)->create(a_record("a", fmt::format("{:02x}", i)))) ++winners;
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -132,7 +117,7 @@ TEST_F(LocalRegistryTest, OneOfManyAtOnceGetsTheName) {
 }
 
 TEST_F(LocalRegistryTest, ReadersNeverSeeHalfARecord) {
-  DeploymentRecord record = record_named("a", "01");
+  DeploymentRecord record = a_record("a", "01");
   ASSERT_TRUE(registry_->create(record));
   std::atomic<bool> done{false};
   std::thread writer([&] {

@@ -3,16 +3,12 @@
 
 #include <gmock/gmock.h>
 
-#include <fstream>
-
 #include "launcher/cluster/local_allocator.h"
 #include "launcher/deployment/deployment_folder.h"
 #include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/local_registry.h"
 #include "launcher/deployment/private_files.h"
-#include "launcher/process/child_process.h"
-#include "launcher/process/process_identity.h"
-#include "tests/unit/launcher/scratch_folder.h"
+#include "tests/unit/launcher/launch_fixture.h"
 
 namespace dsl::launcher {
 namespace {
@@ -81,23 +77,12 @@ TEST_F(SecretStoreTest, AnOwnerOfASecretThatIsGoneIsNoError) {
 class LaunchRemainsTest : public testing::Test {
  protected:
   LaunchRemainsTest() {
-    ::setenv("XDG_STATE_HOME", scratch_.path().c_str(), 1);
-    registry_ = LocalRegistry::open(scratch_.path() / "registry").value();
-    child_.emplace(*ChildProcess::start({.argv = {"/bin/sleep", "100"}}));
-    record_.name = "demo";
-    record_.launch_id = "01";
-    record_.state = DeploymentState::kReady;
-    record_.owner = *identify_process(child_->pid());
+    registry_ = LocalRegistry::open(home_.path() / "registry").value();
+    record_.owner = owner_.identity();
     record_.allocation_id = local_allocation_id(record_.owner);
     EXPECT_TRUE(registry_->create(record_));
     const AllocationName owner = registry_->name_of(record_.allocation_id).value();
     EXPECT_TRUE(SecretStore::open()->save("01", {"demo", "s", {owner}}));
-  }
-  ~LaunchRemainsTest() override { ::unsetenv("XDG_STATE_HOME"); }
-
-  void kill() {
-    child_->signal(SIGKILL);
-    child_->wait();
   }
   bool sweep_keeps_it() {
     EXPECT_TRUE(sweep_remains([this](ClusterKind cluster) -> Registry* {
@@ -106,17 +91,17 @@ class LaunchRemainsTest : public testing::Test {
     return SecretStore::open()->load("01").has_value();
   }
 
-  const ScratchFolder scratch_;
+  const ScratchHome home_;
   std::unique_ptr<LocalRegistry> registry_;
-  std::optional<ChildProcess> child_;
-  DeploymentRecord record_;
+  SleepingOwner owner_;
+  DeploymentRecord record_ = a_record("demo", "01", DeploymentState::kReady);
 };
 
 TEST_F(LaunchRemainsTest, OfAKilledSupervisorAreSwept) {
   const DeploymentFolder folder = DeploymentFolder::of("demo").value();
   ASSERT_TRUE(folder.make());
   EXPECT_TRUE(sweep_keeps_it()) << "it lives";
-  kill();
+  owner_.kill();
   EXPECT_FALSE(sweep_keeps_it());
   EXPECT_FALSE(std::filesystem::exists(folder.path()));
 }
@@ -124,14 +109,14 @@ TEST_F(LaunchRemainsTest, OfAKilledSupervisorAreSwept) {
 TEST_F(LaunchRemainsTest, StayWhileStatusTellsOfTheFailure) {
   record_.state = DeploymentState::kFailed;
   ASSERT_TRUE(registry_->update(record_));
-  kill();
+  owner_.kill();
   EXPECT_TRUE(sweep_keeps_it());
   ASSERT_TRUE(registry_->remove(record_));
   EXPECT_FALSE(sweep_keeps_it());
 }
 
 TEST_F(LaunchRemainsTest, StayWhenAnotherHostOrClusterMustTell) {
-  kill();
+  owner_.kill();
   const SecretStore store = SecretStore::open().value();
   for (const AllocationName& elsewhere : {AllocationName{ClusterKind::kLocal, "another", "1:1"},
                                           AllocationName{ClusterKind::kSlurm, "c", "1"}}) {

@@ -3,10 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include <fstream>
-
-#include "launcher/process/process_identity.h"
-#include "tests/unit/launcher/scratch_folder.h"
+#include "tests/unit/launcher/launch_fixture.h"
 #include "transport/base/deadline.h"
 
 namespace dsl::launcher {
@@ -17,18 +14,18 @@ using std::chrono::seconds;
 using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
-class ServicePoolTest : public testing::Test {
+class ServicePoolTest : public FakeProgramTest {
  protected:
   void SetUp() override {
-    Result<ServicePublisher> opened = ServicePublisher::open(folder());
+    Result<ServicePublisher> opened = ServicePublisher::open(entries());
     ASSERT_TRUE(opened) << opened.error().to_string();
     publisher_.emplace(*std::move(opened));
     ServicePoolOptions options;
     options.role = ServiceRole::kPreprocess;
     options.command = [this](int index) -> Result<ServiceCommand> {
-      return ServiceCommand{{DSL_FAKE_SERVICE, "--model", scratch_.path().string()},
+      return ServiceCommand{{DSL_FAKE_SERVICE, "--model", folder().string()},
                             {"DSLAUNCH_SECRET=s"},
-                            scratch_.path() / fmt::format("service-{}.log", index)};
+                            folder() / fmt::format("service-{}.log", index)};
     };
     options.describe = [](const std::string& endpoint) {
       ServiceEntry entry;
@@ -42,8 +39,7 @@ class ServicePoolTest : public testing::Test {
     pool_.emplace(std::move(options), *publisher_);
   }
 
-  std::filesystem::path folder() const { return scratch_.path() / "services"; }
-  void behave(const std::string& how) { std::ofstream(scratch_.path() / "service") << how; }
+  std::filesystem::path entries() const { return folder() / "services"; }
 
   /// Steps until `condition` holds; false when it did not in time.
   template <typename Condition>
@@ -60,13 +56,12 @@ class ServicePoolTest : public testing::Test {
   }
   std::vector<std::string> ids(ServiceState state) const {
     std::vector<std::string> found;
-    for (const ServiceEntry& entry : read_service_entries(folder())) {
+    for (const ServiceEntry& entry : read_service_entries(entries())) {
       if (entry.state == state) found.push_back(entry.id);
     }
     return found;
   }
 
-  ScratchFolder scratch_;
   std::optional<ServicePublisher> publisher_;
   std::optional<ServicePool> pool_;
 };
@@ -76,7 +71,7 @@ TEST_F(ServicePoolTest, FollowsTheWantedNumberAndPublishesWhoIsReady) {
   ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
   pool_->set_wanted(3);
   ASSERT_TRUE(step_until([&] { return ids(ServiceState::kReady).size() == 3; }));
-  for (const ServiceEntry& entry : read_service_entries(folder())) {
+  for (const ServiceEntry& entry : read_service_entries(entries())) {
     EXPECT_TRUE(is_alive(entry.owner)) << entry.id;
     EXPECT_THAT(entry.endpoint, testing::StartsWith("127.0.0.1:"));
     EXPECT_EQ(entry.role, ServiceRole::kPreprocess);
@@ -88,17 +83,17 @@ TEST_F(ServicePoolTest, FollowsTheWantedNumberAndPublishesWhoIsReady) {
   EXPECT_THAT(ids(ServiceState::kReady), testing::ElementsAre("preprocess-0"));
   pool_->drain_all(Clock::now());
   ASSERT_TRUE(step_until([&] { return pool_->is_empty(); }));
-  EXPECT_TRUE(read_service_entries(folder()).empty());
+  EXPECT_TRUE(read_service_entries(entries()).empty());
 }
 
 TEST_F(ServicePoolTest, ALostServiceIsWithdrawnAndStartsAgain) {
   pool_->set_wanted(2);
   ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
-  const ServiceEntry lost = read_service_entries(folder()).front();
+  const ServiceEntry lost = read_service_entries(entries()).front();
   ::kill(static_cast<pid_t>(lost.owner.pid), SIGKILL);
   ASSERT_TRUE(step_until([&] { return ids(ServiceState::kReady).size() == 1; }));
   ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
-  EXPECT_NE(read_service_entries(folder()).front().owner, lost.owner);
+  EXPECT_NE(read_service_entries(entries()).front().owner, lost.owner);
   EXPECT_FALSE(pool_->failure());
 }
 
@@ -124,13 +119,13 @@ TEST_F(ServicePoolTest, AServiceThatNeverBecomesReadyIsNotPublished) {
   pool_->step(Clock::now());
   pool_->drain_all(Clock::now());
   EXPECT_TRUE(step_until([&] { return pool_->is_empty(); }));
-  EXPECT_TRUE(read_service_entries(folder()).empty());
+  EXPECT_TRUE(read_service_entries(entries()).empty());
 }
 
 TEST_F(ServicePoolTest, ServicesDieWithTheirPool) {
   pool_->set_wanted(1);
   ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
-  const ServiceEntry entry = read_service_entries(folder()).front();
+  const ServiceEntry entry = read_service_entries(entries()).front();
   pool_.reset();
   EXPECT_FALSE(is_alive(entry.owner));
 }

@@ -9,8 +9,7 @@
 #include <mutex>
 
 #include "launcher/cluster/local_allocator.h"
-#include "launcher/process/process_identity.h"
-#include "tests/unit/launcher/scratch_folder.h"
+#include "tests/unit/launcher/launch_fixture.h"
 
 namespace dsl::launcher {
 namespace {
@@ -20,7 +19,7 @@ using std::chrono::seconds;
 using testing::HasSubstr;
 using Clock = std::chrono::steady_clock;
 
-class WorldTest : public testing::Test {
+class WorldTest : public FakeProgramTest {
  protected:
   WorldTest() { ::setenv("DSLAUNCH_ENGINE", DSL_FAKE_RANK, 1); }
 
@@ -32,13 +31,13 @@ class WorldTest : public testing::Test {
 
   /// Four ranks: tp 2 x pp 2.
   void start(const std::string& behaviour) {
-    std::ofstream(scratch_.path() / "behaviour") << behaviour << std::endl;
+    behave(behaviour);
     WorldOptions options;
-    options.spec.model = scratch_.path().string();
+    options.spec.model = folder().string();
     options.spec.tp = 2;
     options.spec.pp = 2;
     options.secret = "0123456789abcdef";
-    options.log_folder = scratch_.path();
+    options.log_folder = folder();
     Result<std::unique_ptr<World>> world = World::start(options, allocator_);
     ASSERT_TRUE(world) << world.error().to_string();
     world_ = *std::move(world);
@@ -49,7 +48,7 @@ class WorldTest : public testing::Test {
   }
 
   pid_t pid_of(int rank) const {
-    std::ifstream file(scratch_.path() / fmt::format("rank-{}.pid", rank));
+    std::ifstream file(folder() / fmt::format("rank-{}.pid", rank));
     pid_t pid = 0;
     return file >> pid ? pid : 0;
   }
@@ -58,7 +57,6 @@ class WorldTest : public testing::Test {
     return pid != 0 && identify_process(pid).has_value();
   }
 
-  ScratchFolder scratch_;
   LocalAllocator allocator_;
   Cancellation cancellation_;
   std::unique_ptr<World> world_;
@@ -73,7 +71,7 @@ TEST_F(WorldTest, IsReadyWhenAllRanksAre) {
   EXPECT_EQ(ready->endpoint, "127.0.0.1:1");
   EXPECT_EQ(ready->links.size(), 3U);
   EXPECT_LE(last.bytes, last.total);
-  EXPECT_TRUE(std::filesystem::exists(scratch_.path() / "rank-3.log"));
+  EXPECT_TRUE(std::filesystem::exists(folder() / "rank-3.log"));
   const auto start = Clock::now();
   world_->stop(Deadline::after(seconds(10)));
   EXPECT_LT(Clock::now() - start, seconds(4)) << "in good order, not by force";
@@ -158,7 +156,7 @@ TEST_F(WorldTest, LeavesNothingWhenTheEngineIsMissing) {
   ::setenv("DSLAUNCH_ENGINE", "/no/such/engine", 1);
   WorldOptions options;
   options.secret = "0123456789abcdef";
-  options.spec.model = scratch_.path().string();
+  options.spec.model = folder().string();
   EXPECT_EQ(World::start(options, allocator_).error().code, ErrorCode::kNotFound);
 }
 

@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "launcher/deployment/launch_remains.h"
+#include "tests/unit/launcher/launch_fixture.h"
 #include "tests/unit/launcher_slurm/fake_slurm.h"
 
 namespace dsl::launcher {
@@ -19,11 +19,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 DeploymentRecord demo_record(DeploymentState state = DeploymentState::kReady) {
-  DeploymentRecord record;
-  record.name = "demo";
-  record.launch_id = "0123456789abcdef";
+  DeploymentRecord record = a_record("demo", "0123456789abcdef", state);
   record.cluster = ClusterKind::kSlurm;
-  record.state = state;
   record.model = "/models/demo";
   record.tp = 2;
   record.pp = 2;
@@ -37,14 +34,11 @@ std::string comment_of(const DeploymentRecord& record) { return to_comment(recor
 class SlurmRegistryTest : public ::testing::Test {
  protected:
   SlurmRegistryTest() {
-    std::filesystem::create_directories(folder_ / "secrets");
     EXPECT_TRUE(secrets_.save(demo_record().launch_id, {"demo", "00ff", {}}).has_value());
   }
-  ~SlurmRegistryTest() override { std::filesystem::remove_all(folder_); }
 
-  const std::filesystem::path folder_ =
-      fmt::format("{}/dsl-secrets-{}", ::testing::TempDir(), getpid());
-  SecretStore secrets_{folder_ / "secrets"};
+  const ScratchHome home_;
+  SecretStore secrets_ = SecretStore::open().value();
   FakeSlurm slurm_;
   SlurmRegistry registry_{make_fake_client(slurm_), secrets_};
 };
@@ -176,17 +170,13 @@ TEST_F(SlurmRegistryTest, KeepsTheReasonWhenTheSupervisorItselfEnds) {
 }
 
 TEST_F(SlurmRegistryTest, ATimeLimitStaysKnownWhenTheSupervisorEndsInGoodOrder) {
-  setenv("XDG_STATE_HOME", folder_.c_str(), 1);
-  const SecretStore secrets = SecretStore::open().value();
-  SlurmRegistry registry(make_fake_client(slurm_), secrets);
   for (const JobState state : {JobState::kTimeout, JobState::kCancelled, JobState::kRunning}) {
-    ASSERT_TRUE(secrets.save(demo_record().launch_id, {"demo", "00ff", {}}));
+    ASSERT_TRUE(secrets_.save(demo_record().launch_id, {"demo", "00ff", {}}));
     slurm_.add_job(5, state, comment_of(demo_record(DeploymentState::kStopping)));
-    EXPECT_TRUE(remove_remains_if_last(registry, demo_record()));
-    EXPECT_EQ(secrets.load(demo_record().launch_id).has_value(), state == JobState::kTimeout);
-    EXPECT_EQ(registry.find("demo").has_value(), state != JobState::kCancelled);
+    EXPECT_TRUE(remove_remains_if_last(registry_, demo_record()));
+    EXPECT_EQ(secrets_.load(demo_record().launch_id).has_value(), state == JobState::kTimeout);
+    EXPECT_EQ(registry_.find("demo").has_value(), state != JobState::kCancelled);
   }
-  unsetenv("XDG_STATE_HOME");
 }
 
 TEST_F(SlurmRegistryTest, SaysOfWhichJobsNothingIsLeftToTell) {
