@@ -4,13 +4,18 @@
 usage: status_page_test.py PROGRAM_DIR MODEL_DIR SCREENSHOT_DIR
 """
 import json
+import os
 import pathlib
+import signal
 import sys
 import threading
 import unittest
 
 from browser import Browser
 from serving_processes import KEY, SECRET, SECONDS, Deployment
+
+sys.path.append(str(pathlib.Path(__file__).parent / "serving"))
+import deployment as launched  # noqa: E402
 
 PROGRAMS, MODEL, SCREENSHOTS = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 PHONE, DESKTOP = (360, 740), (1280, 900)
@@ -41,10 +46,7 @@ class Load:
             self.statuses.append(self.deployment.chat(TEXT)[0])
 
 
-class StatusPageTest(unittest.TestCase):
-    def setUp(self):
-        self.deployment = self.enter(Deployment(PROGRAMS, MODEL))
-
+class PageTest(unittest.TestCase):
     def enter(self, manager):
         value = manager.__enter__()
         self.addCleanup(manager.__exit__, None, None, None)
@@ -67,6 +69,11 @@ class StatusPageTest(unittest.TestCase):
             path = SCREENSHOTS / f"{name}-{label}.png"
             self.browser.save_screenshot(path)
             print(path)
+
+
+class StatusPageTest(PageTest):
+    def setUp(self):
+        self.deployment = self.enter(Deployment(PROGRAMS, MODEL))
 
     def test_page_follows_a_deployment(self):
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -118,6 +125,44 @@ class StatusPageTest(unittest.TestCase):
         self.assertEqual(gateway.ask("GET", "/status/data")[1]["Cache-Control"], "no-store")
         page = gateway.ask("GET", "/status", token=None)[2]
         self.assertNotIn("@", page)
+
+
+class WorldPageTest(PageTest):
+    """A replica of four ranks, as its launcher starts it."""
+
+    def setUp(self):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        # The failure detector would end the world while the test still looks at it.
+        self.deployment = launched.Deployment(pathlib.Path(PROGRAMS) / "dslaunch", pathlib.Path(MODEL),
+                                              "--tp", "2", "--pp", "2", "--deadline-ms", "60000")
+        self.addCleanup(self.deployment.close)
+
+    def test_page_shows_every_hop_and_names_the_rank_that_stands_still(self):
+        self.browser = browser = self.enter(Browser(SECONDS))
+        browser.open(f"http://{self.deployment.gateway.endpoint}/status")
+        self.log_in(self.deployment.api_key)
+        browser.wait_for("document.querySelectorAll('#replicas .chip[data-state=good]').length === 4")
+        browser.wait_for("!document.getElementById('hops-section').hidden")
+        browser.evaluate("document.getElementById('hops-summary').click()")
+        # Of the canary alone: sums inside a stage, activations from stage to stage, plans, tokens.
+        for hop in ("0 → 1\ttensor", "3 → 2\ttensor", "1 → 3\tpipeline", "0 → 3\tplan", "2 → 0\ttokens"):
+            browser.wait_for(f"document.getElementById('hops').innerText.includes({json.dumps(hop)})")
+        self.assertRegex(self.text_of("#hops"), r"0 → 1\ttensor\t\S+ \(\S+\)\t")
+        self.take_screenshots("world")
+        stopped = self.pid_of_rank(2)
+        self.addCleanup(os.kill, stopped, signal.SIGKILL)
+        os.kill(stopped, signal.SIGSTOP)
+        browser.wait_for("document.querySelector('#replicas .chip[data-state=bad]') !== null")
+        self.assertRegex(self.text_of("#replicas .chip[data-state=bad]"), "^2 unhealthy on .*, silent for [2-9]")
+        self.assertEqual(browser.evaluate("document.querySelectorAll('#replicas .chip[data-state=good]').length"), 3)
+        browser.wait_for("document.querySelector('#replicas .pill').innerText === 'out of rotation'")
+        self.assertEqual([line for line in browser.console() if "favicon" not in line], [])
+
+    def pid_of_rank(self, rank):
+        for pid, argv in self.deployment.processes().items():
+            if pathlib.Path(argv[0]).name == "dsengine" and argv[argv.index("--rank") + 1] == str(rank):
+                return pid
+        raise AssertionError(f"there is no rank {rank}")
 
 
 if __name__ == "__main__":

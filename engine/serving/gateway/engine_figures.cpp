@@ -32,15 +32,51 @@ std::optional<Sample> parse_sample(std::string_view line) {
   return sample;
 }
 
-std::optional<int> rank_of(std::string_view labels) {
-  constexpr std::string_view kRank = "rank=\"";
-  const std::size_t at = labels.find(kRank);
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view text = labels.substr(at + kRank.size());
-  int rank = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), rank).ec != std::errc())
-    return std::nullopt;
-  return rank;
+/// A label's text as it is written; empty when there is no such label.
+std::string_view label_of(std::string_view labels, std::string_view name) {
+  std::size_t at = 0;
+  while ((at = labels.find(name, at)) != std::string_view::npos) {
+    const bool is_whole = at == 0 || labels[at - 1] == ',';
+    at += name.size();
+    if (!is_whole || !labels.substr(at).starts_with("=\"")) continue;
+    const std::string_view value = labels.substr(at + 2);
+    return value.substr(0, value.find('"'));
+  }
+  return {};
+}
+
+std::optional<int> number_of(std::string_view labels, std::string_view name) {
+  const std::string_view text = label_of(labels, name);
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return std::nullopt;
+  return number;
+}
+
+/// What ranks told of themselves.
+void take_rank_sample(EngineFigures& figures, const Sample& sample) {
+  const auto rank = number_of(sample.labels, "rank");
+  if (!rank) return;
+  if (sample.name == "dslaunch_rank_healthy") {
+    RankFigures& of_rank = figures.ranks[*rank];
+    of_rank.is_healthy = sample.value > 0;
+    of_rank.host = label_of(sample.labels, "host");
+  } else if (sample.name == "dslaunch_rank_state_age_seconds") {
+    figures.ranks[*rank].age_s = sample.value;
+  }
+  const auto peer = number_of(sample.labels, "peer");
+  if (!peer) return;
+  if (sample.name == "dslaunch_transport_link_info") {
+    figures.links[{*rank, *peer}] = {std::string(label_of(sample.labels, "transport")),
+                                     std::string(label_of(sample.labels, "device"))};
+    return;
+  }
+  HopKey key{*rank, *peer, std::string(label_of(sample.labels, "purpose"))};
+  if (sample.name == "dslaunch_hop_sent_bytes_total") {
+    figures.hops[std::move(key)].sent_bytes = sample.value;
+  } else if (sample.name == "dslaunch_hop_wait_seconds_total") {
+    figures.hops[std::move(key)].wait_s = sample.value;
+  }
 }
 
 void take_sample(EngineFigures& figures, const Sample& sample) {
@@ -56,8 +92,8 @@ void take_sample(EngineFigures& figures, const Sample& sample) {
     figures.num_preemptions = sample.value;
   } else if (sample.name == "dslaunch_decode_limit_fraction") {
     if (sample.value > 0) figures.decode_limit_fraction = sample.value;
-  } else if (sample.name == "dslaunch_rank_healthy") {
-    if (const auto rank = rank_of(sample.labels)) figures.rank_is_healthy[*rank] = sample.value > 0;
+  } else {
+    take_rank_sample(figures, sample);
   }
 }
 
@@ -73,9 +109,6 @@ Result<EngineFigures> parse_info(std::string_view text) {
     info.at("kv_blocks_used").get_to(figures.kv_blocks_used);
     info.at("kv_blocks_total").get_to(figures.kv_blocks_total);
     info.at("draining").get_to(figures.is_draining);
-    for (const json& link : info.at("links")) {
-      figures.links.push_back({link.at("peer"), link.at("transport"), link.at("device")});
-    }
     return figures;
   } catch (const json::exception&) {
     return fail(ErrorCode::kProtocol, "use programs of one version",

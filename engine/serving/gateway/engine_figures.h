@@ -1,19 +1,40 @@
 // What an engine tells of itself through /v1/info and /metrics, as far as the status page shows it.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "transport/base/error.h"
 
 namespace dsl::serving {
 
-struct EngineLink {
+/// What a rank told rank 0 of itself.
+struct RankFigures {
+  bool is_healthy = false;
+  std::string host;
+  double age_s = 0;  // since it told
+};
+
+/// A hop's ranks and what it is for.
+struct HopKey {
+  int rank = 0;
   int peer = 0;
+  std::string purpose;
+  auto operator<=>(const HopKey&) const = default;
+};
+
+/// Totals since the engine's start, as of the rank's last telling.
+struct HopFigures {
+  double sent_bytes = 0;
+  double wait_s = 0;
+};
+
+struct EngineLink {
   std::string transport;
   std::string device;
 };
@@ -27,7 +48,7 @@ struct EngineFigures {
   std::int64_t kv_blocks_used = 0;
   std::int64_t kv_blocks_total = 0;
   bool is_draining = false;
-  std::vector<EngineLink> links;  // of rank 0
+  std::map<std::pair<int, int>, EngineLink> links;  // by rank and peer
 
   // Totals since the engine's start.
   double num_prompt_tokens = 0;     // of requests that have ended
@@ -36,7 +57,8 @@ struct EngineFigures {
   double num_prefix_hits = 0;
   double num_preemptions = 0;
   std::optional<double> decode_limit_fraction;
-  std::map<int, bool> rank_is_healthy;
+  std::map<int, RankFigures> ranks;
+  std::map<HopKey, HopFigures> hops;
 };
 
 /// kProtocol when `info` is not the answer of /v1/info. Metrics that are missing stay 0.

@@ -10,6 +10,9 @@ namespace {
 
 using nlohmann::ordered_json;
 
+/// Ranks tell twice a second.
+constexpr double kShortestTellingS = 0.1;
+
 /// Four digits are more than a plot shows, and a fifth of the bytes of a double.
 ordered_json rounded(const std::optional<double>& value) {
   if (!value || !std::isfinite(*value)) return nullptr;
@@ -52,8 +55,11 @@ ordered_json figures_object(const EngineFigures& figures) {
                       {"preemptions", rounded(figures.num_preemptions)},
                       {"decode_limit_fraction", rounded(figures.decode_limit_fraction)}};
   ordered_json& links = object["links"] = ordered_json::array();
-  for (const EngineLink& link : figures.links) {
-    links.push_back({{"peer", link.peer}, {"transport", link.transport}, {"device", link.device}});
+  for (const auto& [ends, link] : figures.links) {
+    links.push_back({{"rank", ends.first},
+                     {"peer", ends.second},
+                     {"transport", link.transport},
+                     {"device", link.device}});
   }
   return object;
 }
@@ -62,15 +68,50 @@ ordered_json figures_object(const EngineFigures& figures) {
 ordered_json ranks_array(int world_size, const EngineFigures* figures) {
   ordered_json ranks = ordered_json::array();
   for (int rank = 0; rank < world_size; ++rank) {
-    const auto known = figures == nullptr ? std::map<int, bool>::const_iterator{}
-                                          : figures->rank_is_healthy.find(rank);
-    const bool is_known = figures != nullptr && known != figures->rank_is_healthy.end();
-    ranks.push_back({{"rank", rank},
-                     {"state", !is_known       ? "unknown"
-                               : known->second ? "healthy"
-                                               : "unhealthy"}});
+    ordered_json object{{"rank", rank}, {"state", "unknown"}};
+    if (figures != nullptr && figures->ranks.contains(rank)) {
+      const RankFigures& known = figures->ranks.at(rank);
+      object["state"] = known.is_healthy ? "healthy" : "unhealthy";
+      object["host"] = known.host;
+      object["told_s_ago"] = rounded(known.age_s);
+    }
+    ranks.push_back(std::move(object));
   }
   return ranks;
+}
+
+ordered_json hops_array(const std::map<HopKey, HopPace>& hops) {
+  ordered_json array = ordered_json::array();
+  for (const auto& [key, pace] : hops) {
+    array.push_back({{"rank", key.rank},
+                     {"peer", key.peer},
+                     {"purpose", key.purpose},
+                     {"sent_bytes_per_s", rounded(pace.sent_bytes_per_s)},
+                     {"waiting", rounded(pace.waiting)}});
+  }
+  return array;
+}
+
+/// Over the time between the tellings of each rank, which is not that between two questions.
+std::map<HopKey, HopPace> hop_paces(const EngineFigures& before, const EngineFigures& now,
+                                    double passed_s) {
+  std::map<HopKey, HopPace> paces;
+  for (const auto& [key, figures] : now.hops) {
+    const auto earlier = before.hops.find(key);
+    const auto told_before = before.ranks.find(key.rank);
+    const auto told = now.ranks.find(key.rank);
+    if (earlier == before.hops.end() || told == now.ranks.end() ||
+        told_before == before.ranks.end()) {
+      continue;
+    }
+    const double seconds = passed_s + told_before->second.age_s - told->second.age_s;
+    HopPace& pace = paces[key];
+    if (seconds < kShortestTellingS) continue;  // nothing new was told
+    pace.sent_bytes_per_s =
+        std::max(0.0, (figures.sent_bytes - earlier->second.sent_bytes) / seconds);
+    pace.waiting = std::clamp((figures.wait_s - earlier->second.wait_s) / seconds, 0.0, 1.0);
+  }
+  return paces;
 }
 
 ordered_json errors_array(const RecentErrors& errors) {
@@ -133,6 +174,7 @@ void StatusReport::note_figures(const EngineKey& engine, Result<EngineFigures> f
   EngineState& state = found->second;
   state.pace = {};
   if (!figures) {
+    state.hops.clear();
     state.problem = std::move(figures).error();
     return;
   }
@@ -145,6 +187,8 @@ void StatusReport::note_figures(const EngineKey& engine, Result<EngineFigures> f
                   pace(&EngineFigures::num_generated_tokens),
                   pace(&EngineFigures::num_prefix_queries), pace(&EngineFigures::num_prefix_hits)};
   }
+  state.hops = state.figures && !state.problem ? hop_paces(*state.figures, *figures, passed_s)
+                                               : std::map<HopKey, HopPace>{};
   state.problem.reset();
   state.figures = *std::move(figures);
   state.as_of = now;
@@ -211,6 +255,7 @@ std::string StatusReport::to_json(const Router& router, bool is_draining,
     object["outstanding_tokens"] = router.outstanding_tokens(key);
     object["generation_tokens_per_s"] = rounded(state.pace.generated_tokens);
     object["figures"] = answers ? figures_object(*state.figures) : ordered_json(nullptr);
+    object["hops"] = hops_array(state.hops);
     object["problem"] = state.problem ? error_object(*state.problem) : ordered_json(nullptr);
     object["ranks"] = ranks_array(entry.tp * entry.pp, answers ? &*state.figures : nullptr);
     replicas.push_back(std::move(object));

@@ -16,6 +16,12 @@
 
 namespace dsl::serving {
 
+/// Of late, of one hop.
+struct HopPace {
+  std::optional<double> sent_bytes_per_s;
+  std::optional<double> waiting;  // part of the time that the rank stands still for the peer
+};
+
 struct GatewayIdentity {
   std::string model_name;
   std::string version;
@@ -56,6 +62,7 @@ class StatusReport {
     std::optional<Error> problem;          // of the last answer
     Clock::time_point as_of;               // of `figures`
     Pace pace;
+    std::map<HopKey, HopPace> hops;
   };
 
   const GatewayIdentity identity_;

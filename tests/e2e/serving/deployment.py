@@ -51,8 +51,8 @@ class Deployment:
     def close(self) -> None:
         """Everything down and gone; a process that is left is a failure."""
         subprocess.run([self._dslaunch, "down", NAME], env=self._environment, capture_output=True, timeout=120)
-        eventually(lambda: not self._processes(), 10)
-        left = self._processes()
+        eventually(lambda: not self.processes(), 10)
+        left = self.processes()
         shutil.rmtree(self._home)
         assert not left, f"processes are left: {left}"
 
@@ -78,7 +78,7 @@ class Deployment:
     def resident_bytes(self) -> dict[str, int]:
         """Of the gateway and the engine."""
         sizes = {}
-        for pid, argv in self._processes().items():
+        for pid, argv in self.processes().items():
             program = pathlib.Path(argv[0]).name
             if program in ("dsgateway", "dsengine"):
                 pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -107,7 +107,7 @@ class Deployment:
         (entry,) = entries
         return Service(entry["id"], entry["role"], entry["endpoint"])
 
-    def _processes(self) -> dict[int, list[str]]:
+    def processes(self) -> dict[int, list[str]]:
         """Command lines of the processes that were started from this home."""
         mark = f"XDG_STATE_HOME={self._home}/state".encode()
         found = {}

@@ -15,17 +15,23 @@ constexpr char kInfo[] = R"({"dtype":"bf16","kernels":"avx2","num_running":3,"nu
   "max_waiting":8,"kv_blocks_used":5,"kv_blocks_total":20,"draining":false,
   "links":[{"peer":1,"transport":"shm","device":"memory"}]})";
 
-std::string metrics(int num_tokens) {
+std::string metrics(int num_tokens, double age_s, double wait_s) {
   return fmt::format(
       "# HELP vllm:prompt_tokens_total Tokens\n"
       "vllm:prompt_tokens_total{{model_name=\"a b}}\"}} {0}\n"
       "vllm:generation_tokens_total{{model_name=\"m\"}} {0}\n"
       "vllm:prefix_cache_queries_total{{model_name=\"m\"}} 100\n"
       "vllm:prefix_cache_hits_total{{model_name=\"m\"}} 25\n"
-      "dslaunch_rank_healthy{{model_name=\"m\",rank=\"0\"}} 1\n"
-      "dslaunch_rank_healthy{{model_name=\"m\",rank=\"1\"}} 0\n"
+      "dslaunch_rank_healthy{{host=\"n0\",model_name=\"m\",rank=\"0\"}} 1\n"
+      "dslaunch_rank_healthy{{host=\"n1\",model_name=\"m\",rank=\"1\"}} 0\n"
+      "dslaunch_rank_state_age_seconds{{host=\"n0\",model_name=\"m\",rank=\"0\"}} 0\n"
+      "dslaunch_rank_state_age_seconds{{host=\"n1\",model_name=\"m\",rank=\"1\"}} {1}\n"
+      "dslaunch_transport_link_info{{device=\"memory\",peer=\"1\",rank=\"0\",transport=\"shm\"}} "
+      "1\n"
+      "dslaunch_hop_sent_bytes_total{{peer=\"0\",purpose=\"tensor\",rank=\"1\"}} {0}\n"
+      "dslaunch_hop_wait_seconds_total{{peer=\"0\",purpose=\"tensor\",rank=\"1\"}} {2}\n"
       "dslaunch_decode_limit_fraction 0.5\n",
-      num_tokens);
+      num_tokens, age_s, wait_s);
 }
 
 ServiceEntry entry(const std::string& id, ServiceRole role) {
@@ -47,8 +53,9 @@ class StatusReportTest : public testing::Test {
     report_.set_services(services);
   }
 
-  void note(int num_tokens, std::chrono::seconds at) {
-    report_.note_figures(engine_, parse_engine_figures(kInfo, metrics(num_tokens)), start_ + at);
+  void note(int num_tokens, std::chrono::seconds at, double age_s = 0, double wait_s = 0) {
+    report_.note_figures(engine_, parse_engine_figures(kInfo, metrics(num_tokens, age_s, wait_s)),
+                         start_ + at);
   }
   json shown(std::uint64_t since = 0) const {
     return json::parse(report_.to_json(router_, false, since));
@@ -83,9 +90,24 @@ TEST_F(StatusReportTest, ShowsWhatAnEngineSaysOfItself) {
   EXPECT_EQ(replica["figures"]["num_waiting"], 2);
   EXPECT_EQ(replica["figures"]["prefix_hits"], 25);
   EXPECT_EQ(replica["figures"]["decode_limit_fraction"], 0.5);
-  EXPECT_EQ(replica["figures"]["links"][0]["transport"], "shm");
-  EXPECT_EQ(replica["ranks"][0]["state"], "healthy");
-  EXPECT_EQ(replica["ranks"][1]["state"], "unhealthy");
+  EXPECT_EQ(replica["figures"]["links"],
+            json::parse(R"([{"rank":0,"peer":1,"transport":"shm","device":"memory"}])"));
+  EXPECT_EQ(replica["ranks"],
+            json::parse(R"([{"rank":0,"state":"healthy","host":"n0","told_s_ago":0},
+                            {"rank":1,"state":"unhealthy","host":"n1","told_s_ago":0}])"));
+}
+
+TEST_F(StatusReportTest, HopsHavePacesOverTheTimeBetweenTellings) {
+  note(100, 0s, 0.5, 1);
+  EXPECT_EQ(shown()["replicas"][0]["hops"], json::array());
+  note(400, 1s, 0, 1.75);  // told 1.5 s later
+  EXPECT_EQ(shown()["replicas"][0]["hops"],
+            json::parse(R"([{"rank":1,"peer":0,"purpose":"tensor","sent_bytes_per_s":200,
+                             "waiting":0.5}])"));
+  note(400, 2s, 1, 1.75);  // nothing new was told
+  EXPECT_TRUE(shown()["replicas"][0]["hops"][0]["sent_bytes_per_s"].is_null());
+  report_.note_figures(engine_, fail(ErrorCode::kTransport, "", "gone"), start_ + 3s);
+  EXPECT_EQ(shown()["replicas"][0]["hops"], json::array());
 }
 
 TEST_F(StatusReportTest, PaceIsOverTheTimeBetweenTwoAnswers) {
@@ -213,11 +235,12 @@ TEST(EngineFiguresTest, AnotherAnswerIsAnError) {
 
 TEST(EngineFiguresTest, MetricsOfAnotherFormAreLeftOut) {
   for (const char* text : {"", "\n\n", "x", "x{", "x{ 1", "vllm:prompt_tokens_total nonsense",
-                           "dslaunch_rank_healthy{rank=\"x\"} 1", "}{ 1"}) {
+                           "dslaunch_rank_healthy{rank=\"x\"} 1", "dslaunch_rank_healthy{rank=} 1",
+                           "dslaunch_rank_healthy{arank=\"1\"} 1", "}{ 1"}) {
     const auto figures = parse_engine_figures(kInfo, text);
     ASSERT_TRUE(figures.has_value()) << text;
     EXPECT_EQ(figures->num_prompt_tokens, 0) << text;
-    EXPECT_TRUE(figures->rank_is_healthy.empty()) << text;
+    EXPECT_TRUE(figures->ranks.empty()) << text;
   }
 }
 

@@ -22,6 +22,11 @@ const count = (value) => {
   return value < 10 && value % 1 !== 0 ? value.toFixed(1) : Math.round(value).toString();
 };
 const percent = (value) => (value === null || value === undefined ? "–" : `${(value * 100).toFixed(value > 0 && value < 0.1 ? 1 : 0)} %`);
+const bytes = (value) => {
+  if (value === null || value === undefined) return "–";
+  const power = value < 1 ? 0 : Math.min(4, Math.floor(Math.log10(value) / 3));
+  return `${Number((value / 1000 ** power).toPrecision(3))} ${["B", "kB", "MB", "GB", "TB"][power]}`;
+};
 const clock = (unixSeconds) => new Date(unixSeconds * 1000).toLocaleTimeString();
 
 const kPlots = [
@@ -180,7 +185,24 @@ function stateOf(replica) {
 function rankChip(rank, tp) {
   const state = { healthy: "good", unhealthy: "bad", unknown: undefined }[rank.state];
   const place = `stage ${Math.floor(rank.rank / tp)}, shard ${rank.rank % tp}`;
-  return element("li", { class: "chip", "data-state": state, title: place }, `${rank.rank} ${rank.state}`);
+  const silence = rank.state === "unhealthy" && rank.told_s_ago > 1 ? `, silent for ${seconds(rank.told_s_ago)}` : "";
+  return element("li", { class: "chip", "data-state": state, title: place },
+    `${rank.rank} ${rank.state}${rank.host ? ` on ${rank.host}` : ""}${silence}`);
+}
+
+/** What goes from rank to rank, and over what. */
+function hopRows(replica) {
+  const links = replica.figures ? replica.figures.links : [];
+  const transports = new Map(links.map((link) => [`${link.rank} ${link.peer}`, `${link.transport} (${link.device})`]));
+  return replica.hops.map((hop) => [replica.id, `${hop.rank} → ${hop.peer}`, hop.purpose, transports.get(`${hop.rank} ${hop.peer}`) ?? "–",
+    `${bytes(hop.sent_bytes_per_s)}/s`, percent(hop.waiting)]);
+}
+
+function drawHops(replicas) {
+  const rows = replicas.flatMap(hopRows);
+  byId("hops-section").hidden = !rows.length;
+  show(byId("hops-summary"), `${rows.length} hops between ranks: bytes sent, and time waited for the peer`);
+  if (byId("hops-details").open) show(byId("hops"), table(["Replica", "Hop", "For", "Transport", "Sent", "Waits"], rows));
 }
 
 function replicaCard(replica) {
@@ -191,16 +213,15 @@ function replicaCard(replica) {
   if (figures) {
     const usage = figures.kv_blocks_total ? figures.kv_blocks_used / figures.kv_blocks_total : 0;
     const hits = figures.prefix_queries ? figures.prefix_hits / figures.prefix_queries : null;
-    const links = figures.links.length
-      ? element("ul", { class: "chips" }, ...figures.links.map((link) => element("li", { class: "chip" }, `0 → ${link.peer} ${link.transport} (${link.device})`)))
-      : "none: one rank";
+    const used = [...new Set(figures.links.map((link) => `${link.transport} (${link.device})`))].sort();
+    const links = used.length ? element("ul", { class: "chips" }, ...used.map((text) => element("li", { class: "chip" }, text))) : "none: one rank";
     rows.push(["Requests", `${figures.num_running} running, ${figures.num_waiting} of ${figures.max_waiting} waiting`],
       ["Generated", `${count(replica.generation_tokens_per_s)} tokens/s`],
       ["KV cache", element("meter", { min: 0, max: 1, value: usage, "aria-label": "KV cache in use" }),
         `${percent(usage)} of ${figures.kv_blocks_total} blocks`],
       ["Prefix hits", `${percent(hits)} of ${count(figures.prefix_queries)} prompt tokens`],
       ["Preemptions", count(figures.preemptions)],
-      ["Links", links], ["Compute", `${figures.dtype}, ${figures.kernels}`]);
+      ["Transports", links], ["Compute", `${figures.dtype}, ${figures.kernels}`]);
     if (figures.decode_limit_fraction !== null) rows.push(["Decode", `${percent(figures.decode_limit_fraction)} of memory bandwidth`]);
   }
   rows.push(["Endpoint", `${replica.endpoint}${replica.host ? ` on ${replica.host}` : ""}`],
@@ -220,15 +241,18 @@ function errorBox(error) {
     ...(error.remedy ? [element("p", { class: "remedy" }, error.remedy)] : []));
 }
 
-function serviceTable(services) {
-  if (!services.length) return element("p", { class: "dim" }, "None is registered; this gateway prepares texts itself.");
-  const names = ["Name", "Role", "State", "Endpoint", "Version"];
-  const body = services.map((service) => element("tr", {}, ...[
-    service.id + (service.is_this_gateway ? " (this one)" : ""), service.role, service.state,
-    `${service.endpoint}${service.host ? ` on ${service.host}` : ""}`, service.version || "–",
-  ].map((text, i) => element("td", { "data-label": names[i] }, text))));
+/** Names of columns, and rows of texts; on a phone each row is a block. */
+function table(names, rows) {
+  const body = rows.map((row) => element("tr", {}, ...row.map((text, i) => element("td", { "data-label": names[i] }, text))));
   return element("table", {}, element("thead", {}, element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)))),
     element("tbody", {}, ...body));
+}
+
+function serviceTable(services) {
+  if (!services.length) return element("p", { class: "dim" }, "None is registered; this gateway prepares texts itself.");
+  return table(["Name", "Role", "State", "Endpoint", "Version"], services.map((service) => [
+    service.id + (service.is_this_gateway ? " (this one)" : ""), service.role, service.state,
+    `${service.endpoint}${service.host ? ` on ${service.host}` : ""}`, service.version || "–"]));
 }
 
 function tile(name, value, unit = "") {
@@ -271,6 +295,7 @@ function draw(report) {
   drawTiles(replicas);
   plots.forEach((plot) => plot.draw());
   show(byId("replicas"), ...(replicas.length ? replicas.map(replicaCard) : [element("p", { class: "dim" }, "No replica is registered.")]));
+  drawHops(replicas);
   show(byId("errors"), ...(errors.length ? errors.map(errorBox) : [element("p", { class: "dim" }, "None since this gateway started.")]));
   show(byId("services"), serviceTable(services));
   byId("updated").textContent = `Updated at ${lastAnswer.toLocaleTimeString()}`;
