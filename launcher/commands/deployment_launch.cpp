@@ -146,8 +146,11 @@ Status DeploymentLaunch::choose_parts() {
     launch_id_ = live->launch_id;
     DSL_ASSIGN(secret_, secrets_.load(launch_id_));
   } else {
-    // Nobody else will remove what a failed launch has left.
-    for (const DeploymentRecord& failed : known) DSL_TRY(remove_remains(failed));
+    // Nobody else will remove what a failed launch has left, nor parts that the new one lacks.
+    for (const DeploymentRecord& failed : known) {
+      DSL_TRY(registry_->remove(failed));
+      DSL_TRY(remove_remains(failed));
+    }
     DSL_ASSIGN(launch_id_, make_launch_id());
     DSL_ASSIGN(secret_, bootstrap::make_secret());
   }

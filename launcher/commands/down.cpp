@@ -56,7 +56,11 @@ Result<int> down(const DownFlags& flags, const OutputOptions& output) {
     return fail(ErrorCode::kInvalidArgument, "dslaunch down NAME, or dslaunch down --all",
                 "expected either a name or --all");
   }
-  if (flags.replica && !flags.all) return down_replica(flags, output);
+  if (flags.replica && flags.all) {
+    return fail(ErrorCode::kInvalidArgument, "dslaunch down NAME --replica I, or leave it out",
+                "--replica and --all do not go together");
+  }
+  if (flags.replica) return down_replica(flags, output);
   std::map<std::string, std::vector<DeploymentRecord>> deployments;
   if (flags.all) {
     DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());

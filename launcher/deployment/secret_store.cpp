@@ -87,8 +87,12 @@ Status SecretStore::save(const std::string& launch_id, const LaunchSecret& secre
 
 Result<std::string> SecretStore::load(const std::string& launch_id) const {
   DSL_ASSIGN(const std::filesystem::path path, path_of(folder_, launch_id));
-  DSL_ASSIGN(const std::string text, read_private_file(path, kMaxSecretBytes));
-  return text.substr(0, text.find('\n'));
+  const Result<std::string> text = read_private_file(path, kMaxSecretBytes);
+  if (text) return text->substr(0, text->find('\n'));
+  if (text.error().code != ErrorCode::kNotFound) return tl::unexpected<Error>(text.error());
+  return fail(ErrorCode::kNotFound,
+              "use the home that brought the deployment up, or take it down and bring it up again",
+              "the secret of launch {} is not here: there is no {}", launch_id, path.string());
 }
 
 Status SecretStore::change(

@@ -147,6 +147,8 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run({"generate", kModel}), 2, "DSL-101");
   expect_one_error_line(home_.run({"nonsense"}), 2, "DSL-101");
   expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
+  expect_one_error_line(home_.run({"down", "--all", "--replica", "1"}), 2,
+                        "DSL-101 InvalidArgument: --replica and --all");
   const CliResult as_json = home_.run({"generate", "/no/such/model", "--prompt", "x", "--json"});
   EXPECT_EQ(json::parse(as_json.err).at("error").at("code"), "DSL-102");
 }
@@ -312,6 +314,18 @@ TEST_F(CliTest, ALostRankEndsTheDeploymentAndTheReasonStays) {
   expect_one_error_line(home_.run({"generate", "--deployment", "demo", "--chat", "x"}), 5,
                         "DSL-602");
   EXPECT_EQ(up("demo").exit_code, 0) << "the name is free";
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+}
+
+TEST_F(CliTest, ANewLaunchForgetsTheFailedPartsThatItLacks) {
+  ASSERT_EQ(up("demo", {"--gateways", "0", "--replicas", "2"}).exit_code, 0);
+  for (const pid_t rank : home_.processes({"dsengine"})) ::kill(rank, SIGKILL);
+  EXPECT_TRUE(home_.is_quiet());
+  const json failed = json::parse(home_.run({"status", "demo", "--json"}).out);
+  EXPECT_EQ(failed.at("replicas").size(), 2U);
+  ASSERT_EQ(up("demo", {"--gateways", "0"}).exit_code, 0);
+  const json status = json::parse(home_.run({"status", "demo", "--json"}).out);
+  EXPECT_EQ(status.at("replicas").size(), 1U) << status;
   EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
 }
 

@@ -70,7 +70,10 @@ TEST_F(SecretStoreTest, LeavesWhatItDoesNotUnderstand) {
 
 TEST_F(SecretStoreTest, AnOwnerOfASecretThatIsGoneIsNoError) {
   EXPECT_TRUE(store_.add_owner("01", kAlive));
-  EXPECT_FALSE(store_.load("01"));
+  const auto missing = store_.load("01");
+  EXPECT_EQ(missing.error().code, ErrorCode::kNotFound);
+  EXPECT_THAT(missing.error().message, testing::HasSubstr("the secret of launch 01"));
+  EXPECT_NE(missing.error().remedy, "");
   EXPECT_EQ(store_.add_owner("../x", kAlive).error().code, ErrorCode::kProtocol);
 }
 
