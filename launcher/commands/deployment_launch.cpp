@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <ctime>
-#include <fstream>
 
 #include "launcher/cluster/local_allocator.h"
 #include "launcher/commands/deployments.h"
@@ -26,16 +25,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kRollbackStopTime{15};
-
-/// The last error line of a part's log: for a program that ended before it could write its record.
-std::optional<Error> last_logged_error(const std::filesystem::path& log) {
-  std::ifstream file(log);
-  std::optional<Error> last;
-  for (std::string line; std::getline(file, line);) {
-    if (std::optional<Error> error = parse_error_line(line)) last = std::move(error);
-  }
-  return last;
-}
 
 Result<LaunchRequest> make_request(const DeploymentSpec& spec, const std::string& launch_id,
                                    DeploymentPart part, int replica) {
@@ -235,7 +224,8 @@ DeploymentLaunch::~DeploymentLaunch() {
 Error DeploymentLaunch::why_it_ended(const Part& part, const AllocationStatus& status) const {
   // What its programs logged then is a consequence.
   if (status.imposed_end) return *status.imposed_end;
-  if (std::optional<Error> logged = last_logged_error(part.request.log)) return *logged;
+  // For a program that ended before it could write its record.
+  if (std::optional<Error> logged = last_error_line(part.request.log)) return *logged;
   const bool slurm = spec_.cluster == ClusterKind::kSlurm;
   return {slurm ? ErrorCode::kSlurmJobEnded : ErrorCode::kRankFailed,
           fmt::format("\"{}\" ended before it was ready: {}", describe_part(part.request.record),
@@ -272,10 +262,10 @@ Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
       }
     }
     if (!waiting) return ready;
-    if (waiting->record.part == DeploymentPart::kServices) {
+    if (is_services(waiting->record)) {
       const Result<DeploymentRecord> engine = registry_->find(spec_.name);
-      waiting->engine_is_up = engine && engine->part == DeploymentPart::kReplica &&
-                              engine->state == DeploymentState::kReady;
+      waiting->engine_is_up =
+          engine && is_replica(*engine) && engine->state == DeploymentState::kReady;
     }
     on_progress(*waiting);
     if (std::optional<Error> reason = cancellation.wait(Deadline::after(interval))) {

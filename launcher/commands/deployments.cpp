@@ -108,9 +108,7 @@ Status end_part(const DeploymentRecord& part, Deadline deadline) {
 
 Status end_deployment(std::vector<DeploymentRecord> parts, std::chrono::milliseconds patience) {
   // The services first: what they have open still needs the replicas.
-  std::stable_partition(parts.begin(), parts.end(), [](const DeploymentRecord& part) {
-    return part.part == DeploymentPart::kServices;
-  });
+  std::stable_partition(parts.begin(), parts.end(), is_services);
   Status ended;
   for (const DeploymentRecord& part : parts) {
     Status one = end_part(part, Deadline::after(patience));

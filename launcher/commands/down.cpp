@@ -24,15 +24,13 @@ struct DownFlags {
 Result<int> down_replica(const DownFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(flags.name));
   const auto found = std::find_if(parts.begin(), parts.end(), [&](const DeploymentRecord& part) {
-    return part.part == DeploymentPart::kReplica && part.replica == *flags.replica;
+    return is_replica(part) && part.replica == *flags.replica;
   });
   if (found == parts.end()) {
     return fail(ErrorCode::kNotFound, fmt::format("see: dslaunch status {}", flags.name),
                 "the deployment \"{}\" has no replica {}", flags.name, *flags.replica);
   }
-  const auto num_replicas = std::count_if(
-      parts.begin(), parts.end(),
-      [](const DeploymentRecord& part) { return part.part == DeploymentPart::kReplica; });
+  const auto num_replicas = std::count_if(parts.begin(), parts.end(), is_replica);
   if (num_replicas == 1) {
     return fail(ErrorCode::kInvalidArgument, fmt::format("use: dslaunch down {}", flags.name),
                 "replica {} is the only one of \"{}\"", *flags.replica, flags.name);

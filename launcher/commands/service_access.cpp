@@ -7,11 +7,6 @@
 #include "launcher/deployment/private_files.h"
 
 namespace dsl::launcher {
-namespace {
-
-bool is_services(const DeploymentRecord& part) { return part.part == DeploymentPart::kServices; }
-
-}  // namespace
 
 Result<ServiceOverview> read_services(const std::vector<DeploymentRecord>& parts) {
   ServiceOverview overview;

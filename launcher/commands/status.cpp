@@ -27,7 +27,6 @@ struct StatusFlags {
   bool names_only = false;
 };
 
-bool is_replica(const DeploymentRecord& part) { return part.part == DeploymentPart::kReplica; }
 bool is_ready(const DeploymentRecord& part) { return part.state == DeploymentState::kReady; }
 
 ordered_json error_object(const Error& error) {

@@ -49,7 +49,7 @@ class UpProgress {
       return;
     }
     // Services have nothing to load.
-    if (progress.record.part == DeploymentPart::kServices) return;
+    if (is_services(progress.record)) return;
     if (!loading_) {
       waiting_.clear();
       loading_ = std::make_unique<Progress>("loading", progress_style(stderr), stderr);
@@ -116,7 +116,7 @@ void print_up(const std::vector<DeploymentRecord>& parts, double ready_s, bool a
   ordered_json replicas = ordered_json::array();
   std::size_t num_nodes = 0;
   for (const DeploymentRecord& part : parts) {
-    if (part.part == DeploymentPart::kServices) {
+    if (is_services(part)) {
       services = &part;
       continue;
     }
@@ -162,14 +162,14 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::vector<DeploymentRecord> parts,
              launch->wait_ready(cancellation, on_progress));
   for (const DeploymentRecord& part : parts) {
-    if (part.part == DeploymentPart::kServices) continue;
+    if (is_services(part)) continue;
     Status tested = test_generation(part, launch->secret(), cancellation);
     if (!tested)
       return tl::unexpected<Error>(
           explain_by_record(part, std::move(tested).error(), cancellation));
   }
   const DeploymentRecord& last = parts.back();
-  if (last.part == DeploymentPart::kServices && !last.endpoint.empty()) {
+  if (is_services(last) && !last.endpoint.empty()) {
     DSL_TRY(wait_for_gateway(last.endpoint, cancellation));
   }
   launch->keep();

@@ -24,8 +24,8 @@ std::string flags_without_services(const DeploymentSpec& spec) {
 }  // namespace
 
 std::string waiting_text(const LaunchProgress& progress) {
-  const bool is_replica = progress.record.part == DeploymentPart::kReplica;
-  std::string text = is_replica ? "waits for nodes" : "the services' job waits for a node";
+  std::string text =
+      is_replica(progress.record) ? "waits for nodes" : "the services' job waits for a node";
   if (progress.engine_is_up) text = "the engine is up, " + text;
   if (!progress.allocation.reason.empty()) text += ": " + progress.allocation.reason;
   if (progress.allocation.estimated_start_unix_s) {
@@ -44,7 +44,7 @@ std::optional<std::string> room_hint(const DeploymentSpec& spec, const LaunchPro
   const bool has_no_room = std::any_of(
       std::begin(kNoRoom), std::end(kNoRoom),
       [&](std::string_view word) { return progress.allocation.reason.starts_with(word); });
-  if (progress.record.part != DeploymentPart::kServices || !has_no_room) return std::nullopt;
+  if (!is_services(progress.record) || !has_no_room) return std::nullopt;
   return fmt::format(
       "{}its gateways and text services are a job of their own, which needs {} free CPUs on one "
       "node{}: free them, or stop this and bring \"{}\" up without: {}",

@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "launcher/process/error_line.h"
@@ -16,7 +15,6 @@ namespace dsl::launcher {
 namespace {
 
 constexpr std::size_t kMaxLineBytes = 16384;
-constexpr std::streamoff kLogTailBytes = 65536;
 
 tl::unexpected<Error> io_failure(std::string_view what) {
   return fail(ErrorCode::kIo, "check the folder's permissions and the limit of open files",
@@ -84,12 +82,7 @@ void ServiceProcess::take_line(std::string_view line) {
 }
 
 Error ServiceProcess::reason_of_end(const ExitStatus& status) const {
-  std::ifstream file(log_, std::ios::binary | std::ios::ate);
-  file.seekg(std::max<std::streamoff>(0, file.tellg() - kLogTailBytes));
-  std::optional<Error> last;
-  for (std::string line; std::getline(file, line);) {
-    if (std::optional<Error> error = parse_error_line(line)) last = std::move(error);
-  }
+  std::optional<Error> last = last_error_line(log_);
   if (last && !status.ok()) return *std::move(last);
   return {ErrorCode::kServiceFailed, fmt::format("process {} {}", pid(), status.to_string()),
           fmt::format("read its log {}", log_.string())};

@@ -8,13 +8,13 @@ namespace {
 bool is_log_of(const DeploymentRecord& part, const std::string& file) {
   if (!file.ends_with(".log")) return false;
   const bool of_a_replica = file.starts_with("rank-") || file.starts_with("supervisor");
-  return of_a_replica == (part.part == DeploymentPart::kReplica);
+  return of_a_replica == is_replica(part);
 }
 
 }  // namespace
 
 std::string part_log_name(const DeploymentRecord& part) {
-  return part.part == DeploymentPart::kServices ? "control.log" : "supervisor.log";
+  return is_services(part) ? "control.log" : "supervisor.log";
 }
 
 std::string rank_log_name(int rank) { return fmt::format("rank-{}.log", rank); }

@@ -129,6 +129,12 @@ DeploymentRecord make_record(const DeploymentSpec& spec, DeploymentPart part, in
   return record;
 }
 
+bool is_replica(const DeploymentRecord& record) { return record.part == DeploymentPart::kReplica; }
+
+bool is_services(const DeploymentRecord& record) {
+  return record.part == DeploymentPart::kServices;
+}
+
 bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b) {
   return a.name == b.name && a.part == b.part && a.replica == b.replica;
 }

@@ -72,6 +72,8 @@ struct DeploymentRecord {
 DeploymentRecord make_record(const DeploymentSpec& spec, DeploymentPart part, int replica,
                              const std::string& launch_id);
 
+bool is_replica(const DeploymentRecord& record);
+bool is_services(const DeploymentRecord& record);
 /// Same name and same part.
 bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b);
 /// "demo, replica 1" or "demo, services": how messages call a part.

@@ -15,7 +15,7 @@ void sort_records(std::vector<DeploymentRecord>& records) {
 
 const DeploymentRecord& standing_for(const std::vector<DeploymentRecord>& parts) {
   const auto ready = std::find_if(parts.begin(), parts.end(), [](const DeploymentRecord& part) {
-    return part.part == DeploymentPart::kReplica && part.state == DeploymentState::kReady;
+    return is_replica(part) && part.state == DeploymentState::kReady;
   });
   return ready != parts.end() ? *ready : parts.front();
 }

@@ -1,6 +1,9 @@
 #include "launcher/process/error_line.h"
 
+#include <algorithm>
 #include <charconv>
+#include <fstream>
+#include <string>
 
 namespace dsl::launcher {
 
@@ -23,6 +26,18 @@ std::optional<Error> parse_error_line(std::string_view line) {
   Error error{code, std::string(line.substr(0, remedy)), ""};
   if (remedy != std::string_view::npos) error.remedy = line.substr(remedy + kRemedy.size());
   return error;
+}
+
+std::optional<Error> last_error_line(const std::filesystem::path& log) {
+  // A program that ends by an error says so at last; its log may be large.
+  constexpr std::streamoff kTailBytes = 65536;
+  std::ifstream file(log, std::ios::binary | std::ios::ate);
+  file.seekg(std::max<std::streamoff>(0, file.tellg() - kTailBytes));
+  std::optional<Error> last;
+  for (std::string line; std::getline(file, line);) {
+    if (std::optional<Error> error = parse_error_line(line)) last = std::move(error);
+  }
+  return last;
 }
 
 }  // namespace dsl::launcher

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "tests/unit/launcher/scratch_folder.h"
+
 namespace dsl::launcher {
 namespace {
 
@@ -24,6 +28,16 @@ TEST(ErrorLine, OtherTextIsNoError) {
                            "all is well", "DSL-abc PeerLost: x", "DSL-99999999999 PeerLost: x"}) {
     EXPECT_FALSE(parse_error_line(line)) << line;
   }
+}
+
+TEST(ErrorLine, TheLastOneNearTheEndOfALogCounts) {
+  const ScratchFolder scratch;
+  const auto log = scratch.path() / "rank-0.log";
+  EXPECT_FALSE(last_error_line(log));
+  std::ofstream(log) << "DSL-200 PeerLost: first. Remedy: a\nDSL-200 PeerLost: second\nbye\n";
+  EXPECT_EQ(last_error_line(log).value().message, "second");
+  std::ofstream(log, std::ios::app) << std::string(100'000, 'x') << "\n";
+  EXPECT_FALSE(last_error_line(log)) << "long before its end";
 }
 
 }  // namespace
