@@ -170,7 +170,7 @@ Status DeploymentLaunch::make_folder() {
 }
 
 Status DeploymentLaunch::start_parts() {
-  const AllocationName up{ClusterKind::kLocal, host_name(), local_allocation_id(this_process())};
+  const AllocationName up{ClusterKind::kLocal, pid_space(), local_allocation_id(this_process())};
   bool is_first = true;
   for (Part& part : parts_) {
     LaunchRequest& request = part.request;

@@ -12,13 +12,13 @@ namespace dsl::launcher {
 
 struct AllocationName {
   ClusterKind cluster = ClusterKind::kLocal;
-  std::string place;  // where the id means something: a host, or Slurm's name of a cluster
+  std::string place;  // where the id means something: a pid_space(), or Slurm's name of a cluster
   std::string id;     // Allocator's
 
   bool operator==(const AllocationName&) const = default;
 };
 
-/// "local n1 4711:123456": three words.
+/// "slurm hpc 4711": three words.
 std::string to_line(const AllocationName& name);
 /// Reads what to_line wrote; kProtocol otherwise.
 Result<AllocationName> parse_allocation_name(std::string_view line);

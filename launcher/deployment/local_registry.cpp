@@ -102,11 +102,11 @@ Status LocalRegistry::remove(const DeploymentRecord& record) {
 }
 
 Result<AllocationName> LocalRegistry::name_of(const std::string& allocation_id) {
-  return AllocationName{ClusterKind::kLocal, host_name(), allocation_id};
+  return AllocationName{ClusterKind::kLocal, pid_space(), allocation_id};
 }
 
 Result<bool> LocalRegistry::is_over(const AllocationName& allocation) {
-  if (allocation.cluster != ClusterKind::kLocal || allocation.place != host_name()) return false;
+  if (allocation.cluster != ClusterKind::kLocal || allocation.place != pid_space()) return false;
   DSL_ASSIGN(const ProcessIdentity program, parse_local_allocation_id(allocation.id));
   if (is_alive(program)) return false;
   DSL_ASSIGN(const std::vector<DeploymentRecord> told, list());

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -40,6 +41,12 @@ Result<ProcStat> read_stat(std::int64_t pid) {
 std::string host_name() {
   char name[HOST_NAME_MAX + 1] = {};
   return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
+}
+
+std::string pid_space() {
+  std::error_code ignored;
+  const auto space = std::filesystem::read_symlink("/proc/self/ns/pid", ignored);
+  return host_name() + "/" + space.string();
 }
 
 Result<ProcessIdentity> identify_process(std::int64_t pid) {

@@ -15,6 +15,9 @@ Result<ProcessIdentity> identify_process(std::int64_t pid);
 ProcessIdentity this_process();
 /// This machine's host name.
 std::string host_name();
+/// Host and pid namespace, "n1/pid:[4026531836]": containers of one host may share its name, but
+/// not its pids.
+std::string pid_space();
 
 /// True when this very process still runs (a zombie does not). A process of another host is taken
 /// for alive, because nothing here can tell.

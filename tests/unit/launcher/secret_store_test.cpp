@@ -118,11 +118,13 @@ TEST_F(LaunchRemainsTest, StayWhileStatusTellsOfTheFailure) {
   EXPECT_FALSE(sweep_keeps_it());
 }
 
-TEST_F(LaunchRemainsTest, StayWhenAnotherHostOrClusterMustTell) {
+TEST_F(LaunchRemainsTest, StayWhenAnotherHostContainerOrClusterMustTell) {
   owner_.kill();
   const SecretStore store = SecretStore::open().value();
-  for (const AllocationName& elsewhere : {AllocationName{ClusterKind::kLocal, "another", "1:1"},
-                                          AllocationName{ClusterKind::kSlurm, "c", "1"}}) {
+  for (const AllocationName& elsewhere :
+       {AllocationName{ClusterKind::kLocal, "another", "1:1"},
+        AllocationName{ClusterKind::kLocal, host_name() + "/pid:[1]", "1:1"},
+        AllocationName{ClusterKind::kSlurm, "c", "1"}}) {
     ASSERT_TRUE(store.add_owner("01", elsewhere));
     EXPECT_TRUE(sweep_keeps_it()) << to_line(elsewhere);
     ASSERT_TRUE(store.remove_owner("01", elsewhere));
