@@ -5,7 +5,6 @@
 
 #include <fstream>
 
-#include "launcher/deployment/secret_store.h"
 #include "tests/unit/launcher/scratch_folder.h"
 
 namespace dsl::launcher {
@@ -52,17 +51,6 @@ TEST(PrivateFiles, AFailedWriteLeavesNothing) {
   std::filesystem::create_directory(scratch.path() / "taken");
   EXPECT_FALSE(write_private_file(scratch.path() / "taken", "x"));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(scratch.path()), {}), 1);
-}
-
-TEST(SecretStore, RefusesIdsThatAreNotHexadecimal) {
-  const ScratchFolder scratch;
-  const SecretStore store(scratch.path());
-  EXPECT_TRUE(store.save("00ff", {"demo", "secret", {}}));
-  EXPECT_EQ(store.load("00ff"), "secret");
-  EXPECT_FALSE(store.load("../00ff"));
-  EXPECT_FALSE(store.save("", {"demo", "x", {}}));
-  EXPECT_TRUE(store.remove("00ff"));
-  EXPECT_EQ(store.load("00ff").error().code, ErrorCode::kNotFound);
 }
 
 }  // namespace

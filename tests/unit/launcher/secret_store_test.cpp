@@ -68,6 +68,15 @@ TEST_F(SecretStoreTest, LeavesWhatItDoesNotUnderstand) {
   }
 }
 
+TEST_F(SecretStoreTest, RefusesIdsThatAreNotHexadecimal) {
+  EXPECT_TRUE(store_.save("00ff", {"demo", "secret", {}}));
+  EXPECT_EQ(store_.load("00ff"), "secret");
+  EXPECT_FALSE(store_.load("../00ff"));
+  EXPECT_FALSE(store_.save("", {"demo", "x", {}}));
+  EXPECT_TRUE(store_.remove("00ff"));
+  EXPECT_EQ(store_.load("00ff").error().code, ErrorCode::kNotFound);
+}
+
 TEST_F(SecretStoreTest, AnOwnerOfASecretThatIsGoneIsNoError) {
   EXPECT_TRUE(store_.add_owner("01", kAlive));
   const auto missing = store_.load("01");
