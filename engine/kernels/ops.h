@@ -133,8 +133,12 @@ class Ops {
  public:
   virtual ~Ops() = default;
 
-  /// "scalar", "avx2", "avx512", "avx512_bf16", ...
+  /// "scalar", "avx2", "avx512", "avx512_bf16", "cuda", ...
   virtual std::string_view name() const = 0;
+
+  /// Returns when all that was called is computed. A device's failure comes out here; the CPU has
+  /// none.
+  virtual Status finish() { return {}; }
 
   /// out[i, :] = table[token_ids[i] - first_token, :], or zeros when this vocabulary shard lacks
   /// the token.

@@ -1,0 +1,143 @@
+// Routed experts: pairs of a row and an expert that it chose, grouped by expert.
+#pragma once
+
+#include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/linear.cuh"
+
+namespace dsl::cuda {
+
+/// Blocks that share the pairs of one expert and one tile of its features.
+inline constexpr int kPairBlocks = 8;
+
+/// Pair p is row p / num_experts_per_tok and its slot p % num_experts_per_tok.
+struct ExpertPairs {
+  std::int32_t* begin = nullptr;  // [experts + 1]: where an expert's pairs begin in `pairs`
+  std::int32_t* pairs = nullptr;  // grouped by expert, each group in ascending order
+};
+
+/// One warp for an expert of this shard: finds its pairs, and how many pairs are of experts before
+/// it. Grid: experts.
+__global__ void group_pairs_kernel(Routing routing, std::int64_t first_expert, ExpertPairs out) {
+  const std::int64_t num_pairs = routing.rows * routing.num_experts_per_tok;
+  const std::int64_t expert = first_expert + blockIdx.x;
+  int num_before = 0;
+  int num_own = 0;
+  for (std::int64_t first = 0; first < num_pairs; first += kWarpSize) {
+    const std::int64_t p = first + lane_index();
+    const std::int64_t id = p < num_pairs ? routing.expert_ids[p] : -1;
+    num_before += __popc(__ballot_sync(kAllLanes, id >= first_expert && id < expert));
+    num_own += __popc(__ballot_sync(kAllLanes, id == expert));
+  }
+  if (lane_index() == 0) {
+    if (blockIdx.x == 0) out.begin[0] = 0;
+    out.begin[blockIdx.x + 1] = num_before + num_own;
+  }
+  if (num_own == 0) return;
+  int next = num_before;
+  for (std::int64_t first = 0; first < num_pairs; first += kWarpSize) {
+    const std::int64_t p = first + lane_index();
+    const bool is_own = p < num_pairs && routing.expert_ids[p] == expert;
+    const unsigned own = __ballot_sync(kAllLanes, is_own);
+    const unsigned lanes_below = (1u << lane_index()) - 1;
+    if (is_own) out.pairs[next + __popc(own & lanes_below)] = static_cast<std::int32_t>(p);
+    next += __popc(own);
+  }
+}
+
+/// What a block of an expert kernel works on.
+struct ExpertTile {
+  std::int64_t expert = 0;   // of this shard
+  std::int64_t feature = 0;  // of this warp
+  std::int32_t first = 0;    // of the tile in the expert's pairs
+  std::int32_t end = 0;
+};
+
+/// Grid of the expert kernels: features / kTileWarps, experts, kPairBlocks.
+__device__ inline ExpertTile expert_tile(const ExpertPairs& pairs) {
+  const std::int64_t expert = blockIdx.y;
+  return {expert, std::int64_t{blockIdx.x} * kTileWarps + warp_index(),
+          pairs.begin[expert] + static_cast<std::int32_t>(blockIdx.z) * kTileRows,
+          pairs.begin[expert + 1]};
+}
+
+/// Pairs [first, first + kTileRows) of an expert; those behind the last are the last.
+__device__ inline void tile_pairs(const ExpertPairs& pairs, const ExpertTile& tile,
+                                  std::int32_t first, std::int32_t (&found)[kTileRows]) {
+#pragma unroll
+  for (int r = 0; r < kTileRows; ++r) {
+    found[r] = pairs.pairs[first + r < tile.end ? first + r : tile.end - 1];
+  }
+}
+
+/// activated[p, n] = silu(gate_proj x) * up_proj x, rounded to X.
+template <typename X, typename W>
+__global__ void expert_up_kernel(Matrix x, const ExpertWeights* experts, ExpertPairs pairs,
+                                 std::int64_t num_experts_per_tok, Matrix activated) {
+  ExpertTile tile = expert_tile(pairs);
+  if (tile.feature >= activated.cols) return;
+  for (; tile.first < tile.end; tile.first += kPairBlocks * kTileRows) {
+    std::int32_t found[kTileRows];
+    tile_pairs(pairs, tile, tile.first, found);
+    const X* rows[kTileRows];
+#pragma unroll
+    for (int r = 0; r < kTileRows; ++r) rows[r] = row_of<X>(x, found[r] / num_experts_per_tok);
+    float gate[kTileRows];
+    float up[kTileRows];
+    const ExpertWeights& expert = experts[tile.expert];
+    warp_dots(rows, WeightRow<W>(expert.gate_proj, tile.feature), 0, x.cols, gate);
+    warp_dots(rows, WeightRow<W>(expert.up_proj, tile.feature), 0, x.cols, up);
+    if (lane_index() != 0) continue;
+#pragma unroll
+    for (int r = 0; r < kTileRows; ++r) {
+      if (tile.first + r < tile.end) {
+        row_of<X>(activated, found[r])[tile.feature] = encode<X>(silu(gate[r]) * up[r]);
+      }
+    }
+  }
+}
+
+/// outputs[p, n] = down_proj activated[p].
+template <typename X, typename W>
+__global__ void expert_down_kernel(Matrix activated, const ExpertWeights* experts,
+                                   ExpertPairs pairs, MatrixView<float> outputs) {
+  ExpertTile tile = expert_tile(pairs);
+  if (tile.feature >= outputs.cols) return;
+  for (; tile.first < tile.end; tile.first += kPairBlocks * kTileRows) {
+    std::int32_t found[kTileRows];
+    tile_pairs(pairs, tile, tile.first, found);
+    const X* rows[kTileRows];
+#pragma unroll
+    for (int r = 0; r < kTileRows; ++r) rows[r] = row_of<X>(activated, found[r]);
+    float down[kTileRows];
+    warp_dots(rows, WeightRow<W>(experts[tile.expert].down_proj, tile.feature), 0, activated.cols,
+              down);
+    if (lane_index() != 0) continue;
+#pragma unroll
+    for (int r = 0; r < kTileRows; ++r) {
+      if (tile.first + r < tile.end) {
+        outputs.data[found[r] * outputs.row_stride + tile.feature] = down[r];
+      }
+    }
+  }
+}
+
+/// Adds a row's experts to their leaves in ascending order: a row's expert ids are sorted. Grid:
+/// cols / threads, rows.
+__global__ void add_experts_kernel(Routing routing, std::int64_t first_expert, LeafBounds leaves,
+                                   MatrixView<float> outputs, LeafSums sums,
+                                   std::int64_t first_row) {
+  const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (col >= sums.cols) return;
+  const std::int64_t row = blockIdx.y;
+  for (std::int64_t slot = 0; slot < routing.num_experts_per_tok; ++slot) {
+    const std::int64_t p = row * routing.num_experts_per_tok + slot;
+    const std::int64_t expert = routing.expert_ids[p] - first_expert;
+    if (expert < 0 || expert >= leaves.begin[leaves.num_leaves]) continue;
+    int leaf = 0;
+    while (leaves.begin[leaf + 1] <= expert) ++leaf;
+    float& sum = sums.data[(leaf * sums.rows + first_row + row) * sums.cols + col];
+    sum = fmaf(routing.weights[p], outputs.data[p * outputs.row_stride + col], sum);
+  }
+}
+
+}  // namespace dsl::cuda

@@ -1,0 +1,95 @@
+// Conversions of stored elements on the device, with the meaning of engine/tensor/dtype.h.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "engine/tensor/dtype.h"
+
+namespace dsl::cuda {
+
+__device__ inline float decode(float value) { return value; }
+
+__device__ inline float decode(BFloat16 value) {
+  return __uint_as_float(static_cast<std::uint32_t>(value.bits) << 16);
+}
+
+/// The exponent moves from bias 15 to 127 by a multiplication, which also normalises subnormals.
+__device__ inline float decode(Float16 value) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x8000u) << 16;
+  const std::uint32_t magnitude = static_cast<std::uint32_t>(value.bits & 0x7fffu) << 13;
+  const bool is_special = (value.bits & 0x7c00u) == 0x7c00u;
+  const float scaled = __uint_as_float(magnitude) * 0x1p112f;
+  const float special = __uint_as_float(magnitude | 0x7f800000u);
+  return __uint_as_float(sign | __float_as_uint(is_special ? special : scaled));
+}
+
+/// As Float16, from bias 7. There are no infinities; only 0x7f and 0xff are NaN.
+__device__ inline float decode(Float8E4M3 value) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(value.bits & 0x80u) << 24;
+  const std::uint32_t magnitude = static_cast<std::uint32_t>(value.bits & 0x7fu) << 20;
+  const float scaled = __uint_as_float(magnitude) * 0x1p120f;
+  const std::uint32_t bits = (value.bits & 0x7fu) == 0x7fu ? 0x7fc00000u : __float_as_uint(scaled);
+  return __uint_as_float(sign | bits);
+}
+
+__device__ inline float decode(Float8E8M0 value) {
+  if (value.bits == 0xffu) return __uint_as_float(0x7fc00000u);
+  // 2^-127 is subnormal.
+  return value.bits == 0 ? 0x1p-127f
+                         : __uint_as_float(static_cast<std::uint32_t>(value.bits) << 23);
+}
+
+template <typename T>
+__device__ T encode(float value);
+
+template <>
+__device__ inline float encode<float>(float value) {
+  return value;
+}
+
+/// Rounds to nearest even; NaN stays NaN.
+template <>
+__device__ inline BFloat16 encode<BFloat16>(float value) {
+  const std::uint32_t bits = __float_as_uint(value);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) {
+    return {static_cast<std::uint16_t>((bits >> 16) | 0x40u)};
+  }
+  return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+/// As it will be read back after it was stored as T.
+template <typename T>
+__device__ float rounded(float value) {
+  return decode(encode<T>(value));
+}
+
+/// Consecutive elements that a lane takes at once: 16 bytes of BF16.
+inline constexpr int kGroupSize = 8;
+
+/// Elements [0, count) of `from`, count <= kGroupSize; `values` behind them stays as it is. Wide
+/// loads where the address allows them.
+template <typename T>
+__device__ void load_group(const T* from, int count, float (&values)[kGroupSize]) {
+  constexpr int kBytes = kGroupSize * static_cast<int>(sizeof(T));
+  constexpr int kWide = kBytes < 16 ? kBytes : 16;
+  if (count == kGroupSize && reinterpret_cast<std::uintptr_t>(from) % kWide == 0) {
+    struct alignas(kWide) Wide {
+      T elements[kWide / sizeof(T)];
+    };
+    const Wide* wide = reinterpret_cast<const Wide*>(from);
+#pragma unroll
+    for (int i = 0; i < kBytes / kWide; ++i) {
+      const Wide loaded = wide[i];
+#pragma unroll
+      for (int j = 0; j < static_cast<int>(kWide / sizeof(T)); ++j) {
+        values[i * static_cast<int>(kWide / sizeof(T)) + j] = decode(loaded.elements[j]);
+      }
+    }
+    return;
+  }
+  for (int i = 0; i < count; ++i) values[i] = decode(from[i]);
+}
+
+}  // namespace dsl::cuda

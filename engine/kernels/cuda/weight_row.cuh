@@ -1,0 +1,65 @@
+// Rows of stored weights on the device.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/scalars.cuh"
+#include "engine/tensor/views.h"
+
+namespace dsl::cuda {
+
+/// One output feature of a weight of element type W.
+template <typename W>
+class WeightRow {
+ public:
+  __device__ WeightRow(const WeightView& weight, std::int64_t row)
+      : data_(static_cast<const W*>(weight.data) + row * weight.row_stride) {}
+
+  /// Elements [first, first + count), count <= kGroupSize.
+  __device__ void load(std::int64_t first, int count, float (&values)[kGroupSize]) const {
+    load_group(data_ + first, count, values);
+  }
+  __device__ float at(std::int64_t i) const { return decode(data_[i]); }
+
+ private:
+  const W* data_;
+};
+
+/// Block-scaled: an element's value is its code times its block's scale.
+template <>
+class WeightRow<Float8E4M3> {
+ public:
+  __device__ WeightRow(const WeightView& weight, std::int64_t row)
+      : data_(static_cast<const Float8E4M3*>(weight.data) + row * weight.row_stride),
+        scales_(weight.scales),
+        first_scale_((row + weight.scales.first_row) / weight.scales.block_rows *
+                     weight.scales.row_stride) {}
+
+  __device__ void load(std::int64_t first, int count, float (&values)[kGroupSize]) const {
+    load_group(data_ + first, count, values);
+    const std::int64_t block = block_of(first);
+    if (block_of(first + count - 1) == block) {
+      const float scale = scale_of(block);
+      for (int i = 0; i < count; ++i) values[i] *= scale;
+      return;
+    }
+    for (int i = 0; i < count; ++i) values[i] *= scale_of(block_of(first + i));
+  }
+  __device__ float at(std::int64_t i) const { return decode(data_[i]) * scale_of(block_of(i)); }
+
+ private:
+  __device__ std::int64_t block_of(std::int64_t i) const {
+    return (i + scales_.first_col) / scales_.block_cols;
+  }
+  __device__ float scale_of(std::int64_t block) const {
+    const std::int64_t i = first_scale_ + block;
+    return scales_.dtype == DType::kF32 ? static_cast<const float*>(scales_.data)[i]
+                                        : decode(static_cast<const Float8E8M0*>(scales_.data)[i]);
+  }
+
+  const Float8E4M3* data_;
+  BlockScales scales_;
+  std::int64_t first_scale_;
+};
+
+}  // namespace dsl::cuda
