@@ -186,7 +186,7 @@ TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
       for (const std::int64_t row : {0, 7, 32}) {
         EXPECT_EQ(layer.run(*ops_, row, 1, 1).bits(), whole.row_bits(row));
       }
-      for (const int threads : {1, 3, 4}) {
+      for (const int threads : other_thread_counts()) {
         const auto pool = make_pool(threads);
         EXPECT_EQ(layer.run(*make_variant(GetParam(), *pool), 0, ExpertLayer::kRows, 1).bits(),
                   whole.bits());
@@ -250,7 +250,7 @@ TEST_P(ExactnessTest, AttentionDoesNotDependOnChunksHeadsOrThreads) {
             }
           }
         }
-        for (const int threads : {1, 3, 4}) {
+        for (const int threads : other_thread_counts()) {
           const auto pool = make_pool(threads);
           EXPECT_EQ(layer.run(*make_variant(GetParam(), *pool), form, {0, 300}).bits(),
                     whole.bits());
@@ -290,7 +290,7 @@ TEST_P(ExactnessTest, ThreadsDoNotChangeLinears) {
     const auto x = TestMatrix::random(random_, DType::kBF16, 19, 96);
     const TestMatrix expected(DType::kBF16, 19, 130);
     ops_->linear(x.view(), w.view(), expected.view());
-    for (const int threads : {1, 3, 4}) {
+    for (const int threads : other_thread_counts()) {
       const auto pool = make_pool(threads);
       const TestMatrix actual(DType::kBF16, 19, 130);
       make_variant(GetParam(), *pool)->linear(x.view(), w.view(), actual.view());

@@ -163,23 +163,6 @@ std::unique_ptr<ThreadPool> make_pool(int num_threads) {
   return std::move(*pool);
 }
 
-std::unique_ptr<Ops> make_variant(std::string_view variant, ThreadPool& pool) {
-  auto ops = make_ops({.variant = std::string(variant)}, pool);
-  DSL_CHECK(ops.has_value(), "{}", ops.error().to_string());
-  return std::move(*ops);
-}
-
-std::vector<std::string_view> all_variants() {
-  const auto variants = available_variants();
-  return {variants.begin(), variants.end()};
-}
-
-std::vector<std::string_view> fast_variants() {
-  std::vector<std::string_view> variants = all_variants();
-  variants.erase(variants.begin());
-  return variants;
-}
-
 std::string variant_name(const testing::TestParamInfo<std::string_view>& info) {
   return std::string(info.param);
 }

@@ -133,6 +133,8 @@ class VariantTest : public testing::TestWithParam<std::string_view> {
 };
 
 std::vector<std::string_view> fast_variants();
+/// Sizes of the thread pool, beside VariantTest's, that may change nothing.
+std::vector<int> other_thread_counts();
 std::vector<std::string_view> all_variants();
 std::string variant_name(const testing::TestParamInfo<std::string_view>& info);
 

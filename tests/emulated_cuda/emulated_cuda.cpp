@@ -1,0 +1,203 @@
+#include <boost/context/fiber.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "cuda_runtime.h"
+#include "transport/base/error.h"
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace dsl::cuda {
+
+/// What `extern __shared__ unsigned char shared_bytes[]` means in kernels: as much as Hopper has.
+inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+alignas(128) extern unsigned char shared_bytes[];
+alignas(128) unsigned char shared_bytes[kMaxSharedBytes];
+
+}  // namespace dsl::cuda
+
+namespace dsl::test {
+namespace {
+
+namespace context = boost::context;
+
+constexpr int kLanes = 32;
+constexpr unsigned kMaxThreads = 1024;
+constexpr std::size_t kStackBytes = 64 * 1024;
+
+/// Why a fiber gave way.
+enum class Pause { kWarp, kBlock, kEnded };
+
+struct Thread {
+  context::fiber fiber;
+  context::fiber scheduler;
+  Pause pause = Pause::kBlock;
+  dim3 index;
+  int lane = 0;
+  std::uint32_t* words = nullptr;  // of its warp: two rounds of 32
+  int round = 0;
+};
+
+Thread* running = nullptr;
+
+void give_way(Pause pause) {
+  running->pause = pause;
+  Thread* self = running;
+  self->scheduler = std::move(self->scheduler).resume();
+}
+
+void resume(Thread& thread) {
+  running = &thread;
+  threadIdx = thread.index;
+  thread.fiber = std::move(thread.fiber).resume();
+}
+
+/// Runs one block: every warp until all its lanes wait for the block, then the next warp.
+class Block {
+ public:
+  Block(const dim3& shape, const std::function<void()>& body,
+        context::pooled_fixedsize_stack& stacks)
+      : threads_(shape.x), words_(2 * (shape.x + kLanes)) {
+    for (unsigned i = 0; i < shape.x; ++i) {
+      Thread& thread = threads_[i];
+      thread.index = dim3(i, 0, 0);
+      thread.lane = static_cast<int>(i) % kLanes;
+      thread.words = words_.data() + i / kLanes * 2 * kLanes;
+      thread.fiber = context::fiber(std::allocator_arg, stacks, [&thread, &body](auto&& scheduler) {
+        thread.scheduler = std::move(scheduler);
+        body();
+        thread.pause = Pause::kEnded;
+        return std::move(thread.scheduler);
+      });
+    }
+  }
+
+  void run() {
+    bool goes_on = true;
+    while (goes_on) {
+      goes_on = false;
+      for (std::size_t first = 0; first < threads_.size(); first += kLanes) {
+        goes_on = run_warp(first) || goes_on;
+      }
+    }
+  }
+
+ private:
+  /// False when all its lanes have ended.
+  bool run_warp(std::size_t first) {
+    const std::size_t end = std::min(first + kLanes, threads_.size());
+    while (true) {
+      int num_exchanging = 0;
+      int num_waiting = 0;
+      int num_alive = 0;
+      for (std::size_t i = first; i < end; ++i) {
+        if (threads_[i].pause == Pause::kEnded) continue;
+        ++num_alive;
+        resume(threads_[i]);
+        num_exchanging += threads_[i].pause == Pause::kWarp ? 1 : 0;
+        num_waiting += threads_[i].pause == Pause::kBlock ? 1 : 0;
+      }
+      // Real lanes would hang or read garbage.
+      DSL_CHECK(num_exchanging == 0 || num_exchanging == kLanes,
+                "{} of {} lanes exchange words in block {} of a kernel", num_exchanging, num_alive,
+                blockIdx.x);
+      if (num_exchanging == 0) return num_waiting > 0;
+    }
+  }
+
+  std::vector<Thread> threads_;
+  std::vector<std::uint32_t> words_;
+};
+
+}  // namespace
+
+cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+  const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
+                        config.blockDim.y == 1 && config.blockDim.z == 1 &&
+                        config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
+                        config.dynamicSmemBytes <= cuda::kMaxSharedBytes;
+  if (!is_valid) return cudaErrorInvalidValue;
+  gridDim = config.gridDim;
+  blockDim = config.blockDim;
+  context::pooled_fixedsize_stack stacks(kStackBytes, config.blockDim.x);
+  for (unsigned z = 0; z < config.gridDim.z; ++z) {
+    for (unsigned y = 0; y < config.gridDim.y; ++y) {
+      for (unsigned x = 0; x < config.gridDim.x; ++x) {
+        std::memset(cuda::shared_bytes, 0xff, config.dynamicSmemBytes);
+        blockIdx = dim3(x, y, z);
+        Block(config.blockDim, thread, stacks).run();
+      }
+    }
+  }
+  return cudaSuccess;
+}
+
+void wait_for_block() { give_way(Pause::kBlock); }
+
+std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane) {
+  Thread* self = running;
+  // Two rounds in turn: a lane that goes on writes the next round while others still read this one.
+  std::uint32_t* words = self->words + self->round * kLanes;
+  self->round ^= 1;
+  words[self->lane] = word;
+  give_way(Pause::kWarp);
+  return words[source_lane];
+}
+
+int lane_of_warp() { return running->lane; }
+
+}  // namespace dsl::test
+
+const char* cudaGetErrorString(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInsufficientDriver:
+      return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoDevice:
+      return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+  }
+  return "unrecognized error code";
+}
+
+const char* cudaGetErrorName(cudaError_t error) {
+  return error == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "cudaError";
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+cudaError_t cudaMalloc(void** data, std::size_t bytes) {
+  const std::size_t rounded = (bytes + 255) / 256 * 256;
+  *data = std::aligned_alloc(256, rounded);
+  if (*data == nullptr) return cudaErrorMemoryAllocation;
+  std::memset(*data, 0xff, rounded);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* data) {
+  std::free(data);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
+                            cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}

@@ -1,0 +1,71 @@
+// CUDA C++ as C++: built-in variables, intrinsics and the launch of kernels. Dynamic shared memory
+// only: __shared__ variables of a fixed size would be each fiber's own.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+#include <utility>
+
+#include "cuda_runtime_api.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+/// Where the running thread stands.
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim;
+  dim3 blockDim;
+  std::size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
+namespace dsl::test {
+
+/// Runs `thread` for every thread of the grid, block after block.
+cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
+/// All threads of the block arrive before any goes on.
+void wait_for_block();
+/// The word that another lane of the warp passed to the same call. All 32 lanes must call.
+std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane);
+int lane_of_warp();
+
+}  // namespace dsl::test
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  return dsl::test::run_grid(*config, [&] { kernel(Parameters(arguments)...); });
+}
+
+inline void __syncthreads() { dsl::test::wait_for_block(); }
+inline void __syncwarp() { dsl::test::exchange_in_warp(0, 0); }
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int lane_mask) {
+  static_assert(sizeof(T) == sizeof(std::uint32_t));
+  return std::bit_cast<T>(dsl::test::exchange_in_warp(std::bit_cast<std::uint32_t>(value),
+                                                      dsl::test::lane_of_warp() ^ lane_mask));
+}
+inline unsigned __ballot_sync(unsigned, bool predicate) {
+  unsigned votes = predicate ? 1u << dsl::test::lane_of_warp() : 0;
+  for (int distance = 16; distance > 0; distance /= 2) {
+    votes |= __shfl_xor_sync(0xffffffffu, votes, distance);
+  }
+  return votes;
+}
+inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline float __uint_as_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+inline std::uint32_t __float_as_uint(float value) { return std::bit_cast<std::uint32_t>(value); }
+using std::isnan;

@@ -1,0 +1,20 @@
+// The CUDA backend in place of the CPU's variants; the reference stays.
+#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/unit/kernels/op_fixtures.h"
+
+namespace dsl::test {
+
+std::unique_ptr<Ops> make_variant(std::string_view variant, ThreadPool& pool) {
+  auto ops = variant == "cuda" ? cuda::make_cuda_ops(0)
+                               : make_ops({.variant = std::string(variant)}, pool);
+  DSL_CHECK(ops.has_value(), "{}", ops.error().to_string());
+  return std::move(*ops);
+}
+
+std::vector<std::string_view> all_variants() { return {"cuda"}; }
+std::vector<std::string_view> fast_variants() { return {"cuda"}; }
+
+/// The device does not use the pool.
+std::vector<int> other_thread_counts() { return {}; }
+
+}  // namespace dsl::test
