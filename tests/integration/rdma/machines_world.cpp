@@ -57,7 +57,10 @@ class GivenMachines : public Allocator {
   }
   Result<std::string> start(const LaunchRequest&) override { return std::string("given"); }
   Result<AllocationStatus> status(const std::string&) override {
-    return AllocationStatus{AllocationState::kRunning, "", {}, arguments_.machines, {}};
+    AllocationStatus status;
+    status.state = AllocationState::kRunning;
+    status.nodes = arguments_.machines;
+    return status;
   }
   Status stop(const std::string&, Deadline) override { return {}; }
   Result<std::string> own_id() override { return std::string("machines"); }
