@@ -137,12 +137,10 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
 
   float* query = reinterpret_cast<float*>(shared_bytes);
   float* scores = query + dim + rope_dim;
-  const X* query_from = static_cast<const X*>(call.query.data) +
-                        blockIdx.z * call.query.row_stride + head * call.query.head_stride;
-  if (is_expanded) {
-    query_from = static_cast<const X*>(call.query.data) + row.row * call.query.row_stride +
-                 head * call.query.head_stride;
-  }
+  // The absorbed query is of this call's rows, the other of the step's.
+  const std::int64_t query_row = is_expanded ? row.row : std::int64_t{blockIdx.z};
+  const X* query_from = static_cast<const X*>(call.query.data) + query_row * call.query.row_stride +
+                        head * call.query.head_stride;
   const std::int64_t q_dim = call.shape.qk_nope_head_dim + rope_dim;
   const X* rope_from = static_cast<const X*>(call.q.data) + row.row * call.q.row_stride +
                        (call.first_head + head) * q_dim + call.shape.qk_nope_head_dim;

@@ -10,6 +10,7 @@
 #include "engine/kernels/cuda/experts.cuh"
 #include "engine/kernels/cuda/linear.cuh"
 #include "engine/kernels/cuda/routing.cuh"
+#include "engine/kernels/linear_shapes.h"
 
 namespace dsl::cuda {
 namespace {
@@ -45,17 +46,6 @@ void with_weight(DType dtype, const Work& work) {
 
 Matrix as_matrix(MatrixView<float> view) {
   return {view.data, DType::kF32, view.rows, view.cols, view.row_stride};
-}
-
-void check_linear(const Matrix& x, const WeightView& w, std::int64_t rows, std::int64_t cols) {
-  DSL_CHECK(x.cols == w.in_features && rows == x.rows && cols == w.out_features,
-            "x [{}, {}], w [{}, {}], out [{}, {}]", x.rows, x.cols, w.out_features, w.in_features,
-            rows, cols);
-}
-
-void check_split(const LeafSplit& split, std::int64_t in_features) {
-  DSL_CHECK(split.local_size() == in_features && split.size % split.shards == 0,
-            "split of {} over {} shards, {} local features", split.size, split.shards, in_features);
 }
 
 dim3 element_grid(std::int64_t cols, std::int64_t rows) {
@@ -251,6 +241,7 @@ void CudaOps::routed_experts(const Matrix& x, const Routing& routing,
                              std::span<const ExpertWeights> experts, const LeafSplit& split,
                              const LeafSums& sums) {
   check_split(split, std::ssize(experts));
+  if (x.rows == 0) return;
   const DType dtype = experts.front().gate_proj.dtype;
   for (const ExpertWeights& expert : experts) {
     DSL_CHECK(expert.gate_proj.dtype == dtype && expert.up_proj.dtype == dtype &&

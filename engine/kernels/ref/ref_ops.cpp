@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/kernels/linear_shapes.h"
 #include "engine/kernels/ref/attention.h"
 #include "engine/kernels/ref/elements.h"
 #include "engine/kernels/routing.h"
@@ -46,17 +47,6 @@ int leaf_of(const LeafSplit& split, std::int64_t e) {
   int leaf = 0;
   while (split.begin(leaf + 1) <= e) ++leaf;
   return leaf;
-}
-
-void check_linear(const Matrix& x, const WeightView& w, std::int64_t rows, std::int64_t cols) {
-  DSL_CHECK(x.cols == w.in_features && rows == x.rows && cols == w.out_features,
-            "x [{}, {}], w [{}, {}], out [{}, {}]", x.rows, x.cols, w.out_features, w.in_features,
-            rows, cols);
-}
-
-void check_split(const LeafSplit& split, std::int64_t in_features) {
-  DSL_CHECK(split.local_size() == in_features && split.size % split.shards == 0,
-            "split of {} over {} shards, {} local features", split.size, split.shards, in_features);
 }
 
 }  // namespace

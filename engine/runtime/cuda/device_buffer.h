@@ -34,7 +34,6 @@ class DeviceBuffer {
   }
 
   void* data() const { return data_; }
-  std::size_t bytes() const { return bytes_; }
 
  private:
   void* data_ = nullptr;
