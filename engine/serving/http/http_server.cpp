@@ -134,7 +134,7 @@ class AsioServer final : public HttpServer {
              EventLoop& loop)
       : own_loop_(std::move(own_loop)),
         loop_(loop),
-        sessions_(std::make_shared<HttpSessions>(std::move(options), handler)) {}
+        sessions_(std::make_shared<HttpSessions>(loop.context(), std::move(options), handler)) {}
   ~AsioServer() override { stop(Deadline::after(std::chrono::milliseconds(0))); }
 
   Status listen() {

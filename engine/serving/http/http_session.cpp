@@ -1,6 +1,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -198,9 +199,9 @@ asio::awaitable<bool> HttpSession::send_whole(const HttpResponse& response, Mann
 
 asio::awaitable<bool> HttpSession::send_stream(Answer& answer) {
   ResponseStream& stream = *answer.response.stream;
-  stream.on_ready([weak = weak_from_this(), executor = stream_->executor()] {
-    asio::dispatch(executor, [weak] {
-      if (const auto self = weak.lock()) self->wake();
+  stream.on_ready([weak = weak_from_this(), loop = sessions_->loop.get_executor()] {
+    asio::dispatch(loop, [weak] {
+      if (const auto self = weak.lock()) self->note_news();
     });
   });
   stream_->watch([this] {
@@ -220,30 +221,55 @@ asio::awaitable<bool> HttpSession::send_stream(Answer& answer) {
 }
 
 asio::awaitable<bool> HttpSession::send_portions(Answer& answer) {
-  bool is_first = true;
   while (!is_gone_) {
-    const Portion portion = next_portion(answer, is_first);
-    if (portion.is_broken) co_return false;
-    if (portion.bytes.empty()) {
+    if (!send_ready(answer)) {
+      waiting_ = &answer;
       boost::system::error_code woken;
       co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-      continue;
+      waiting_ = nullptr;
     }
-    is_first = false;
-    // Nearly always all of it, which saves the coroutines of a wait.
-    const std::size_t num_written = stream_->write_now(portion.bytes);
-    if (num_written < portion.bytes.size() &&
-        !co_await write(std::string_view(portion.bytes).substr(num_written)))
-      co_return false;
+    const Portion portion = std::exchange(unsent_, {});
+    if (portion.is_broken) co_return false;
+    if (!portion.bytes.empty() && !co_await write(portion.bytes)) co_return false;
     if (portion.is_last) co_return true;
   }
   co_return false;
 }
 
-HttpSession::Portion HttpSession::next_portion(Answer& answer, bool is_first) {
+/// Whoever brings the news may hold locks that take() needs, and may have more: the loop comes to
+/// it next.
+void HttpSession::note_news() {
+  if (waiting_ == nullptr || is_news_noted_) return;
+  is_news_noted_ = true;
+  asio::post(sessions_->loop, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->send_news();
+  });
+}
+
+/// Nearly always the system takes all of it, and the waiting coroutine need not run for it.
+void HttpSession::send_news() {
+  is_news_noted_ = false;
+  if (waiting_ == nullptr || is_gone_) return;
+  if (!send_ready(*waiting_)) return;
+  waiting_ = nullptr;
+  wake();
+}
+
+bool HttpSession::send_ready(Answer& answer) {
+  Portion portion = next_portion(answer);
+  if (!portion.bytes.empty()) {
+    answer.has_begun = true;
+    portion.bytes.erase(0, stream_->write_now(portion.bytes));
+  }
+  if (portion.bytes.empty() && !portion.is_last && !portion.is_broken) return false;
+  unsent_ = std::move(portion);
+  return true;
+}
+
+HttpSession::Portion HttpSession::next_portion(Answer& answer) {
   ResponseStream::Piece piece = answer.response.stream->take();
   const Manner manner = answer.manner;
-  if (piece.failure && !is_first) return {{}, false, true};
+  if (piece.failure && answer.has_begun) return {{}, false, true};
   if (piece.failure) {
     const HttpResponse response = sessions_->handler.describe(*piece.failure);
     return {whole_bytes(response, manner.keeps_alive, manner.is_head), true, false};
@@ -251,15 +277,14 @@ HttpSession::Portion HttpSession::next_portion(Answer& answer, bool is_first) {
   if (piece.whole)
     return {whole_bytes(*piece.whole, manner.keeps_alive, manner.is_head), true, false};
   if (piece.bytes.empty() && !piece.is_last) return {};
-  Portion portion;
-  portion.is_last = piece.is_last;
-  if (is_first) {
-    portion.bytes = response_head(answer.response, std::nullopt, manner.keeps_alive);
+  Portion portion{std::move(piece.bytes), piece.is_last, false};
+  if (!portion.bytes.empty()) frame_chunk(portion.bytes);
+  if (piece.is_last) portion.bytes += kLastChunk;
+  if (!answer.has_begun) {
+    portion.bytes.insert(0, response_head(answer.response, std::nullopt, manner.keeps_alive));
     // The head is not needed any more, and the stream may last.
     answer.response = {200, "", "", std::move(answer.response.stream)};
   }
-  if (!piece.bytes.empty()) portion.bytes += chunk_of(piece.bytes);
-  if (piece.is_last) portion.bytes += kLastChunk;
   return portion;
 }
 

@@ -1,6 +1,7 @@
 // One connection of a server, from its first byte to its end. For .cpp files: holds coroutines.
 #pragma once
 
+#include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -21,13 +22,15 @@ class HttpSession;
 /// What the sessions of a server share. Everything but the guarded members belongs to the loop's
 /// thread.
 struct HttpSessions {
-  HttpSessions(HttpServerOptions given_options, HttpHandler& given_handler)
-      : options(std::move(given_options)), handler(given_handler) {}
+  HttpSessions(boost::asio::io_context& given_loop, HttpServerOptions given_options,
+               HttpHandler& given_handler)
+      : loop(given_loop), options(std::move(given_options)), handler(given_handler) {}
 
   /// Ends what is late; the time-outs of all sessions cost one timer this way.
   void sweep(std::chrono::steady_clock::time_point now);
   void publish();
 
+  boost::asio::io_context& loop;
   const HttpServerOptions options;
   HttpHandler& handler;
   std::string endpoint;
@@ -70,6 +73,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   struct Answer {
     HttpResponse response;
     Manner manner;
+    bool has_begun = false;  // something of it was sent
   };
   /// What is to be sent next of a stream.
   struct Portion {
@@ -89,7 +93,12 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   Awaitable<bool> send_whole(const HttpResponse& response, Manner manner);
   Awaitable<bool> send_stream(Answer& answer);
   Awaitable<bool> send_portions(Answer& answer);
-  Portion next_portion(Answer& answer, bool is_first);
+  void note_news();
+  void send_news();
+  /// Sends what is ready as far as the system takes it at once. True: `unsent_` is what is left to
+  /// do.
+  bool send_ready(Answer& answer);
+  Portion next_portion(Answer& answer);
   Awaitable<bool> write(std::string_view bytes);
   void allow(std::chrono::milliseconds time) { deadline_ = Clock::now() + time; }
   void wake();
@@ -100,6 +109,9 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   const std::string client_address_;
   const std::shared_ptr<HttpSessions> sessions_;
   Clock::time_point deadline_ = Clock::time_point::max();
+  Answer* waiting_ = nullptr;  // the stream whose coroutine waits for news
+  Portion unsent_;
+  bool is_news_noted_ = false;
   bool is_answering_ = false;
   bool is_streaming_ = false;
   bool is_gone_ = false;

@@ -1,7 +1,9 @@
 #include "engine/serving/http/response_head.h"
 
 #include <algorithm>
+#include <array>
 #include <boost/beast/http/status.hpp>
+#include <charconv>
 
 namespace dsl::serving {
 namespace {
@@ -39,8 +41,14 @@ std::string response_head(const HttpResponse& response, std::optional<std::size_
   return head + "\r\n";
 }
 
-std::string chunk_of(std::string_view bytes) {
-  return fmt::format("{:x}\r\n{}\r\n", bytes.size(), bytes);
+void frame_chunk(std::string& bytes) {
+  std::array<char, 18> head;
+  char* end = std::to_chars(head.data(), head.data() + 16, bytes.size(), 16).ptr;
+  *end++ = '\r';
+  *end++ = '\n';
+  bytes.reserve(bytes.size() + head.size() + 2);
+  bytes.insert(bytes.begin(), head.data(), end);
+  bytes += "\r\n";
 }
 
 }  // namespace dsl::serving

@@ -12,8 +12,8 @@ namespace dsl::serving {
 /// Without `content_length` the body is chunked.
 std::string response_head(const HttpResponse& response, std::optional<std::size_t> content_length,
                           bool keeps_alive);
-/// One chunk of a chunked body; `bytes` must not be empty.
-std::string chunk_of(std::string_view bytes);
+/// Makes `bytes`, which must not be empty, a chunk of a chunked body.
+void frame_chunk(std::string& bytes);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
 }  // namespace dsl::serving
