@@ -159,20 +159,16 @@ asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice,
   EngineVisit visit(*core_->pool, engine, outstanding_tokens(choice.call, num_emitted), call,
                     choice.active);
   std::optional<Outcome> outcome = co_await begin(choice, engine, call);
-  std::string lines;
-  while (!outcome) {
-    const Result<bool> has_more = co_await call.read_lines(lines);
-    if (!has_more) {
-      outcome = judge_break(choice, engine, has_more.error());
-    } else if (!*has_more) {
-      outcome = judge_break(
-          choice, engine,
-          {ErrorCode::kUnreachable, "the engine ended its answer in the middle", "try again"});
-    } else {
-      outcome = take_lines(choice, visit, lines);
-    }
-  }
-  co_return *std::move(outcome);
+  if (outcome) co_return *std::move(outcome);
+  const Result<bool> has_ended = co_await call.read_lines([&](std::string_view lines) {
+    outcome = take_lines(choice, visit, lines);
+    return !outcome;
+  });
+  if (outcome) co_return *std::move(outcome);
+  if (!has_ended) co_return judge_break(choice, engine, has_ended.error());
+  co_return judge_break(
+      choice, engine,
+      {ErrorCode::kUnreachable, "the engine ended its answer in the middle", "try again"});
 }
 
 /// Sends the request. Nothing when the answer comes.

@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <boost/asio/compose.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -82,24 +83,24 @@ class PlainStream final : public SocketStream {
   Awaitable<Error> begin() override { co_return Error(); }
 
   Awaitable<Error> read_some(std::string& bytes) override {
+    std::string_view received;
     while (true) {
       if (std::exchange(is_drained_, false)) {
         Error error;
         co_await socket_.async_wait(StreamSocket::wait_read, redirect_error(use_awaitable, error));
         if (error) co_return error;
       }
-      const ssize_t count =
-          ::recv(socket_.native_handle(), read_buffer.data(), read_buffer.size(), MSG_DONTWAIT);
-      if (count > 0) {
-        is_drained_ = static_cast<std::size_t>(count) < read_buffer.size();
-        bytes.append(read_buffer.data(), static_cast<std::size_t>(count));
-        co_return Error();
-      }
-      if (count == 0) co_return asio::error::eof;
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) co_return last_error();
-      is_drained_ = true;
+      const Error error = receive(received);
+      if (error) co_return error;
+      if (received.empty()) continue;
+      bytes.append(received);
+      co_return Error();
     }
+  }
+
+  Awaitable<End> read_each(const Taker& take) override {
+    return asio::async_compose<const asio::use_awaitable_t<>, void(End)>(ReadLoop{*this, take},
+                                                                         use_awaitable);
   }
 
   std::size_t write_now(std::string_view bytes) override {
@@ -135,6 +136,44 @@ class PlainStream final : public SocketStream {
   StreamSocket& socket() override { return socket_; }
 
  private:
+  /// Waits and reads until it has ended, then completes with the reason.
+  struct ReadLoop {
+    template <typename Self>
+    void operator()(Self& self) {
+      wait(self);
+    }
+    template <typename Self>
+    void operator()(Self& self, Error error) {
+      bool wants_more = true;
+      while (!error && wants_more) {
+        std::string_view received;
+        error = stream.receive(received);
+        if (!error && !received.empty()) wants_more = take(received);
+        if (!error && wants_more && std::exchange(stream.is_drained_, false)) return wait(self);
+      }
+      self.complete(End{error});
+    }
+    template <typename Self>
+    void wait(Self& self) {
+      stream.socket_.async_wait(StreamSocket::wait_read, std::move(self));
+    }
+
+    PlainStream& stream;
+    const Taker& take;
+  };
+
+  /// What has come, in the thread's buffer; empty when nothing has.
+  Error receive(std::string_view& received) {
+    const ssize_t count =
+        ::recv(socket_.native_handle(), read_buffer.data(), read_buffer.size(), MSG_DONTWAIT);
+    if (count == 0) return asio::error::eof;
+    if (count < 0 && errno == EINTR) return {};
+    if (count < 0 && errno != EAGAIN) return last_error();
+    is_drained_ = count < 0 || static_cast<std::size_t>(count) < read_buffer.size();
+    if (count > 0) received = {read_buffer.data(), static_cast<std::size_t>(count)};
+    return {};
+  }
+
   StreamSocket socket_;
   bool is_drained_ = false;  // the last read took all that was there: wait before the next
 };
@@ -159,6 +198,15 @@ class TlsStream final : public SocketStream {
         asio::buffer(buffer), redirect_error(use_awaitable, error));
     bytes.append(buffer.data(), count);
     co_return count > 0 ? Error() : error;
+  }
+
+  Awaitable<End> read_each(const Taker& take) override {
+    std::string bytes;
+    while (true) {
+      bytes.clear();
+      const Error error = co_await read_some(bytes);
+      if (error || !take(bytes)) co_return End{error};
+    }
   }
 
   /// What is encrypted must be written.

@@ -19,6 +19,11 @@ using StreamSocket = boost::asio::generic::stream_protocol::socket;
 class ByteStream {
  public:
   using Error = boost::system::error_code;
+  using Taker = std::function<bool(std::string_view)>;
+  /// Why a read has ended; no error: its taker wanted no more.
+  struct End {
+    Error error;
+  };
   template <typename T>
   using Awaitable = boost::asio::awaitable<T>;
 
@@ -28,6 +33,10 @@ class ByteStream {
   virtual Awaitable<Error> begin() = 0;
   /// Waits for bytes and appends what has come; end_of_file when the other side has ended.
   virtual Awaitable<Error> read_some(std::string& bytes) = 0;
+  /// Gives `take` what comes, until it returns false: what comes in many small pieces wakes no
+  /// coroutine for each of them. `take` must outlive the read; it may close the stream, and must
+  /// not read from any.
+  virtual Awaitable<End> read_each(const Taker& take) = 0;
   /// Hands over what the system takes without waiting, and returns how much that was; write() is
   /// for the rest and tells errors.
   virtual std::size_t write_now(std::string_view bytes) = 0;

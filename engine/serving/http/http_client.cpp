@@ -95,7 +95,7 @@ asio::awaitable<void> HttpClient::sweep(std::shared_ptr<Sweeping> sweeping, Http
 }
 
 void HttpClient::sweep_now(Clock::time_point now) {
-  for (ClientCall* call : calls_) {
+  for (ClientCall* call : timed_calls_) {
     if (now < call->deadline_ || call->is_late_) continue;
     call->is_late_ = true;
     call->close();
@@ -144,11 +144,16 @@ asio::awaitable<Result<ClientAnswer>> HttpClient::exchange(std::string endpoint,
 }
 
 ClientCall::ClientCall(HttpClient& client, std::string endpoint)
-    : client_(client), endpoint_(std::move(endpoint)) {
-  client_.calls_.insert(this);
+    : client_(client), endpoint_(std::move(endpoint)) {}
+
+ClientCall::~ClientCall() {
+  if (deadline_ != Clock::time_point::max()) client_.timed_calls_.erase(this);
 }
 
-ClientCall::~ClientCall() { client_.calls_.erase(this); }
+void ClientCall::set_deadline(Clock::time_point deadline) {
+  deadline_ = deadline;
+  client_.timed_calls_.insert(this);
+}
 
 void ClientCall::cancel() {
   is_cancelled_ = true;
@@ -303,29 +308,42 @@ asio::awaitable<Result<std::string>> ClientCall::read_all(std::size_t max_bytes)
   co_return body;
 }
 
-asio::awaitable<Result<bool>> ClientCall::read_lines(std::string& lines) {
-  lines.clear();
-  while (connection_) {
-    const Progress progress = reader_->read_body(connection_->received, unread_);
-    if (progress == Progress::kBroken || unread_.size() > kMaxLineBytes) {
-      connection_.reset();
-      co_return fail(ErrorCode::kProtocol, kVersions,
-                     "{}: the answer is malformed or has too long a line", endpoint_);
-    }
-    if (progress == Progress::kComplete) finish();
-    const std::size_t end = unread_.rfind('\n');
-    if (end != std::string::npos) {
-      lines = unread_.substr(0, end + 1);
-      unread_.erase(0, end + 1);
-      co_return true;
-    }
-    if (!connection_) break;
-    connection_->received.shrink_to_fit();  // little is kept while nothing comes
-    unread_.shrink_to_fit();
-    const error_code error = co_await connection_->stream->read_some(connection_->received);
-    if (error) co_return tl::unexpected<Error>(broken("reading the answer", error));
+asio::awaitable<Result<bool>> ClientCall::read_lines(LineTaker take) {
+  Progress progress = Progress::kComplete;
+  error_code error;
+  const ByteStream::Taker decode = [&](std::string_view bytes) {
+    progress = decode_body(bytes);
+    return progress == Progress::kNeedsMore && hand_over_lines(take);
+  };
+  if (connection_ && decode("")) error = (co_await connection_->stream->read_each(decode)).error;
+  if (error) co_return tl::unexpected<Error>(broken("reading the answer", error));
+  if (progress == Progress::kBroken) {
+    connection_.reset();
+    co_return fail(ErrorCode::kProtocol, kVersions,
+                   "{}: the answer is malformed or has too long a line", endpoint_);
   }
-  co_return false;
+  if (progress == Progress::kNeedsMore) co_return false;
+  finish();  // first: whoever takes the last line may cancel the call
+  (void)hand_over_lines(take);
+  co_return true;
+}
+
+Progress ClientCall::decode_body(std::string_view bytes) {
+  std::string& received = connection_->received;
+  received += bytes;
+  const Progress progress = reader_->read_body(received, unread_);
+  received.shrink_to_fit();  // little is kept while nothing comes
+  return unread_.size() > kMaxLineBytes ? Progress::kBroken : progress;
+}
+
+bool ClientCall::hand_over_lines(const LineTaker& take) {
+  bool wants_more = true;
+  if (const std::size_t size = unread_.rfind('\n') + 1; size > 0) {
+    wants_more = take(std::string_view(unread_).substr(0, size));
+    unread_.erase(0, size);
+  }
+  unread_.shrink_to_fit();
+  return wants_more;
 }
 
 }  // namespace dsl::serving

@@ -5,6 +5,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -86,7 +87,7 @@ class HttpClient {
   const std::string secret_;
   const std::shared_ptr<ServerCheck> check_;
   std::unordered_map<std::string, std::vector<std::unique_ptr<Connection>>> idle_;
-  std::unordered_set<ClientCall*> calls_;
+  std::unordered_set<ClientCall*> timed_calls_;  // those with a deadline
   const std::shared_ptr<Sweeping> sweeping_;
 };
 
@@ -97,6 +98,7 @@ class ClientCall {
   template <typename T>
   using Awaitable = boost::asio::awaitable<T>;
   using Clock = std::chrono::steady_clock;
+  using LineTaker = std::function<bool(std::string_view lines)>;
 
   ClientCall(HttpClient& client, std::string endpoint);
   ClientCall(const ClientCall&) = delete;
@@ -107,14 +109,14 @@ class ClientCall {
   Awaitable<Result<int>> send(ClientRequest request);
   /// The rest of the body. kProtocol when it is larger.
   Awaitable<Result<std::string>> read_all(std::size_t max_bytes);
-  /// Waits for whole lines of the body and puts all that are there into `lines`. False at the end
-  /// of the body.
-  Awaitable<Result<bool>> read_lines(std::string& lines);
+  /// Gives `take` the whole lines of the body, at each time all that are there, until it returns
+  /// false. True at the end of the body. `take` may cancel the call.
+  Awaitable<Result<bool>> read_lines(LineTaker take);
 
   /// Operations under way end with kCancelled.
   void cancel();
   /// By when the operations must have ended; looked at every 100 ms.
-  void set_deadline(Clock::time_point deadline) { deadline_ = deadline; }
+  void set_deadline(Clock::time_point deadline);
 
  private:
   friend class HttpClient;
@@ -129,6 +131,8 @@ class ClientCall {
   Awaitable<tl::expected<int, Failure>> exchange_heads(const std::string& bytes, bool was_idle);
   std::string to_bytes(const ClientRequest& request) const;
   Error broken(std::string_view operation, const boost::system::error_code& error) const;
+  HttpResponseReader::Progress decode_body(std::string_view bytes);
+  bool hand_over_lines(const LineTaker& take);
   void close();
   void finish();
 

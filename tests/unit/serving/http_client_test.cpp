@@ -146,18 +146,16 @@ TEST_F(HttpClientTest, LinesComeWholeHoweverTheyAreSent) {
     const auto status = co_await call.send(request);
     EXPECT_TRUE(status.has_value());
     std::string all;
-    std::string lines;
-    while (true) {
-      const auto more = co_await call.read_lines(lines);
-      EXPECT_TRUE(more.has_value());
-      if (!more || !*more) break;
+    const auto has_ended = co_await call.read_lines([&](std::string_view lines) {
       EXPECT_EQ(lines.back(), '\n');
-      all += lines + "|";
+      all.append(lines) += '|';
       if (lines == "one\n") {
         service_.stream->add("o\nthree\n");
         service_.stream->finish();
       }
-    }
+      return true;
+    });
+    EXPECT_TRUE(has_ended && *has_ended);
     co_return all;
   });
   EXPECT_THAT(received, testing::StartsWith("one\n|two\n"));
@@ -170,10 +168,10 @@ TEST_F(HttpClientTest, ACancelledStreamIsAbandonedByTheServer) {
     ClientCall call(*client_, server_->endpoint());
     ClientRequest request{"GET", "/stream", ""};
     (void)co_await call.send(request);
-    std::string lines;
-    (void)co_await call.read_lines(lines);
+    const auto first = co_await call.read_lines([](std::string_view) { return false; });
+    EXPECT_TRUE(first && !*first);
     loop_.post([&] { call.cancel(); });
-    const auto more = co_await call.read_lines(lines);
+    const auto more = co_await call.read_lines([](std::string_view) { return true; });
     co_return more ? ErrorCode::kInternal : more.error().code;
   });
   EXPECT_EQ(code, ErrorCode::kCancelled);
