@@ -46,12 +46,17 @@ Tokens answer_of(const Model& model, bool with_logprobs) {
 std::size_t stream(const Model& model, const AnswerFormat& format, const Tokens& tokens) {
   const AnswerEnvelope envelope(AnswerKind::kChat, "key", 1, "demo", /*includes_usage=*/false);
   AnswerStream answer = AnswerStream::open(model, format).value();
+  const auto chunk_size = [&](std::string_view choice_json) {
+    std::string chunk(envelope.chunk_head());
+    chunk.append(choice_json).append(envelope.chunk_tail());
+    return chunk.size();
+  };
   std::size_t num_bytes = 0;
   for (const sampling::SampledToken& token : tokens) {
     const AnswerUpdate update = answer.push({&token, 1});
-    if (!update.choice_json.empty()) num_bytes += envelope.chunk(update.choice_json).size();
+    if (!update.choice_json.empty()) num_bytes += chunk_size(update.choice_json);
   }
-  return num_bytes + envelope.chunk(answer.finish(AnswerEnd::kLength).choice_json).size();
+  return num_bytes + chunk_size(answer.finish(AnswerEnd::kLength).choice_json);
 }
 
 void verify(const Model& model, const AnswerFormat& format, const Tokens& tokens) {

@@ -8,6 +8,8 @@ namespace {
 
 /// A client that is further behind than this is dropped.
 constexpr std::size_t kMaxQueuedBytes = 1 << 20;
+/// Around an event: its own and those of its HTTP chunk.
+constexpr std::size_t kFrameBytes = 32;
 
 }  // namespace
 
@@ -16,9 +18,15 @@ ResponseStream::Piece AnswerOutlet::take() {
   return std::exchange(piece_, {});
 }
 
-bool AnswerOutlet::send_event(std::string_view event) {
+bool AnswerOutlet::send_event(std::initializer_list<std::string_view> parts) {
   has_sent_events_ = true;
-  piece_.bytes.append("data: ").append(event).append("\n\n");
+  std::size_t num_bytes = kFrameBytes;
+  for (const std::string_view part : parts) num_bytes += part.size();
+  std::string& bytes = piece_.bytes;
+  if (bytes.empty()) bytes.reserve(num_bytes);
+  bytes += "data: ";
+  for (const std::string_view part : parts) bytes += part;
+  bytes += "\n\n";
   if (piece_.bytes.size() > kMaxQueuedBytes) {
     piece_ = {};
     piece_.failure = Error{ErrorCode::kOverloaded, "the client does not read its answer", ""};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <string_view>
 
 #include "engine/serving/http/http_message.h"
@@ -18,8 +19,9 @@ class AnswerOutlet {
   /// The client is gone: nobody is woken any more.
   void forget_client() { wake_ = nullptr; }
 
-  /// False: the client is too far behind. What it has not taken is dropped; wake() ends it.
-  [[nodiscard]] bool send_event(std::string_view event);
+  /// An event of these parts. False: the client is too far behind. What it has not taken is
+  /// dropped; wake() ends it.
+  [[nodiscard]] bool send_event(std::initializer_list<std::string_view> parts);
   /// After the last event. Goes out with wake(), as does a whole response.
   void end_events() { piece_.is_last = true; }
   void send_whole(HttpResponse response);

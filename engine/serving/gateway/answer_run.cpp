@@ -284,14 +284,14 @@ void AnswerRun::note_tokens(std::int64_t num_tokens) {
 void AnswerRun::emit(Choice& choice, std::string choice_json) {
   if (choice_json.empty()) return;
   if (is_streamed_) {
-    send(envelope_->chunk(choice_json));
+    send({envelope_->chunk_head(), choice_json, envelope_->chunk_tail()});
   } else {
     choice.json = std::move(choice_json);
   }
 }
 
-void AnswerRun::send(std::string_view event) {
-  if (is_over_ || outlet_.send_event(event)) return;
+void AnswerRun::send(std::initializer_list<std::string_view> event_parts) {
+  if (is_over_ || outlet_.send_event(event_parts)) return;
   core_->metrics.count_slow_reader();
   close(499);
 }
@@ -305,8 +305,8 @@ void AnswerRun::complete() {
   }
   usage.num_cached_prompt_tokens = choices_.front()->num_cached_tokens;
   if (is_streamed_) {
-    if (includes_usage_) send(envelope_->usage_chunk(usage));
-    send("[DONE]");
+    if (includes_usage_) send({envelope_->usage_chunk(usage)});
+    send({"[DONE]"});
     outlet_.end_events();
   } else {
     std::vector<std::string> jsons;
@@ -326,7 +326,7 @@ void AnswerRun::fail(const Error& error) {
   if (response.status >= 429 && !is_fault_of_request(error.code))
     core_->status.errors().note("a request", error, std::time(nullptr));
   if (!outlet_.has_sent_events()) return refuse(std::move(response));
-  send(openai_error_json(error));
+  send({openai_error_json(error)});
   outlet_.end_events();
   close(response.status);
 }

@@ -81,7 +81,7 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   void count_tokens(const Choice& choice, std::int64_t num_new_tokens);
   void note_tokens(std::int64_t num_tokens);
   void emit(Choice& choice, std::string choice_json);
-  void send(std::string_view event);
+  void send(std::initializer_list<std::string_view> event_parts);
   void complete();
   void fail(const Error& error);
   void refuse(HttpResponse response);

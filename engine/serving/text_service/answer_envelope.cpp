@@ -35,15 +35,6 @@ AnswerEnvelope::AnswerEnvelope(AnswerKind kind, std::string_view request_key,
   chunk_tail_ = includes_usage ? "],\"usage\":null}" : "]}";
 }
 
-std::string AnswerEnvelope::chunk(std::string_view choice_json) const {
-  std::string json;
-  json.reserve(chunk_head_.size() + choice_json.size() + chunk_tail_.size());
-  json += chunk_head_;
-  json += choice_json;
-  json += chunk_tail_;
-  return json;
-}
-
 std::string AnswerEnvelope::usage_chunk(const Usage& usage) const {
   return fmt::format("{}],\"usage\":{}}}", chunk_head_, usage_json(usage));
 }

@@ -24,8 +24,9 @@ class AnswerEnvelope {
   AnswerEnvelope(AnswerKind kind, std::string_view request_key, std::int64_t created_unix_s,
                  std::string_view model, bool includes_usage);
 
-  /// One chunk of a streamed answer: the JSON object around one choice of AnswerUpdate.
-  std::string chunk(std::string_view choice_json) const;
+  /// What is before and behind one choice of AnswerUpdate in a chunk of a streamed answer.
+  std::string_view chunk_head() const { return chunk_head_; }
+  std::string_view chunk_tail() const { return chunk_tail_; }
   /// The last chunk when usage was asked for: no choices.
   std::string usage_chunk(const Usage& usage) const;
   /// A whole answer that is not streamed.

@@ -85,7 +85,8 @@ TEST(Tokens, SurviveTheWire) {
 
 TEST(Envelopes, AreOpenAIs) {
   const AnswerEnvelope envelope(AnswerKind::kChat, "k", 17, "demo", /*includes_usage=*/true);
-  const json chunk = json::parse(envelope.chunk(R"({"index":0,"delta":{}})"));
+  const json chunk = json::parse(fmt::format("{}{}{}", envelope.chunk_head(),
+                                             R"({"index":0,"delta":{}})", envelope.chunk_tail()));
   EXPECT_EQ(chunk["id"], "chatcmpl-k");
   EXPECT_EQ(chunk["object"], "chat.completion.chunk");
   EXPECT_EQ(chunk["created"], 17);
