@@ -6,7 +6,7 @@
 namespace dsl::engine {
 namespace {
 
-double seconds(std::chrono::steady_clock::duration duration) {
+double elapsed_seconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
@@ -89,8 +89,8 @@ GenerateTimings Generation::timings() const {
   const auto now = Clock::now();
   const auto started = started_.value_or(now);
   const auto first_token = first_token_.value_or(now);
-  return {seconds(started - submitted_), seconds(first_token - started), seconds(now - first_token),
-          seconds(first_token - submitted_)};
+  return {elapsed_seconds(started - submitted_), elapsed_seconds(first_token - started),
+          elapsed_seconds(now - first_token), elapsed_seconds(first_token - submitted_)};
 }
 
 void ScoreJob::deliver(std::int64_t position, std::span<const float> row) {

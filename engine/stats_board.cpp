@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "engine/engine_rank.h"
+
 namespace dsl::engine {
 namespace {
 
 /// A beat comes at least with every layer, so this is long for one layer of one rank.
 constexpr auto kPatience = std::chrono::seconds(3);
-/// While other stages compute there is no beat: as much again for every such number of rows.
-constexpr std::int64_t kRowsPerPatience = 64;
 constexpr auto kAdmissionWindow = std::chrono::seconds(1);
 
 double seconds(std::chrono::steady_clock::duration duration) {
@@ -84,7 +84,8 @@ EngineStats StatsBoard::snapshot() const {
   stats.read_bytes_per_s = read_bytes_per_s_;
 
   stats.is_busy = num_open_.load(kRelaxed) > 0;
-  stats.patience = kPatience * (1 + awaited_rows_.load(kRelaxed) / kRowsPerPatience);
+  // While other stages compute there is no beat.
+  stats.patience = step_patience(kPatience, awaited_rows_.load(kRelaxed));
   if (stats.is_busy) {
     const Clock::time_point last_beat{Clock::duration(last_beat_.load(kRelaxed))};
     stats.silence = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last_beat);

@@ -12,7 +12,7 @@
 namespace dsl::text {
 namespace {
 
-constexpr off_t kMaxBytes = off_t{256} << 20;
+constexpr off_t kMaxFileBytes = off_t{256} << 20;
 
 tl::unexpected<Error> failed(std::string_view operation, const std::filesystem::path& path) {
   const int error = errno;
@@ -30,10 +30,10 @@ Result<std::string> read_text_file(const std::filesystem::path& path) {
   if (file.get() < 0) return failed("open", path);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return failed("stat", path);
-  if (!S_ISREG(status.st_mode) || status.st_size > kMaxBytes) {
+  if (!S_ISREG(status.st_mode) || status.st_size > kMaxFileBytes) {
     return fail(ErrorCode::kIo, "check the model folder's files",
                 "read {}: expected a regular file of at most {} bytes, found {} bytes",
-                path.string(), kMaxBytes, status.st_size);
+                path.string(), kMaxFileBytes, status.st_size);
   }
   std::string text(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t done = 0;

@@ -8,7 +8,7 @@
 namespace dsl::text {
 namespace {
 
-constexpr std::size_t kMaxBytes = 64 << 10;
+constexpr std::size_t kMaxStopBytes = 64 << 10;
 
 }  // namespace
 
@@ -25,9 +25,9 @@ Result<StopMatcher> StopMatcher::create(std::vector<std::string> stop_strings) {
     }
     bytes += stop.size();
   }
-  if (bytes > kMaxBytes) {
+  if (bytes > kMaxStopBytes) {
     return fail(ErrorCode::kRequestInvalid, "send fewer or shorter stop strings",
-                "stop: expected at most {} bytes in all, found {}", kMaxBytes, bytes);
+                "stop: expected at most {} bytes in all, found {}", kMaxStopBytes, bytes);
   }
   return StopMatcher(std::move(stop_strings));
 }

@@ -1,7 +1,9 @@
 #include "launcher/http_client/http_loop.h"
 
+#include <fmt/core.h>
 #include <netinet/tcp.h>
 
+#include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -13,10 +15,11 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
 #include <map>
-#include <optional>
+#include <utility>
 
 namespace dsl::launcher {
 namespace {
@@ -44,20 +47,63 @@ void enable_keepalive(tcp::socket& socket) {
   socket.set_option(tcp::no_delay(true), ignored);
 }
 
-http::request<http::string_body> to_message(const HttpRequest& request) {
-  http::request<http::string_body> message;
-  message.method_string(request.method);
-  message.target(request.target);
-  message.set(http::field::host,
-              request.endpoint.starts_with(kUnixPrefix) ? "localhost" : request.endpoint);
+std::string to_bytes(const HttpRequest& request) {
+  const bool is_local = request.endpoint.starts_with(kUnixPrefix);
+  std::string bytes =
+      fmt::format("{} {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", request.method,
+                  request.target, is_local ? "localhost" : request.endpoint);
   if (!request.bearer.empty()) {
-    message.set(http::field::authorization, "Bearer " + request.bearer);
+    bytes += fmt::format("Authorization: Bearer {}\r\n", request.bearer);
   }
-  message.keep_alive(false);
-  if (!request.body.empty()) message.set(http::field::content_type, "application/json");
-  message.body() = request.body;
-  message.prepare_payload();
-  return message;
+  if (!request.body.empty() || request.method == "POST") {
+    bytes += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n",
+                         request.body.size());
+  }
+  return bytes + "\r\n" + request.body;
+}
+
+/// Bytes over whatever carries them: what speaks HTTP is compiled once.
+class ByteStream {
+ public:
+  virtual ~ByteStream() = default;
+  virtual asio::awaitable<error_code> write(std::string_view bytes) = 0;
+  /// Waits for bytes and appends what has come.
+  virtual asio::awaitable<error_code> read_some(std::string& bytes) = 0;
+};
+
+template <typename Stream>
+class StreamOf final : public ByteStream {
+ public:
+  explicit StreamOf(Stream& stream) : stream_(stream) {}
+
+  asio::awaitable<error_code> write(std::string_view bytes) override {
+    auto [problem, sent] = co_await asio::async_write(stream_, asio::buffer(bytes), kNoThrow);
+    co_return problem;
+  }
+
+  asio::awaitable<error_code> read_some(std::string& bytes) override {
+    auto [problem, count] = co_await stream_.async_read_some(asio::buffer(piece_), kNoThrow);
+    bytes.append(piece_.data(), count);
+    co_return problem;
+  }
+
+ private:
+  Stream& stream_;
+  std::array<char, kPieceBytes> piece_;
+};
+
+using Parser = http::response_parser<http::string_body>;
+
+/// Takes from the front of `bytes` what makes a whole piece of the answer.
+error_code parse(Parser& parser, std::string& bytes) {
+  error_code broken;
+  while (!parser.is_done() && !bytes.empty()) {
+    const std::size_t count = parser.put(asio::buffer(bytes), broken);
+    bytes.erase(0, count);
+    if (broken == http::error::need_more) broken = {};
+    if (broken || count == 0) break;
+  }
+  return broken;
 }
 
 /// One request on its way, with the sockets that it may use.
@@ -103,29 +149,30 @@ struct Exchange {
     local_socket.close(ignored);
   }
 
-  template <typename Stream>
-  asio::awaitable<Status> speak(Stream& stream) {
-    const http::request<http::string_body> message = to_message(request);
-    auto [unsent, sent] = co_await http::async_write(stream, message, kNoThrow);
-    if (unsent) co_return problem("sending the request", unsent);
-    boost::beast::flat_buffer buffer;
-    http::response_parser<http::buffer_body> parser;
+  asio::awaitable<Status> speak(ByteStream& stream) {
+    if (const error_code unsent = co_await stream.write(to_bytes(request))) {
+      co_return problem("sending the request", unsent);
+    }
+    Parser parser;
     parser.body_limit(boost::none);
-    auto [headless, header] = co_await http::async_read_header(stream, buffer, parser, kNoThrow);
-    if (headless) co_return problem("reading the answer", headless);
-    if (handlers.on_head) handlers.on_head(static_cast<int>(parser.get().result_int()));
-    std::string piece(kPieceBytes, '\0');
+    parser.eager(true);
+    std::string bytes;
+    bool has_head = false;
     while (!parser.is_done()) {
-      parser.get().body().data = piece.data();
-      parser.get().body().size = piece.size();
-      auto [broken, got] = co_await http::async_read_some(stream, buffer, parser, kNoThrow);
-      if (broken && broken != http::error::need_buffer) {
-        co_return problem("reading the answer", broken);
+      error_code broken = co_await stream.read_some(bytes);
+      const bool has_ended = broken == asio::error::eof;
+      if (broken && !has_ended) co_return problem("reading the answer", broken);
+      broken = parse(parser, bytes);
+      if (has_ended && !broken && !parser.is_done()) parser.put_eof(broken);
+      if (parser.is_header_done() && !std::exchange(has_head, true) && handlers.on_head) {
+        handlers.on_head(static_cast<int>(parser.get().result_int()));
       }
-      const std::size_t filled = piece.size() - parser.get().body().size;
-      if (filled == 0 || !handlers.on_body) continue;
-      Status taken = handlers.on_body({piece.data(), filled});
-      if (!taken) co_return taken;
+      const std::string piece = std::exchange(parser.get().body(), {});
+      if (!piece.empty() && handlers.on_body) {
+        Status taken = handlers.on_body(piece);
+        if (!taken) co_return taken;
+      }
+      if (broken) co_return problem("reading the answer", broken);
     }
     co_return Status{};
   }
@@ -139,7 +186,8 @@ struct Exchange {
     }
     auto [untrusted] = co_await stream.async_handshake(asio::ssl::stream_base::client, kNoThrow);
     if (untrusted) co_return handshake_problem(session, untrusted);
-    co_return co_await speak(stream);
+    StreamOf bytes(stream);
+    co_return co_await speak(bytes);
   }
 
   asio::awaitable<Status> run(asio::ssl::context& trust) {
@@ -147,7 +195,8 @@ struct Exchange {
       const stream_protocol::endpoint address(request.endpoint.substr(kUnixPrefix.size()));
       auto [refused] = co_await local_socket.async_connect(address, kNoThrow);
       if (refused) co_return problem("connecting", refused);
-      co_return co_await speak(local_socket);
+      StreamOf bytes(local_socket);
+      co_return co_await speak(bytes);
     }
     const std::size_t colon = request.endpoint.rfind(':');
     const std::string host = request.endpoint.substr(0, colon);
@@ -158,7 +207,8 @@ struct Exchange {
     if (refused) co_return problem("connecting", refused);
     enable_keepalive(socket);
     if (request.use_tls) co_return co_await speak_tls(trust, host);
-    co_return co_await speak(socket);
+    StreamOf bytes(socket);
+    co_return co_await speak(bytes);
   }
 };
 

@@ -3,6 +3,8 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "engine/serving/http/remedies.h"
+
 namespace dsl::serving {
 namespace {
 
@@ -111,7 +113,7 @@ Result<EngineFigures> parse_info(std::string_view text) {
     info.at("draining").get_to(figures.is_draining);
     return figures;
   } catch (const json::exception&) {
-    return fail(ErrorCode::kProtocol, "use programs of one version",
+    return fail(ErrorCode::kProtocol, kOneVersionRemedy,
                 "the engine's answer to /v1/info is not of the known form");
   }
 }

@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "engine/serving/http/http_client_async.h"
+#include "engine/serving/http/remedies.h"
 
 namespace dsl::serving {
 namespace {
@@ -19,9 +20,9 @@ using asio::redirect_error;
 using asio::use_awaitable;
 using asio::ip::tcp;
 using boost::system::error_code;
-using Progress = HttpResponseReader::Progress;
+using ResponseProgress = HttpResponseReader::Progress;
 
-constexpr auto kSweepInterval = std::chrono::milliseconds(100);
+constexpr auto kIdleSweepInterval = std::chrono::milliseconds(100);
 /// Below the servers' own limit for idle connections, so that they seldom close one in our hands.
 constexpr auto kMaxIdle = std::chrono::seconds(30);
 constexpr std::size_t kMaxIdlePerEndpoint = 64;
@@ -29,7 +30,6 @@ constexpr std::size_t kMaxIdentityBytes = 4096;
 constexpr std::size_t kMaxAnswerBytes = 64 << 20;
 constexpr std::size_t kMaxLineBytes = 16 << 20;  // log probabilities of many tokens
 constexpr std::string_view kUnreachable = "see whether the service is up and reachable from here";
-constexpr std::string_view kVersions = "use programs of one version";
 
 /// Keepalive probes find a host that has gone without a word within about ten seconds.
 void set_socket_options(StreamSocket& socket) {
@@ -88,7 +88,7 @@ HttpClient::~HttpClient() {
 asio::awaitable<void> HttpClient::sweep(std::shared_ptr<Sweeping> sweeping, HttpClient* client) {
   while (!sweeping->is_over) {
     error_code error;
-    sweeping->timer.expires_after(kSweepInterval);
+    sweeping->timer.expires_after(kIdleSweepInterval);
     co_await sweeping->timer.async_wait(redirect_error(use_awaitable, error));
     if (!sweeping->is_over) client->sweep_now(Clock::now());
   }
@@ -220,11 +220,13 @@ asio::awaitable<Result<std::string>> ClientCall::ask(const std::string& question
   HttpResponseReader reader;
   std::string body;
   while (true) {
-    Progress progress = reader.read_head(connection_->received);
-    if (progress == Progress::kComplete) progress = reader.read_body(connection_->received, body);
-    if (progress == Progress::kComplete) co_return body;
+    ResponseProgress progress = reader.read_head(connection_->received);
+    if (progress == ResponseProgress::kComplete)
+      progress = reader.read_body(connection_->received, body);
+    if (progress == ResponseProgress::kComplete) co_return body;
     // Whoever answers otherwise is no service of ours.
-    if (progress == Progress::kBroken || body.size() > kMaxIdentityBytes) co_return std::string();
+    if (progress == ResponseProgress::kBroken || body.size() > kMaxIdentityBytes)
+      co_return std::string();
     error = co_await connection_->stream->read_some(connection_->received);
     if (error) co_return tl::unexpected<Error>(broken("waiting for its identity", error));
   }
@@ -269,12 +271,13 @@ asio::awaitable<tl::expected<int, ClientCall::Failure>> ClientCall::exchange_hea
   if (error) co_return failed("sending the request", error);
   reader_ = std::make_unique<HttpResponseReader>();
   while (true) {
-    const Progress progress = reader_->read_head(connection_->received);
-    if (progress == Progress::kComplete) co_return reader_->status();
-    if (progress == Progress::kBroken) {
-      co_return tl::unexpected<Failure>(Failure{
-          {ErrorCode::kProtocol, endpoint_ + ": the answer is not HTTP", std::string(kVersions)},
-          false});
+    const ResponseProgress progress = reader_->read_head(connection_->received);
+    if (progress == ResponseProgress::kComplete) co_return reader_->status();
+    if (progress == ResponseProgress::kBroken) {
+      co_return tl::unexpected<Failure>(
+          Failure{{ErrorCode::kProtocol, endpoint_ + ": the answer is not HTTP",
+                   std::string(kOneVersionRemedy)},
+                  false});
     }
     error = co_await connection_->stream->read_some(connection_->received);
     if (error) co_return failed("waiting for the answer", error);
@@ -292,13 +295,13 @@ void ClientCall::finish() {
 asio::awaitable<Result<std::string>> ClientCall::read_all(std::size_t max_bytes) {
   std::string body = std::move(unread_);
   while (connection_) {
-    const Progress progress = reader_->read_body(connection_->received, body);
-    if (progress == Progress::kBroken || body.size() > max_bytes) {
+    const ResponseProgress progress = reader_->read_body(connection_->received, body);
+    if (progress == ResponseProgress::kBroken || body.size() > max_bytes) {
       connection_.reset();
-      co_return fail(ErrorCode::kProtocol, kVersions, "{}: the answer is malformed or too large",
-                     endpoint_);
+      co_return fail(ErrorCode::kProtocol, kOneVersionRemedy,
+                     "{}: the answer is malformed or too large", endpoint_);
     }
-    if (progress == Progress::kComplete) {
+    if (progress == ResponseProgress::kComplete) {
       finish();
       break;
     }
@@ -309,31 +312,31 @@ asio::awaitable<Result<std::string>> ClientCall::read_all(std::size_t max_bytes)
 }
 
 asio::awaitable<Result<bool>> ClientCall::read_lines(LineTaker take) {
-  Progress progress = Progress::kComplete;
+  ResponseProgress progress = ResponseProgress::kComplete;
   error_code error;
   const ByteStream::Taker decode = [&](std::string_view bytes) {
     progress = decode_body(bytes);
-    return progress == Progress::kNeedsMore && hand_over_lines(take);
+    return progress == ResponseProgress::kNeedsMore && hand_over_lines(take);
   };
   if (connection_ && decode("")) error = (co_await connection_->stream->read_each(decode)).error;
   if (error) co_return tl::unexpected<Error>(broken("reading the answer", error));
-  if (progress == Progress::kBroken) {
+  if (progress == ResponseProgress::kBroken) {
     connection_.reset();
-    co_return fail(ErrorCode::kProtocol, kVersions,
+    co_return fail(ErrorCode::kProtocol, kOneVersionRemedy,
                    "{}: the answer is malformed or has too long a line", endpoint_);
   }
-  if (progress == Progress::kNeedsMore) co_return false;
+  if (progress == ResponseProgress::kNeedsMore) co_return false;
   finish();  // first: whoever takes the last line may cancel the call
   (void)hand_over_lines(take);
   co_return true;
 }
 
-Progress ClientCall::decode_body(std::string_view bytes) {
+ResponseProgress ClientCall::decode_body(std::string_view bytes) {
   std::string& received = connection_->received;
   received += bytes;
-  const Progress progress = reader_->read_body(received, unread_);
+  const ResponseProgress progress = reader_->read_body(received, unread_);
   received.shrink_to_fit();  // little is kept while nothing comes
-  return unread_.size() > kMaxLineBytes ? Progress::kBroken : progress;
+  return unread_.size() > kMaxLineBytes ? ResponseProgress::kBroken : progress;
 }
 
 bool ClientCall::hand_over_lines(const LineTaker& take) {

@@ -26,7 +26,7 @@ using asio::use_awaitable;
 using boost::system::error_code;
 
 /// How late a time-out may be noticed.
-constexpr auto kSweepInterval = std::chrono::milliseconds(100);
+constexpr auto kDeadlineSweepInterval = std::chrono::milliseconds(100);
 constexpr int kSweepsPerTlsCheck = 10;
 
 std::string address_of(StreamSocket& socket) {
@@ -112,7 +112,7 @@ class Listener : public std::enable_shared_from_this<Listener> {
   asio::awaitable<void> sweep() {
     for (int round = 1; !is_swept_; ++round) {
       error_code error;
-      sweep_.expires_after(kSweepInterval);
+      sweep_.expires_after(kDeadlineSweepInterval);
       co_await sweep_.async_wait(redirect_error(use_awaitable, error));
       sessions_->sweep(std::chrono::steady_clock::now());
       if (credentials_ && round % kSweepsPerTlsCheck == 0) credentials_->reload_if_changed();

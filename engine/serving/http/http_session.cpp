@@ -12,7 +12,7 @@ namespace dsl::serving {
 namespace {
 
 namespace asio = boost::asio;
-using Progress = HttpRequestReader::Progress;
+using RequestProgress = HttpRequestReader::Progress;
 
 /// A buffer that grew for a large request is given back.
 constexpr std::size_t kKeptBufferBytes = 4096;
@@ -115,7 +115,8 @@ asio::awaitable<std::optional<HttpSession::Answer>> HttpSession::receive() {
     co_return std::nullopt;
   }
   const auto limit = sessions_->handler.body_limit(request.head);
-  if (reader.limit_body(limit.value_or(sessions_->options.max_body_bytes)) == Progress::kBroken) {
+  if (reader.limit_body(limit.value_or(sessions_->options.max_body_bytes)) ==
+      RequestProgress::kBroken) {
     co_await refuse(describe(reader.problem()), Manner());
     co_return std::nullopt;
   }
@@ -134,9 +135,9 @@ asio::awaitable<bool> HttpSession::read_head(HttpRequestReader& reader) {
   if (deadline_ == Clock::time_point::max()) allow(sessions_->options.idle_timeout);
   if (has_begun) allow(sessions_->options.header_timeout);
   while (true) {
-    const Progress progress = reader.read_head(received_);
-    if (progress == Progress::kComplete) co_return true;
-    if (progress == Progress::kBroken) {
+    const RequestProgress progress = reader.read_head(received_);
+    if (progress == RequestProgress::kComplete) co_return true;
+    if (progress == RequestProgress::kBroken) {
       co_await refuse(describe(reader.problem()), Manner());
       co_return false;
     }
@@ -153,9 +154,9 @@ asio::awaitable<bool> HttpSession::read_body(HttpRequestReader& reader) {
     co_return false;
   }
   while (true) {
-    const Progress progress = reader.read_body(received_);
-    if (progress == Progress::kComplete) co_return true;
-    if (progress == Progress::kBroken) {
+    const RequestProgress progress = reader.read_body(received_);
+    if (progress == RequestProgress::kComplete) co_return true;
+    if (progress == RequestProgress::kBroken) {
       co_await refuse(describe(reader.problem()), Manner());
       co_return false;
     }

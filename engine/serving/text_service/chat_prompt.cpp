@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr Unsupported kUnsupported[] = {
+constexpr Unsupported kUnsupportedInPrompt[] = {
     {"functions", nullptr, "use tools instead"},
     {"function_call", nullptr, "use tool_choice instead"},
     {"continue_final_message", "false", "continuing a message is not supported"},
@@ -72,7 +72,7 @@ Result<ChatPromptTokens> encode_chat(RequestReader& reader, std::string_view bod
     return fail(ErrorCode::kNotFound, "use /v1/completions", "the model {} has no chat template",
                 model.name());
   }
-  DSL_TRY(refuse_unsupported(reader, kUnsupported));
+  DSL_TRY(refuse_unsupported(reader, kUnsupportedInPrompt));
   const json* list = reader.find("messages");
   if (list == nullptr) return reader.wrong("messages", "a list of messages");
   DSL_ASSIGN(std::vector<text::ChatMessage> messages,

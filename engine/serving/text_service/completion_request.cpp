@@ -13,7 +13,7 @@ using nlohmann::json;
 
 constexpr std::int64_t kDefaultMaxTokens = 16;  // OpenAI's
 
-constexpr Unsupported kUnsupported[] = {
+constexpr Unsupported kUnsupportedInCompletion[] = {
     {"suffix", nullptr, "text behind the answer is not supported"},
     {"tools", nullptr, "tools go with /v1/chat/completions"},
     {"prompt_embeds", nullptr, "prompts are text or token ids"},
@@ -83,7 +83,7 @@ Result<PreparedRequest> Preprocessor::prepare_completion(std::string_view body) 
   DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kRequestRemedy));
   DSL_ASSIGN(RequestFields fields, read_request_fields(reader, *model_));
   if (fields.max_tokens == 0) fields.max_tokens = kDefaultMaxTokens;
-  DSL_TRY(refuse_unsupported(reader, kUnsupported));
+  DSL_TRY(refuse_unsupported(reader, kUnsupportedInCompletion));
   DSL_ASSIGN(const std::int64_t logprobs, reader.integer("logprobs", -1, 0, kMaxLogprobs));
   fields.sampling.num_logprobs = static_cast<std::int32_t>(logprobs);
   DSL_ASSIGN(const bool is_echoed, reader.boolean("echo", false));

@@ -7,83 +7,83 @@
 namespace dsl::serving {
 namespace {
 
-void append_field(std::string& json, std::string_view name) {
-  if (json.back() != '{') json += ',';
-  json += '"';
-  json += name;
-  json += "\":";
+void append_field(std::string& out, std::string_view name) {
+  if (out.back() != '{') out += ',';
+  out += '"';
+  out += name;
+  out += "\":";
 }
 
-void append_token_ids(std::string& json, std::string_view name,
+void append_token_ids(std::string& out, std::string_view name,
                       std::span<const std::int32_t> token_ids) {
-  append_field(json, name);
-  append_json_integers(json, token_ids);
+  append_field(out, name);
+  append_json_integers(out, token_ids);
 }
 
-void append_sampling(std::string& json, const EngineCall& call) {
+void append_sampling(std::string& out, const EngineCall& call) {
   const sampling::SamplingParams& params = call.sampling;
-  json += '{';
+  out += '{';
   const auto number = [&](std::string_view name, float value) {
-    append_field(json, name);
-    append_json_number(json, value);
+    append_field(out, name);
+    append_json_number(out, value);
   };
   number("temperature", params.temperature);
-  append_field(json, "top_k");
-  append_json_integer(json, params.top_k);
+  append_field(out, "top_k");
+  append_json_integer(out, params.top_k);
   number("top_p", params.top_p);
   number("min_p", params.min_p);
   number("repetition_penalty", params.repetition_penalty);
   number("presence_penalty", params.presence_penalty);
   number("frequency_penalty", params.frequency_penalty);
-  append_field(json, "seed");
-  json += fmt::format("{}", params.seed);
+  append_field(out, "seed");
+  out += fmt::format("{}", params.seed);
   if (!params.logit_bias.empty()) {
-    append_field(json, "logit_bias");
-    json += '{';
+    append_field(out, "logit_bias");
+    out += '{';
     for (const auto& [token_id, bias] : params.logit_bias) {
-      append_field(json, fmt::format("{}", token_id));
-      append_json_number(json, bias);
+      append_field(out, fmt::format("{}", token_id));
+      append_json_number(out, bias);
     }
-    json += '}';
+    out += '}';
   }
   if (params.num_logprobs >= 0) {
-    append_field(json, "logprobs");
-    append_json_integer(json, params.num_logprobs);
+    append_field(out, "logprobs");
+    append_json_integer(out, params.num_logprobs);
   }
-  if (!call.stop_token_ids.empty()) append_token_ids(json, "stop_token_ids", call.stop_token_ids);
-  append_field(json, "ignore_eos");
-  json += call.ignore_eos ? "true" : "false";
-  json += '}';
+  if (!call.stop_token_ids.empty()) append_token_ids(out, "stop_token_ids", call.stop_token_ids);
+  append_field(out, "ignore_eos");
+  out += call.ignore_eos ? "true" : "false";
+  out += '}';
 }
 
 }  // namespace
 
 std::string to_engine_json(const EngineCall& call, const EngineCallExtras& extras) {
-  std::string json = "{";
-  append_token_ids(json, "token_ids", *call.prompt_token_ids);
+  std::string out = "{";
+  append_token_ids(out, "token_ids", *call.prompt_token_ids);
   if (call.max_tokens > 0) {
-    append_field(json, "max_tokens");
-    append_json_integer(json, call.max_tokens);
+    append_field(out, "max_tokens");
+    append_json_integer(out, call.max_tokens);
   }
   if (!extras.emitted_token_ids.empty())
-    append_token_ids(json, "emitted_token_ids", extras.emitted_token_ids);
-  append_field(json, "sampling");
-  append_sampling(json, call);
+    append_token_ids(out, "emitted_token_ids", extras.emitted_token_ids);
+  append_field(out, "sampling");
+  append_sampling(out, call);
   if (!extras.tenant.empty()) {
-    append_field(json, "tenant");
-    append_json_string(json, extras.tenant);
+    append_field(out, "tenant");
+    append_json_string(out, extras.tenant);
   }
   if (extras.priority != 0) {
-    append_field(json, "priority");
-    append_json_integer(json, extras.priority);
+    append_field(out, "priority");
+    append_json_integer(out, extras.priority);
   }
   if (!extras.request_id.empty()) {
-    append_field(json, "request_id");
-    append_json_string(json, extras.request_id);
+    append_field(out, "request_id");
+    append_json_string(out, extras.request_id);
   }
-  append_field(json, "return_text");
-  json += "false}";
-  return json;
+  append_field(out, "return_text");
+  out += "false}";
+  return out;
 }
 
 }  // namespace dsl::serving

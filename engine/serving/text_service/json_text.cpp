@@ -22,59 +22,59 @@ constexpr std::array<char, 128> kEscapes = [] {
   return escapes;
 }();
 
-void append_escaped(std::string& json, std::string_view text) {
+void append_escaped(std::string& out, std::string_view text) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::size_t begin = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     const char escape = byte < kEscapes.size() ? kEscapes[byte] : '\0';
     if (escape == '\0') continue;
-    json += text.substr(begin, i - begin);
+    out += text.substr(begin, i - begin);
     begin = i + 1;
-    json += '\\';
-    json += escape;
+    out += '\\';
+    out += escape;
     if (escape == 'u') {
-      json += "00";
-      json += kDigits[byte >> 4];
-      json += kDigits[byte & 15];
+      out += "00";
+      out += kDigits[byte >> 4];
+      out += kDigits[byte & 15];
     }
   }
-  json += text.substr(begin);
+  out += text.substr(begin);
 }
 
 }  // namespace
 
-void append_json_string(std::string& json, std::string_view text) {
-  json += '"';
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
   if (text::find_invalid_utf8(text)) {
     text::Utf8Stream stream;
-    append_escaped(json, stream.push(text));
-    append_escaped(json, stream.finish());
+    append_escaped(out, stream.push(text));
+    append_escaped(out, stream.finish());
   } else {
-    append_escaped(json, text);
+    append_escaped(out, text);
   }
-  json += '"';
+  out += '"';
 }
 
-void append_json_number(std::string& json, float number) {
+void append_json_number(std::string& out, float number) {
   std::array<char, 32> digits;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-  json.append(digits.data(), end.ptr);
+  out.append(digits.data(), end.ptr);
 }
 
-void append_json_integer(std::string& json, std::int64_t number) {
+void append_json_integer(std::string& out, std::int64_t number) {
   std::array<char, 24> digits;
   const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number);
-  json.append(digits.data(), end.ptr);
+  out.append(digits.data(), end.ptr);
 }
 
-void append_json_integers(std::string& json, std::span<const std::int32_t> numbers) {
-  json += '[';
+void append_json_integers(std::string& out, std::span<const std::int32_t> numbers) {
+  out += '[';
   for (std::size_t i = 0; i < numbers.size(); ++i) {
-    if (i > 0) json += ',';
-    append_json_integer(json, numbers[i]);
+    if (i > 0) out += ',';
+    append_json_integer(out, numbers[i]);
   }
-  json += ']';
+  out += ']';
 }
 
 }  // namespace dsl::serving

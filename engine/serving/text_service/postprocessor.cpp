@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/serving/http/remedies.h"
 #include "engine/serving/text_service/request_reader.h"
 #include "engine/serving/text_service/text_json.h"
 #include "transport/base/strict_json.h"
@@ -15,7 +16,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRemedy = "use programs of one version";
 constexpr std::size_t kMaxItems = 4096;
 constexpr std::size_t kMaxIdBytes = 256;
 
@@ -29,7 +29,7 @@ struct Postprocessor::Item {
   std::optional<AnswerEnd> end;
 
   static Result<Item> read(const json& value) {
-    DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "items", kRemedy));
+    DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "items", kOneVersionRemedy));
     Item item;
     DSL_ASSIGN(auto id, reader.text("stream"));
     if (!id || id->empty() || id->size() > kMaxIdBytes)
@@ -52,7 +52,7 @@ struct Postprocessor::Item {
 
 Result<std::string> Postprocessor::process(std::string_view body) {
   DSL_ASSIGN(const json document, parse_json(body, "the body", ErrorCode::kRequestInvalid));
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kOneVersionRemedy));
   const json* items = reader.find("items");
   if (items == nullptr || !items->is_array() || items->size() > kMaxItems)
     return reader.wrong("items", fmt::format("a list of at most {}", kMaxItems));

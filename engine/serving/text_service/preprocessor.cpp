@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr Unsupported kUnsupported[] = {
+constexpr Unsupported kUnsupportedInChat[] = {
     {"echo", "false", "echo goes with /v1/completions"},
     {"add_generation_prompt", "true", "the answer is always the assistant's"},
     {"modalities", R"(["text"])", "this model writes text only"},
@@ -55,7 +55,7 @@ Result<PreparedRequest> Preprocessor::prepare_chat(std::string_view body) const 
   DSL_ASSIGN(const json document, parse_body(body));
   DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kRequestRemedy));
   DSL_ASSIGN(RequestFields fields, read_request_fields(reader, *model_));
-  DSL_TRY(refuse_unsupported(reader, kUnsupported));
+  DSL_TRY(refuse_unsupported(reader, kUnsupportedInChat));
   DSL_TRY(read_logprobs(reader, fields));
   DSL_ASSIGN(ChatPromptTokens prompt, encode_chat(reader, body, *model_, GenerationPrompt::kAdd));
 

@@ -20,7 +20,7 @@ constexpr std::size_t kMaxStopTokens = 1024;
 constexpr std::size_t kMaxUserBytes = 1024;
 
 /// Of both endpoints.
-constexpr Unsupported kUnsupported[] = {
+constexpr Unsupported kUnsupportedAnywhere[] = {
     {"best_of", "1", "sampling several answers and keeping the best is not supported; use n"},
     {"use_beam_search", "false", "beam search is not supported"},
     {"length_penalty", "1.0", "beam search is not supported"},
@@ -120,7 +120,7 @@ Result<RequestFields> read_request_fields(RequestReader& reader, const ServedMod
   constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();
   RequestFields fields;
   DSL_ASSIGN(fields.model, read_model(reader, model, ModelField::kRequired));
-  DSL_TRY(refuse_unsupported(reader, kUnsupported));
+  DSL_TRY(refuse_unsupported(reader, kUnsupportedAnywhere));
   DSL_ASSIGN(fields.is_streamed, reader.boolean("stream", false));
   DSL_TRY(read_stream_options(reader, fields));
   DSL_ASSIGN(fields.num_choices, reader.integer("n", 1, 1, kMaxChoices));

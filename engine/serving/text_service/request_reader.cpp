@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kBlank = " \t\r\n";
+constexpr std::string_view kJsonBlank = " \t\r\n";
 
 std::optional<std::int64_t> integer_of(const json& value) {
   if (!value.is_number_integer()) return std::nullopt;
@@ -205,7 +205,7 @@ std::string_view raw_field(std::string_view body, std::string_view field) {
     const std::size_t key = body.find_first_of("\"}", at);
     if (key == std::string_view::npos || body[key] == '}') return {};
     const std::size_t key_end = end_of_value(body, key);
-    const std::size_t begin = body.find_first_not_of(kBlank, body.find(':', key_end) + 1);
+    const std::size_t begin = body.find_first_not_of(kJsonBlank, body.find(':', key_end) + 1);
     const std::size_t end = end_of_value(body, begin);
     // Keys may be written with escapes.
     if (json::parse(body.substr(key, key_end - key)).get_ref<const std::string&>() == field)
@@ -216,12 +216,12 @@ std::string_view raw_field(std::string_view body, std::string_view field) {
 
 std::vector<std::string_view> raw_elements(std::string_view list) {
   std::vector<std::string_view> elements;
-  std::size_t at = list.find_first_not_of(kBlank, list.find('[') + 1);
+  std::size_t at = list.find_first_not_of(kJsonBlank, list.find('[') + 1);
   while (list[at] != ']') {
     const std::size_t end = end_of_value(list, at);
     elements.push_back(list.substr(at, end - at));
-    at = list.find_first_not_of(kBlank, end);
-    if (list[at] == ',') at = list.find_first_not_of(kBlank, at + 1);
+    at = list.find_first_not_of(kJsonBlank, end);
+    if (list[at] == ',') at = list.find_first_not_of(kJsonBlank, at + 1);
   }
   return elements;
 }

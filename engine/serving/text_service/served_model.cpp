@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRemedy = "correct the model's file or fetch it again";
+constexpr std::string_view kModelRemedy = "correct the model's file or fetch it again";
 
 Result<json> read_json(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -41,7 +41,7 @@ Result<Shape> read_shape(const std::filesystem::path& path) {
   DSL_ASSIGN(const json config, read_json(path));
   const auto read = [&]() -> Result<Shape> {
     constexpr std::int64_t kMax = std::int64_t{1} << 30;
-    DSL_ASSIGN(RequestReader reader, RequestReader::open(config, "", kRemedy));
+    DSL_ASSIGN(RequestReader reader, RequestReader::open(config, "", kModelRemedy));
     Shape shape;
     DSL_ASSIGN(shape.vocab_size, reader.integer("vocab_size", 0, 1, kMax));
     DSL_ASSIGN(shape.max_position_embeddings,
@@ -64,7 +64,7 @@ Result<sampling::SamplingParams> read_default_sampling(const std::filesystem::pa
   if (!std::filesystem::exists(path, ignored)) return params;
   DSL_ASSIGN(const json config, read_json(path));
   const auto read = [&]() -> Result<sampling::SamplingParams> {
-    DSL_ASSIGN(RequestReader reader, RequestReader::open(config, "", kRemedy));
+    DSL_ASSIGN(RequestReader reader, RequestReader::open(config, "", kModelRemedy));
     DSL_ASSIGN(sampling::SamplingParams read_params, read_sampling_fields(reader, params));
     DSL_ASSIGN(const bool does_sample, reader.boolean("do_sample", true));
     if (!does_sample) read_params.temperature = 0;

@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/serving/http/remedies.h"
 #include "engine/serving/text_service/json_text.h"
 #include "engine/serving/text_service/text_client_async.h"
 #include "engine/serving/text_service/text_json.h"
@@ -27,7 +28,7 @@ Error unexpected_status(const std::string& endpoint, const ClientAnswer& answer)
   return {ErrorCode::kProtocol,
           fmt::format("the text service at {} answered {}: {:.200}", endpoint, answer.status,
                       answer.body),
-          "use programs of one version"};
+          std::string(kOneVersionRemedy)};
 }
 
 void append_item(std::string& body, const PostprocessItem& item, bool sends_all) {
@@ -51,12 +52,11 @@ void append_item(std::string& body, const PostprocessItem& item, bool sends_all)
 using Updates = std::vector<std::optional<AnswerUpdate>>;
 
 Result<Updates> read_updates(const std::string& body, std::size_t num_items) {
-  constexpr std::string_view kRemedy = "use programs of one version";
   DSL_ASSIGN(const json document, parse_json(body, "updates", ErrorCode::kProtocol));
   const json items = document.is_object() ? document.value("items", json()) : json();
   if (!items.is_array() || items.size() != num_items) {
-    return fail(ErrorCode::kProtocol, kRemedy, "updates: expected a list of {}, found {:.200}",
-                num_items, body);
+    return fail(ErrorCode::kProtocol, kOneVersionRemedy,
+                "updates: expected a list of {}, found {:.200}", num_items, body);
   }
   Updates updates;
   for (const json& item : items) {
@@ -158,7 +158,7 @@ TextClient::Awaitable<Result<std::vector<AnswerUpdate>>> TextClient::postprocess
     co_return tl::unexpected<Error>(
         Error{ErrorCode::kProtocol,
               fmt::format("the text service at {} asks for tokens that it was given", endpoint),
-              "use programs of one version"});
+              std::string(kOneVersionRemedy)});
   }
   co_return updates;
 }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/serving/http/remedies.h"
 #include "engine/serving/text_service/json_text.h"
 #include "engine/serving/text_service/request_reader.h"
 #include "engine/serving/text_service/sampling_fields.h"
@@ -16,7 +17,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kRemedy = "use programs of one version";
 constexpr std::int64_t kMaxCount = std::numeric_limits<std::int32_t>::max();
 constexpr std::size_t kMaxTexts = 1024;
 
@@ -83,7 +83,7 @@ json call_json(const EngineCall& call) {
 }
 
 Result<EngineCall> read_call(const json& value) {
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "call", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "call", kOneVersionRemedy));
   EngineCall call;
   DSL_ASSIGN(call.sampling, read_sampling_fields(reader, {}));
   DSL_ASSIGN(const std::int64_t num_logprobs, reader.integer("num_logprobs", -1, -1, kMaxCount));
@@ -94,7 +94,7 @@ Result<EngineCall> read_call(const json& value) {
   return call;
 }
 
-Result<std::vector<SharedTokens>> read_prompts(RequestReader& reader) {
+Result<std::vector<SharedTokens>> read_token_lists(RequestReader& reader) {
   const json* lists = reader.find("prompts");
   if (lists == nullptr || !lists->is_array()) return reader.wrong("prompts", "a list");
   std::vector<SharedTokens> prompts;
@@ -107,7 +107,7 @@ Result<std::vector<SharedTokens>> read_prompts(RequestReader& reader) {
 }
 
 Result<PreparedRequest> read_request(const json& document) {
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "", kOneVersionRemedy));
   PreparedRequest request;
   DSL_ASSIGN(request.kind, read_name(reader, "kind", kKindNames));
   DSL_ASSIGN(auto model, reader.text("model"));
@@ -117,12 +117,12 @@ Result<PreparedRequest> read_request(const json& document) {
   DSL_ASSIGN(request.num_prompt_tokens, reader.integer("num_prompt_tokens", 0, 0, INT64_MAX));
   DSL_ASSIGN(auto user, reader.text("user"));
   request.user = std::move(user).value_or("");
-  DSL_ASSIGN(const std::vector<SharedTokens> prompts, read_prompts(reader));
+  DSL_ASSIGN(const std::vector<SharedTokens> prompts, read_token_lists(reader));
   const json* choices = reader.find("choices");
   if (choices == nullptr || !choices->is_array() || choices->empty() || prompts.empty())
     return reader.wrong("choices", "a list");
   for (const json& value : *choices) {
-    DSL_ASSIGN(RequestReader fields, RequestReader::open(value, "choices", kRemedy));
+    DSL_ASSIGN(RequestReader fields, RequestReader::open(value, "choices", kOneVersionRemedy));
     DSL_ASSIGN(const std::int64_t prompt,
                fields.integer("prompt", 0, 0, static_cast<std::int64_t>(prompts.size()) - 1));
     const json* call = fields.find("call");
@@ -142,7 +142,7 @@ Result<PreparedRequest> read_request(const json& document) {
 std::string to_json(const AnswerFormat& format) { return dump(format_json(format)); }
 
 Result<AnswerFormat> answer_format_of(const json& value) {
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "format", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "format", kOneVersionRemedy));
   AnswerFormat format;
   DSL_ASSIGN(format.kind, read_name(reader, "kind", kKindNames));
   DSL_ASSIGN(format.is_streamed, reader.boolean("stream", false));
@@ -207,7 +207,7 @@ std::string to_json(const AnswerUpdate& update) {
 }
 
 Result<AnswerUpdate> answer_update_of(const json& value) {
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "update", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(value, "update", kOneVersionRemedy));
   AnswerUpdate update;
   DSL_ASSIGN(auto choice, reader.text("choice"));
   update.choice_json = std::move(choice).value_or("");
@@ -218,7 +218,7 @@ Result<AnswerUpdate> answer_update_of(const json& value) {
 }
 
 Result<std::vector<sampling::SampledToken>> sampled_tokens_of(const json& object) {
-  DSL_ASSIGN(RequestReader reader, RequestReader::open(object, "", kRemedy));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(object, "", kOneVersionRemedy));
   DSL_ASSIGN(const std::vector<std::int32_t> ids, reader.token_ids("token_ids"));
   std::vector<sampling::SampledToken> tokens(ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) tokens[i].token_id = ids[i];
@@ -232,12 +232,14 @@ Result<std::vector<sampling::SampledToken>> sampled_tokens_of(const json& object
     return sampling::TokenLogprob{static_cast<std::int32_t>(id), logprob};
   };
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    DSL_ASSIGN(RequestReader entry, RequestReader::open((*entries)[i], "logprobs", kRemedy));
+    DSL_ASSIGN(RequestReader entry,
+               RequestReader::open((*entries)[i], "logprobs", kOneVersionRemedy));
     DSL_ASSIGN(const sampling::TokenLogprob own, read_logprob(entry));
     tokens[i].logprob = own.logprob;
     const json* top = entry.find("top");
     for (const json& value : top != nullptr && top->is_array() ? *top : json::array()) {
-      DSL_ASSIGN(RequestReader fields, RequestReader::open(value, "logprobs.top", kRemedy));
+      DSL_ASSIGN(RequestReader fields,
+                 RequestReader::open(value, "logprobs.top", kOneVersionRemedy));
       DSL_ASSIGN(const sampling::TokenLogprob alternative, read_logprob(fields));
       tokens[i].top_logprobs.push_back(alternative);
     }

@@ -10,11 +10,11 @@
 namespace dsl::text::jinja {
 namespace {
 
-using Kind = Expression::Kind;
+using ExpressionKind = Expression::Kind;
 
 // Bounds recursion over trees and over nested brackets.
 constexpr int kMaxHeight = 250;
-constexpr int kMaxNesting = 60;
+constexpr int kMaxExpressionNesting = 60;
 constexpr std::size_t kMaxArguments = 64;
 
 ExpressionPtr finish(std::unique_ptr<Expression> node) {
@@ -30,7 +30,7 @@ ExpressionPtr finish(std::unique_ptr<Expression> node) {
   return node;
 }
 
-std::unique_ptr<Expression> make(Kind kind, int line, std::string name = {}) {
+std::unique_ptr<Expression> make(ExpressionKind kind, int line, std::string name = {}) {
   auto node = std::make_unique<Expression>();
   node->kind = kind;
   node->line = line;
@@ -39,14 +39,14 @@ std::unique_ptr<Expression> make(Kind kind, int line, std::string name = {}) {
 }
 
 template <typename... Operands>
-ExpressionPtr build(Kind kind, int line, std::string name, Operands... operands) {
+ExpressionPtr build(ExpressionKind kind, int line, std::string name, Operands... operands) {
   auto node = make(kind, line, std::move(name));
   (node->operands.push_back(std::move(operands)), ...);
   return finish(std::move(node));
 }
 
 ExpressionPtr constant(int line, Value value) {
-  auto node = make(Kind::kConstant, line);
+  auto node = make(ExpressionKind::kConstant, line);
   node->constant = std::move(value);
   return node;
 }
@@ -56,8 +56,9 @@ ExpressionPtr constant(int line, Value value) {
 /// Counts how deep brackets and prefixes are nested while they are parsed.
 struct ExpressionParser::Nesting {
   explicit Nesting(ExpressionParser& parser) : depth(parser.nesting_) {
-    if (++depth > kMaxNesting) {
-      give_up(parser.tokens_.line(), "expressions nested deeper than {} levels", kMaxNesting);
+    if (++depth > kMaxExpressionNesting) {
+      give_up(parser.tokens_.line(), "expressions nested deeper than {} levels",
+              kMaxExpressionNesting);
     }
   }
   ~Nesting() { --depth; }
@@ -73,7 +74,7 @@ ExpressionPtr ExpressionParser::expression() {
   while (tokens_.skip_name("if")) {
     ExpressionPtr condition = without_conditional();
     ExpressionPtr otherwise = tokens_.skip_name("else") ? expression() : nullptr;
-    value = build(Kind::kConditional, line, "if", std::move(value), std::move(condition),
+    value = build(ExpressionKind::kConditional, line, "if", std::move(value), std::move(condition),
                   std::move(otherwise));
   }
   return value;
@@ -83,7 +84,7 @@ ExpressionPtr ExpressionParser::tuple() {
   const int line = tokens_.line();
   ExpressionPtr first = expression();
   if (!tokens_.at_operator(",")) return first;
-  auto node = make(Kind::kList, line, "tuple");
+  auto node = make(ExpressionKind::kList, line, "tuple");
   node->operands.push_back(std::move(first));
   while (tokens_.skip_operator(",")) {
     if (tokens_.at(Token::Kind::kPrintEnd) || tokens_.at(Token::Kind::kStatementEnd) ||
@@ -99,7 +100,7 @@ ExpressionPtr ExpressionParser::without_conditional() {
   const int line = tokens_.line();
   ExpressionPtr left = conjunction();
   while (tokens_.skip_name("or")) {
-    left = build(Kind::kBinary, line, "or", std::move(left), conjunction());
+    left = build(ExpressionKind::kBinary, line, "or", std::move(left), conjunction());
   }
   return left;
 }
@@ -108,7 +109,7 @@ ExpressionPtr ExpressionParser::conjunction() {
   const int line = tokens_.line();
   ExpressionPtr left = negation();
   while (tokens_.skip_name("and")) {
-    left = build(Kind::kBinary, line, "and", std::move(left), negation());
+    left = build(ExpressionKind::kBinary, line, "and", std::move(left), negation());
   }
   return left;
 }
@@ -116,13 +117,13 @@ ExpressionPtr ExpressionParser::conjunction() {
 ExpressionPtr ExpressionParser::negation() {
   const Nesting nesting(*this);
   const int line = tokens_.line();
-  if (tokens_.skip_name("not")) return build(Kind::kUnary, line, "not", negation());
+  if (tokens_.skip_name("not")) return build(ExpressionKind::kUnary, line, "not", negation());
   return comparison();
 }
 
 ExpressionPtr ExpressionParser::comparison() {
   constexpr std::array<std::string_view, 6> kOperators = {"==", "!=", "<", "<=", ">", ">="};
-  auto node = make(Kind::kComparison, tokens_.line());
+  auto node = make(ExpressionKind::kComparison, tokens_.line());
   node->operands.push_back(sum());
   while (true) {
     const Token& token = tokens_.peek();
@@ -150,7 +151,7 @@ ExpressionPtr ExpressionParser::sum() {
   ExpressionPtr left = concatenation();
   while (tokens_.at_operator("+") || tokens_.at_operator("-")) {
     std::string name = tokens_.next().text;
-    left = build(Kind::kBinary, line, std::move(name), std::move(left), concatenation());
+    left = build(ExpressionKind::kBinary, line, std::move(name), std::move(left), concatenation());
   }
   return left;
 }
@@ -159,7 +160,7 @@ ExpressionPtr ExpressionParser::concatenation() {
   const int line = tokens_.line();
   ExpressionPtr left = product();
   while (tokens_.skip_operator("~")) {
-    left = build(Kind::kBinary, line, "~", std::move(left), product());
+    left = build(ExpressionKind::kBinary, line, "~", std::move(left), product());
   }
   return left;
 }
@@ -170,7 +171,7 @@ ExpressionPtr ExpressionParser::product() {
   while (tokens_.at_operator("*") || tokens_.at_operator("/") || tokens_.at_operator("//") ||
          tokens_.at_operator("%")) {
     std::string name = tokens_.next().text;
-    left = build(Kind::kBinary, line, std::move(name), std::move(left), power());
+    left = build(ExpressionKind::kBinary, line, std::move(name), std::move(left), power());
   }
   return left;
 }
@@ -179,7 +180,7 @@ ExpressionPtr ExpressionParser::power() {
   const int line = tokens_.line();
   ExpressionPtr left = unary(Filters::kParse);
   while (tokens_.skip_operator("**")) {
-    left = build(Kind::kBinary, line, "**", std::move(left), unary(Filters::kParse));
+    left = build(ExpressionKind::kBinary, line, "**", std::move(left), unary(Filters::kParse));
   }
   return left;
 }
@@ -190,7 +191,7 @@ ExpressionPtr ExpressionParser::unary(Filters with_filters) {
   ExpressionPtr value;
   if (tokens_.at_operator("-") || tokens_.at_operator("+")) {
     std::string name = tokens_.next().text;
-    value = build(Kind::kUnary, line, std::move(name), unary(Filters::kLeave));
+    value = build(ExpressionKind::kUnary, line, std::move(name), unary(Filters::kLeave));
   } else {
     value = primary();
   }
@@ -206,7 +207,7 @@ ExpressionPtr ExpressionParser::primary() {
       if (name == "true" || name == "True") return constant(line, Value::boolean(true));
       if (name == "false" || name == "False") return constant(line, Value::boolean(false));
       if (name == "none" || name == "None") return constant(line, Value::none());
-      return make(Kind::kName, line, name);
+      return make(ExpressionKind::kName, line, name);
     }
     case Token::Kind::kString: {
       std::string text = tokens_.next().text;
@@ -239,14 +240,14 @@ ExpressionPtr ExpressionParser::primary() {
 }
 
 ExpressionPtr ExpressionParser::parenthesised() {
-  if (tokens_.skip_operator(")")) return make(Kind::kList, tokens_.line(), "tuple");
+  if (tokens_.skip_operator(")")) return make(ExpressionKind::kList, tokens_.line(), "tuple");
   ExpressionPtr value = tuple();
   tokens_.expect_operator(")");
   return value;
 }
 
 ExpressionPtr ExpressionParser::list() {
-  auto node = make(Kind::kList, tokens_.line());
+  auto node = make(ExpressionKind::kList, tokens_.line());
   while (!tokens_.skip_operator("]")) {
     if (!node->operands.empty()) tokens_.expect_operator(",");
     if (tokens_.skip_operator("]")) break;
@@ -256,7 +257,7 @@ ExpressionPtr ExpressionParser::list() {
 }
 
 ExpressionPtr ExpressionParser::dict() {
-  auto node = make(Kind::kDict, tokens_.line());
+  auto node = make(ExpressionKind::kDict, tokens_.line());
   while (!tokens_.skip_operator("}")) {
     if (!node->operands.empty()) tokens_.expect_operator(",");
     if (tokens_.skip_operator("}")) break;
@@ -272,14 +273,14 @@ ExpressionPtr ExpressionParser::postfix(ExpressionPtr value) {
     const int line = tokens_.line();
     if (tokens_.skip_operator(".")) {
       if (tokens_.at(Token::Kind::kInteger)) {
-        value = build(Kind::kItem, line, "", std::move(value), primary());
+        value = build(ExpressionKind::kItem, line, "", std::move(value), primary());
       } else {
-        value = build(Kind::kAttribute, line, tokens_.expect_name(), std::move(value));
+        value = build(ExpressionKind::kAttribute, line, tokens_.expect_name(), std::move(value));
       }
     } else if (tokens_.skip_operator("[")) {
       value = subscript(std::move(value));
     } else if (tokens_.skip_operator("(")) {
-      auto call = make(Kind::kCall, line);
+      auto call = make(ExpressionKind::kCall, line);
       call->operands.push_back(std::move(value));
       call->arguments = arguments();
       value = finish(std::move(call));
@@ -302,18 +303,18 @@ ExpressionPtr ExpressionParser::subscript(ExpressionPtr value) {
   }
   tokens_.expect_operator("]");
   if (is_slice) {
-    return build(Kind::kSlice, line, "", std::move(value), std::move(parts[0]), std::move(parts[1]),
-                 std::move(parts[2]));
+    return build(ExpressionKind::kSlice, line, "", std::move(value), std::move(parts[0]),
+                 std::move(parts[1]), std::move(parts[2]));
   }
   if (!parts[0]) give_up(line, "a subscript without an index");
-  return build(Kind::kItem, line, "", std::move(value), std::move(parts[0]));
+  return build(ExpressionKind::kItem, line, "", std::move(value), std::move(parts[0]));
 }
 
 ExpressionPtr ExpressionParser::filters(ExpressionPtr value) {
   while (true) {
     const int line = tokens_.line();
     if (tokens_.skip_operator("|")) {
-      auto node = make(Kind::kFilter, line, tokens_.expect_name());
+      auto node = make(ExpressionKind::kFilter, line, tokens_.expect_name());
       if (!has_filter(node->name)) give_up(line, "filter \"{}\" is not implemented", node->name);
       node->operands.push_back(std::move(value));
       if (tokens_.skip_operator("(")) node->arguments = arguments();
@@ -329,7 +330,7 @@ ExpressionPtr ExpressionParser::filters(ExpressionPtr value) {
 ExpressionPtr ExpressionParser::test(ExpressionPtr value) {
   const int line = tokens_.line();
   const bool is_negated = tokens_.skip_name("not");
-  auto node = make(Kind::kTest, line, tokens_.expect_name());
+  auto node = make(ExpressionKind::kTest, line, tokens_.expect_name());
   if (!has_test(node->name)) give_up(line, "test \"{}\" is not implemented", node->name);
   node->operands.push_back(std::move(value));
   const bool takes_bare_argument =
@@ -344,7 +345,8 @@ ExpressionPtr ExpressionParser::test(ExpressionPtr value) {
     node->arguments.positional.push_back(postfix(primary()));
   }
   ExpressionPtr result = finish(std::move(node));
-  return is_negated ? build(Kind::kUnary, line, "not", std::move(result)) : std::move(result);
+  return is_negated ? build(ExpressionKind::kUnary, line, "not", std::move(result))
+                    : std::move(result);
 }
 
 ArgumentList ExpressionParser::arguments() {

@@ -12,7 +12,7 @@ namespace dsl::text::jinja {
 namespace {
 
 /// One application of a filter.
-struct Call {
+struct FilterCall {
   const Value& value;
   const Arguments& all;
   const ArgumentReader& arguments;
@@ -35,11 +35,11 @@ struct Call {
   }
 };
 
-using Filter = Value (*)(const Call&);
+using Filter = Value (*)(const FilterCall&);
 
 /// value.a.b for "a.b"; parts of digits are positions; `otherwise` stands in for what is undefined
 /// on the way.
-Value attribute_path(const Call& call, const Value& value, std::string_view path,
+Value attribute_path(const FilterCall& call, const Value& value, std::string_view path,
                      const Value* otherwise = nullptr) {
   Value current = value;
   for (std::size_t begin = 0; begin <= path.size();) {
@@ -56,7 +56,7 @@ Value attribute_path(const Call& call, const Value& value, std::string_view path
   return current;
 }
 
-Value trim(const Call& call) {
+Value trim(const FilterCall& call) {
   const SourcedText* characters = call.arguments.text(0, "chars");
   return Value::text(strip(to_text(call.value),
                            characters == nullptr ? std::optional<std::string_view>()
@@ -64,7 +64,7 @@ Value trim(const Call& call) {
                            Ends::kBoth));
 }
 
-Value to_json_filter(const Call& call) {
+Value to_json_filter(const FilterCall& call) {
   JsonStyle style;
   // transformers' own tojson: (x, ensure_ascii=False, indent=None, separators=None,
   // sort_keys=False).
@@ -92,14 +92,14 @@ Value to_json_filter(const Call& call) {
   return Value::text(to_json(call.value, style, call.line()));
 }
 
-Value default_filter(const Call& call) {
+Value default_filter(const FilterCall& call) {
   const bool for_false = call.arguments.boolean(1, "boolean", false);
   if (!call.value.is<Undefined>() && (!for_false || truth(call.value))) return call.value;
   const Value* otherwise = call.arguments.find(0, "default_value");
   return otherwise != nullptr ? *otherwise : Value::text("", Source::kTemplate);
 }
 
-Value length(const Call& call) {
+Value length(const FilterCall& call) {
   if (const SourcedText* text = call.value.as_text()) {
     return Value::integer(static_cast<std::int64_t>(character_offsets(text->bytes()).size()) - 1);
   }
@@ -110,7 +110,7 @@ Value length(const Call& call) {
   return Value::integer(static_cast<std::int64_t>(call.items().size()));
 }
 
-Value join(const Call& call) {
+Value join(const FilterCall& call) {
   const Value* separator_value = call.arguments.find(0, "d");
   const SourcedText separator =
       separator_value == nullptr ? SourcedText() : to_text(*separator_value);
@@ -129,20 +129,20 @@ Value join(const Call& call) {
   return Value::text(std::move(out));
 }
 
-Value replace_filter(const Call& call) {
+Value replace_filter(const FilterCall& call) {
   return Value::text(replace(to_text(call.value), call.arguments.required_text(0, "old").bytes(),
                              call.arguments.required_text(1, "new"),
                              call.arguments.integer(2, "count", -1), call.line()));
 }
 
 template <Case kCase>
-Value change_case_filter(const Call& call) {
+Value change_case_filter(const FilterCall& call) {
   return Value::text(change_case(to_text(call.value), kCase, call.line()));
 }
 
 /// Lines joined by line breaks, all but the first (unless asked for) and blank ones (likewise)
 /// indented.
-Value indent(const Call& call) {
+Value indent(const FilterCall& call) {
   const std::int64_t width = call.arguments.integer(0, "width", 4);
   if (width < 0 || width > 100) give_up(call.line(), "indent: width {} is not in 0..100", width);
   const bool indents_first = call.arguments.boolean(1, "first", false);
@@ -167,17 +167,17 @@ Value indent(const Call& call) {
   return Value::text(std::move(out));
 }
 
-Value items(const Call& call) {
+Value items(const FilterCall& call) {
   if (call.value.is<Undefined>()) return Value::list({});
   return call_method(call.value, "items", {{}, {}, call.line()}, call.budget);
 }
 
-Value first(const Call& call) {
+Value first(const FilterCall& call) {
   List list = call.items();
   return list.empty() ? Value::undefined("first") : list.front();
 }
 
-Value last(const Call& call) {
+Value last(const FilterCall& call) {
   if (call.value.is<std::shared_ptr<const Iterator>>()) {
     give_up(call.line(), "last of a value of type {}", type_name(call.value));
   }
@@ -185,7 +185,7 @@ Value last(const Call& call) {
   return list.empty() ? Value::undefined("last") : list.back();
 }
 
-Value reverse(const Call& call) {
+Value reverse(const FilterCall& call) {
   List list = call.items();
   std::ranges::reverse(list);
   if (call.value.as_text() == nullptr) return Value::list(std::move(list));
@@ -195,12 +195,12 @@ Value reverse(const Call& call) {
 }
 
 /// What a value is compared by: texts without regard to case unless asked for.
-Value comparison_key(const Call& call, const Value& value, bool keeps_case) {
+Value comparison_key(const FilterCall& call, const Value& value, bool keeps_case) {
   if (keeps_case || value.as_text() == nullptr) return value;
   return Value::text(change_case(*value.as_text(), Case::kLower, call.line()));
 }
 
-Value sort(const Call& call) {
+Value sort(const FilterCall& call) {
   const bool is_reversed = call.arguments.boolean(0, "reverse", false);
   const bool keeps_case = call.arguments.boolean(1, "case_sensitive", false);
   const SourcedText* path = call.arguments.text(2, "attribute");
@@ -218,7 +218,7 @@ Value sort(const Call& call) {
   return Value::list(std::move(sorted));
 }
 
-Value unique(const Call& call) {
+Value unique(const FilterCall& call) {
   const bool keeps_case = call.arguments.boolean(0, "case_sensitive", false);
   if (call.arguments.find(1, "attribute") != nullptr) {
     give_up(call.line(), "unique with attribute is not implemented");
@@ -237,7 +237,7 @@ Value unique(const Call& call) {
 }
 
 template <bool kLargest>
-Value extreme(const Call& call) {
+Value extreme(const FilterCall& call) {
   const bool keeps_case = call.arguments.boolean(0, "case_sensitive", false);
   if (call.arguments.find(1, "attribute") != nullptr) {
     give_up(call.line(), "min or max with attribute is not implemented");
@@ -254,7 +254,7 @@ Value extreme(const Call& call) {
   return best;
 }
 
-Value sum(const Call& call) {
+Value sum(const FilterCall& call) {
   Value total = Value::integer(0);
   const SourcedText* path = call.arguments.text(0, "attribute");
   for (const Value& item : call.items()) {
@@ -264,13 +264,13 @@ Value sum(const Call& call) {
   return total;
 }
 
-Value absolute(const Call& call) {
+Value absolute(const FilterCall& call) {
   if (call.value.is<bool>()) return Value::integer(*call.value.as_integer());
   const bool is_negative = compare("<", call.value, Value::integer(0), call.site());
   return is_negative ? negate_or_keep("-", call.value, call.site()) : call.value;
 }
 
-Value to_integer(const Call& call) {
+Value to_integer(const FilterCall& call) {
   require_defined(call.value, call.site());
   if (const auto integer = call.value.as_integer()) return Value::integer(*integer);
   if (const auto number = call.value.as_number()) {
@@ -285,7 +285,7 @@ Value to_integer(const Call& call) {
   return Value::integer(call.arguments.integer(0, "default", 0));
 }
 
-Value to_float(const Call& call) {
+Value to_float(const FilterCall& call) {
   require_defined(call.value, call.site());
   if (const auto number = call.value.as_number()) return Value::number(*number);
   if (const SourcedText* text = call.value.as_text()) {
@@ -299,7 +299,7 @@ Value to_float(const Call& call) {
   return otherwise != nullptr ? *otherwise : Value::number(0);
 }
 
-Value map(const Call& call) {
+Value map(const FilterCall& call) {
   const SourcedText* path = nullptr;
   const Value* otherwise = nullptr;
   for (const auto& [name, value] : call.all.keyword) {
@@ -321,7 +321,7 @@ Value map(const Call& call) {
 /// select, reject, selectattr and rejectattr: keep the items whose test (or truth) is what is asked
 /// for.
 template <bool kByAttribute, bool kKeeps>
-Value select(const Call& call) {
+Value select(const FilterCall& call) {
   constexpr std::size_t kTestPosition = kByAttribute ? 1 : 0;
   const SourcedText* test = call.arguments.text(kTestPosition, "test");
   const Arguments test_arguments = call.arguments_from(kTestPosition + 1);
@@ -354,7 +354,7 @@ const std::unordered_map<std::string_view, Filter>& filters() {
       {"join", join},
       {"last", last},
       {"length", length},
-      {"list", [](const Call& call) { return Value::list(call.items()); }},
+      {"list", [](const FilterCall& call) { return Value::list(call.items()); }},
       {"lower", change_case_filter<Case::kLower>},
       {"map", map},
       {"max", extreme<true>},
@@ -366,7 +366,7 @@ const std::unordered_map<std::string_view, Filter>& filters() {
       {"select", select<false, true>},
       {"selectattr", select<true, true>},
       {"sort", sort},
-      {"string", [](const Call& call) { return Value::text(to_text(call.value)); }},
+      {"string", [](const FilterCall& call) { return Value::text(to_text(call.value)); }},
       {"sum", sum},
       {"title", change_case_filter<Case::kWordBeginnings>},
       {"tojson", to_json_filter},

@@ -9,7 +9,7 @@ namespace dsl::text::jinja {
 namespace {
 
 // Keeps the native stack below some hundreds of KiB.
-constexpr int kMaxDepth = 600;
+constexpr int kMaxRecursion = 600;
 constexpr std::size_t kMaxOutput = std::size_t{64} << 20;
 constexpr std::int64_t kMaxRange = 100'000;  // as in Jinja's sandbox
 
@@ -51,8 +51,8 @@ Value dict_of(const Arguments& arguments) {
 class Interpreter::Deeper {
  public:
   explicit Deeper(Interpreter& interpreter) : depth_(interpreter.depth_) {
-    if (depth_ == kMaxDepth)
-      give_up(interpreter.line_, "recursion deeper than {} levels", kMaxDepth);
+    if (depth_ == kMaxRecursion)
+      give_up(interpreter.line_, "recursion deeper than {} levels", kMaxRecursion);
     ++depth_;
   }
   ~Deeper() { --depth_; }

@@ -9,7 +9,7 @@
 namespace dsl::text::jinja {
 namespace {
 
-constexpr std::size_t kMaxDepth = 64;
+constexpr std::size_t kMaxJsonDepth = 64;
 
 /// Builds a value from parser events.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
@@ -67,8 +67,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return false;
   }
   bool open(Open container) {
-    if (open_.size() == kMaxDepth) {
-      return problem(fmt::format("nested deeper than {} levels", kMaxDepth));
+    if (open_.size() == kMaxJsonDepth) {
+      return problem(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
     }
     open_.push_back(std::move(container));
     return true;

@@ -11,7 +11,7 @@
 namespace dsl::text::jinja {
 namespace {
 
-using Kind = Token::Kind;
+using TokenKind = Token::Kind;
 
 /// Every line break as \n, without one at the very end, as Jinja reads a source.
 std::string normalised(std::string_view source) {
@@ -38,7 +38,7 @@ class Lexer {
 
   std::vector<Token> run() {
     while (position_ < source_.size()) text_and_tag();
-    put(Kind::kEnd, "");
+    put(TokenKind::kEnd, "");
     return std::move(tokens_);
   }
 
@@ -48,7 +48,7 @@ class Lexer {
   char peek(std::size_t ahead) const {
     return position_ + ahead < source_.size() ? source_[position_ + ahead] : '\0';
   }
-  void put(Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
+  void put(TokenKind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
 
   void advance(std::size_t length) {
     const std::string_view passed = rest().substr(0, length);
@@ -70,12 +70,12 @@ class Lexer {
     const char type = at_end ? '\0' : source_[tag + 1];
     const std::size_t passed = text.size();
     if (!at_end) text = strip_before_tag(text, type, sign);
-    if (!text.empty()) put(Kind::kText, std::string(text));
+    if (!text.empty()) put(TokenKind::kText, std::string(text));
     advance(passed);
     if (at_end) return;
     advance(sign == '-' || sign == '+' ? 3 : 2);
     if (type == '#') return comment();
-    put(type == '{' ? Kind::kPrintBegin : Kind::kStatementBegin, "");
+    put(type == '{' ? TokenKind::kPrintBegin : TokenKind::kStatementBegin, "");
     tag_contents(type);
   }
 
@@ -123,7 +123,7 @@ class Lexer {
     std::string open;  // brackets that are not closed yet
     while (position_ < source_.size()) {
       if (open.empty() && end_of_tag(type == '{' ? "}}" : "%}", type == '%')) {
-        put(type == '{' ? Kind::kPrintEnd : Kind::kStatementEnd, "");
+        put(type == '{' ? TokenKind::kPrintEnd : TokenKind::kStatementEnd, "");
         return;
       }
       const char c = source_[position_];
@@ -132,7 +132,7 @@ class Lexer {
       } else if (is_name_start(c)) {
         std::size_t length = 1;
         while (is_name_char(peek(length))) ++length;
-        put(Kind::kName, std::string(rest().substr(0, length)));
+        put(TokenKind::kName, std::string(rest().substr(0, length)));
         advance(length);
       } else if (is_digit(c)) {
         number();
@@ -154,7 +154,7 @@ class Lexer {
     digits();
     bool is_float = false;
     const bool after_dot = !tokens_.empty() && tokens_.back().text == "." &&
-                           tokens_.back().kind == Kind::kOperator;  // the 0 of a.0.b
+                           tokens_.back().kind == TokenKind::kOperator;  // the 0 of a.0.b
     if (!after_dot && peek(length) == '.' && is_digit(peek(length + 1))) {
       is_float = true;
       ++length;
@@ -173,7 +173,7 @@ class Lexer {
     if (is_name_char(peek(length))) {
       give_up(line_, "number {}{} is not decimal", text, peek(length));
     }
-    put(is_float ? Kind::kFloat : Kind::kInteger, std::move(text));
+    put(is_float ? TokenKind::kFloat : TokenKind::kInteger, std::move(text));
     advance(length);
   }
 
@@ -194,7 +194,7 @@ class Lexer {
       if (open.empty() || open.back() != c) give_up(line_, "unexpected '{}'", c);
       open.pop_back();
     }
-    put(Kind::kOperator, std::string(*found));
+    put(TokenKind::kOperator, std::string(*found));
     advance(found->size());
   }
 
@@ -202,7 +202,7 @@ class Lexer {
     std::size_t end = position_ + 1;
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
     if (end >= source_.size()) give_up(line_, "string without end");
-    put(Kind::kString,
+    put(TokenKind::kString,
         unescaped(std::string_view(source_).substr(position_ + 1, end - position_ - 1)));
     advance(end + 1 - position_);
   }

@@ -9,11 +9,11 @@
 namespace dsl::text::jinja {
 namespace {
 
-using Kind = Statement::Kind;
+using StatementKind = Statement::Kind;
 
-constexpr int kMaxNesting = 60;
+constexpr int kMaxStatementNesting = 60;
 
-std::unique_ptr<Statement> make(Kind kind, int line) {
+std::unique_ptr<Statement> make(StatementKind kind, int line) {
   auto node = std::make_unique<Statement>();
   node->kind = kind;
   node->line = line;
@@ -35,19 +35,19 @@ class Parser {
 
   /// Statements up to {% name, for one of the names, which is read.
   Block body(Names ends) {
-    if (++nesting_ > kMaxNesting) {
-      give_up(tokens_.line(), "statements nested deeper than {} levels", kMaxNesting);
+    if (++nesting_ > kMaxStatementNesting) {
+      give_up(tokens_.line(), "statements nested deeper than {} levels", kMaxStatementNesting);
     }
     Block block;
     while (!tokens_.at(Token::Kind::kEnd)) {
       const int line = tokens_.line();
       if (tokens_.at(Token::Kind::kText)) {
-        auto node = make(Kind::kText, line);
+        auto node = make(StatementKind::kText, line);
         node->text = Value::text(tokens_.next().text, Source::kTemplate);
         block.push_back(std::move(node));
       } else if (tokens_.at(Token::Kind::kPrintBegin)) {
         tokens_.next();
-        auto node = make(Kind::kPrint, line);
+        auto node = make(StatementKind::kPrint, line);
         node->value = expressions_.tuple();
         tokens_.expect(Token::Kind::kPrintEnd, "}}");
         block.push_back(std::move(node));
@@ -79,14 +79,14 @@ class Parser {
     if (name ==
         "generation") {  // transformers' mark of what the assistant says; renders as its contents
       end_statement();
-      auto node = make(Kind::kScope, line);
+      auto node = make(StatementKind::kScope, line);
       node->body = closed_body("endgeneration");
       return node;
     }
     if (name == "break" || name == "continue") {
       if (loops_ == 0) give_up(line, "{{% {} %}} outside of a loop", name);
       end_statement();
-      return make(name == "break" ? Kind::kBreak : Kind::kContinue, line);
+      return make(name == "break" ? StatementKind::kBreak : StatementKind::kContinue, line);
     }
     give_up(line, "statement {{% {} %}} is unknown, misplaced or not implemented", name);
   }
@@ -99,7 +99,7 @@ class Parser {
   }
 
   std::unique_ptr<Statement> if_statement(int line) {
-    auto node = make(Kind::kIf, line);
+    auto node = make(StatementKind::kIf, line);
     ExpressionPtr condition = expressions_.without_conditional();
     while (true) {
       end_statement();
@@ -124,7 +124,7 @@ class Parser {
   }
 
   std::unique_ptr<Statement> for_statement(int line) {
-    auto node = make(Kind::kFor, line);
+    auto node = make(StatementKind::kFor, line);
     node->targets = targets();
     if (!tokens_.skip_name("in")) tokens_.unexpected("in");
     node->value = expressions_.without_conditional();
@@ -144,7 +144,7 @@ class Parser {
   }
 
   std::unique_ptr<Statement> set_statement(int line) {
-    auto node = make(Kind::kSet, line);
+    auto node = make(StatementKind::kSet, line);
     node->targets = targets();
     if (node->targets.size() == 1 && tokens_.skip_operator(".")) {
       node->attribute = tokens_.expect_name();
@@ -157,13 +157,13 @@ class Parser {
     if (node->targets.size() != 1 || !node->attribute.empty()) tokens_.unexpected("=");
     if (tokens_.at_operator("|")) give_up(line, "{{% set name | filter %}} is not implemented");
     end_statement();
-    node->kind = Kind::kSetBlock;
+    node->kind = StatementKind::kSetBlock;
     node->body = closed_body("endset");
     return node;
   }
 
   std::unique_ptr<Statement> macro_statement(int line) {
-    auto node = make(Kind::kMacro, line);
+    auto node = make(StatementKind::kMacro, line);
     node->name = tokens_.expect_name();
     tokens_.expect_operator("(");
     while (!tokens_.skip_operator(")")) {

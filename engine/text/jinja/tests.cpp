@@ -6,7 +6,7 @@
 namespace dsl::text::jinja {
 namespace {
 
-struct Call {
+struct TestCall {
   const Value& value;
   const ArgumentReader& arguments;
   Site site;
@@ -26,43 +26,43 @@ struct Call {
   }
 };
 
-using Test = bool (*)(const Call&);
+using Test = bool (*)(const TestCall&);
 
 template <char... Name>
-bool compare_with(const Call& call) {
+bool compare_with(const TestCall& call) {
   constexpr char kName[] = {Name...};
   return compare(std::string_view(kName, sizeof...(Name)), call.value, call.argument(), call.site);
 }
 
-bool is_sequence(const Call& call) {
+bool is_sequence(const TestCall& call) {
   return call.is<Undefined>() || call.value.as_text() != nullptr ||
          call.value.as_list() != nullptr || call.value.as_dict() != nullptr;
 }
 
-bool is_iterable(const Call& call) {
+bool is_iterable(const TestCall& call) {
   return is_sequence(call) || call.is<std::shared_ptr<const Iterator>>();
 }
 
 const std::unordered_map<std::string_view, Test>& tests() {
   static const std::unordered_map<std::string_view, Test> kTests = {
-      {"defined", [](const Call& call) { return !call.is<Undefined>(); }},
-      {"undefined", [](const Call& call) { return call.is<Undefined>(); }},
-      {"none", [](const Call& call) { return call.is<None>(); }},
-      {"boolean", [](const Call& call) { return call.is<bool>(); }},
-      {"true", [](const Call& call) { return call.is<bool>() && truth(call.value); }},
-      {"false", [](const Call& call) { return call.is<bool>() && !truth(call.value); }},
-      {"integer", [](const Call& call) { return call.is<std::int64_t>(); }},
-      {"float", [](const Call& call) { return call.is<double>(); }},
-      {"number", [](const Call& call) { return call.value.as_number().has_value(); }},
-      {"string", [](const Call& call) { return call.value.as_text() != nullptr; }},
-      {"mapping", [](const Call& call) { return call.value.as_dict() != nullptr; }},
+      {"defined", [](const TestCall& call) { return !call.is<Undefined>(); }},
+      {"undefined", [](const TestCall& call) { return call.is<Undefined>(); }},
+      {"none", [](const TestCall& call) { return call.is<None>(); }},
+      {"boolean", [](const TestCall& call) { return call.is<bool>(); }},
+      {"true", [](const TestCall& call) { return call.is<bool>() && truth(call.value); }},
+      {"false", [](const TestCall& call) { return call.is<bool>() && !truth(call.value); }},
+      {"integer", [](const TestCall& call) { return call.is<std::int64_t>(); }},
+      {"float", [](const TestCall& call) { return call.is<double>(); }},
+      {"number", [](const TestCall& call) { return call.value.as_number().has_value(); }},
+      {"string", [](const TestCall& call) { return call.value.as_text() != nullptr; }},
+      {"mapping", [](const TestCall& call) { return call.value.as_dict() != nullptr; }},
       {"sequence", is_sequence},
       {"iterable", is_iterable},
-      {"callable", [](const Call& call) { return call.is<std::shared_ptr<const Callable>>(); }},
-      {"odd", [](const Call& call) { return call.integer() % 2 != 0; }},
-      {"even", [](const Call& call) { return call.integer() % 2 == 0; }},
+      {"callable", [](const TestCall& call) { return call.is<std::shared_ptr<const Callable>>(); }},
+      {"odd", [](const TestCall& call) { return call.integer() % 2 != 0; }},
+      {"even", [](const TestCall& call) { return call.integer() % 2 == 0; }},
       {"divisibleby",
-       [](const Call& call) {
+       [](const TestCall& call) {
          const auto divisor = call.argument().as_integer();
          if (!divisor || *divisor == 0) give_up(call.site.line, "divisibleby needs an int, not 0");
          return *divisor == -1 || call.integer() % *divisor == 0;
@@ -84,7 +84,7 @@ const std::unordered_map<std::string_view, Test>& tests() {
       {"ge", compare_with<'>', '='>},
       {"in", compare_with<'i', 'n'>},
       {"sameas",
-       [](const Call& call) {
+       [](const TestCall& call) {
          const Value& other = call.argument();
          return call.value.data.index() == other.data.index() &&
                 compare("==", call.value, other, call.site);
