@@ -24,7 +24,7 @@ void prepare_environment() {
     set_default("UCX_CMA_MEMORY_INVALIDATE", "y");
     // With peer-failure detection, tcp carries large messages as active messages, not by puts. With
     // the segments of 8 and 64 KiB that UCX chooses, that costs 0.4 of the bandwidth.
-    set_default("UCX_TCP_TX_SEG_SIZE", "256k");
+    set_default("UCX_TCP_TX_SEG_SIZE", "512k");
     set_default("UCX_TCP_RX_SEG_SIZE", "512k");
     // When a send of unpacked data fails, UCX (1.13 to 1.19 at least) completes it twice and then
     // aborts the process: survivors of a killed rank died with it, 6 times in 400. Without room for
