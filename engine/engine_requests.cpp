@@ -3,14 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/engine_stats.h"
+
 namespace dsl::engine {
-namespace {
-
-double elapsed_seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-}  // namespace
 
 Generation::Generation(GenerateRequest request, Engine::EventSink sink, std::int64_t max_new_tokens,
                        const std::vector<std::int32_t>& eos_token_ids)
@@ -89,8 +84,8 @@ GenerateTimings Generation::timings() const {
   const auto now = Clock::now();
   const auto started = started_.value_or(now);
   const auto first_token = first_token_.value_or(now);
-  return {elapsed_seconds(started - submitted_), elapsed_seconds(first_token - started),
-          elapsed_seconds(now - first_token), elapsed_seconds(first_token - submitted_)};
+  return {to_seconds(started - submitted_), to_seconds(first_token - started),
+          to_seconds(now - first_token), to_seconds(first_token - submitted_)};
 }
 
 void ScoreJob::deliver(std::int64_t position, std::span<const float> row) {

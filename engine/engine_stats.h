@@ -8,6 +8,10 @@
 
 namespace dsl {
 
+inline double to_seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
 /// Upper bounds of the buckets of step times, in seconds; one further bucket holds longer steps.
 inline constexpr std::array<double, 14> kStepSecondsBounds{
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};

@@ -11,10 +11,6 @@ namespace {
 constexpr auto kPatience = std::chrono::seconds(3);
 constexpr auto kAdmissionWindow = std::chrono::seconds(1);
 
-double seconds(std::chrono::steady_clock::duration duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 }  // namespace
 
 void StatsBoard::begin_request() {
@@ -26,8 +22,8 @@ void StatsBoard::note(const StepRecord& step) {
   add(num_steps_, 1);
   add(num_rows_, step.num_rows);
   add(step_ns_, step.total);
-  const auto* bucket =
-      std::lower_bound(kStepSecondsBounds.begin(), kStepSecondsBounds.end(), seconds(step.total));
+  const auto* bucket = std::lower_bound(kStepSecondsBounds.begin(), kStepSecondsBounds.end(),
+                                        to_seconds(step.total));
   add(step_seconds_[static_cast<std::size_t>(bucket - kStepSecondsBounds.begin())], 1);
   add(weight_bytes_, step.weight_bytes);
   if (step.has_prompt_rows) return;
@@ -53,8 +49,8 @@ void StatsBoard::note(const scheduler::Scheduler& scheduler, std::int64_t num_ca
 void StatsBoard::note_admissions(std::int64_t num_admitted) {
   const auto now = Clock::now();
   if (now - window_begin_ < kAdmissionWindow) return;
-  const double rate =
-      static_cast<double>(num_admitted - admitted_at_window_begin_) / seconds(now - window_begin_);
+  const double rate = static_cast<double>(num_admitted - admitted_at_window_begin_) /
+                      to_seconds(now - window_begin_);
   admissions_per_s_.store((admissions_per_s_.load(kRelaxed) + rate) / 2, kRelaxed);
   window_begin_ = now;
   admitted_at_window_begin_ = num_admitted;
@@ -77,10 +73,10 @@ EngineStats StatsBoard::snapshot() const {
   for (std::size_t i = 0; i < step_seconds_.size(); ++i) {
     stats.step_seconds[i] = step_seconds_[i].load(kRelaxed);
   }
-  stats.step_seconds_sum = seconds(std::chrono::nanoseconds(step_ns_.load(kRelaxed)));
+  stats.step_seconds_sum = to_seconds(std::chrono::nanoseconds(step_ns_.load(kRelaxed)));
   stats.weight_bytes = weight_bytes_.load(kRelaxed);
   stats.decode_weight_bytes = decode_weight_bytes_.load(kRelaxed);
-  stats.decode_seconds = seconds(std::chrono::nanoseconds(decode_ns_.load(kRelaxed)));
+  stats.decode_seconds = to_seconds(std::chrono::nanoseconds(decode_ns_.load(kRelaxed)));
   stats.read_bytes_per_s = read_bytes_per_s_;
 
   stats.is_busy = num_open_.load(kRelaxed) > 0;
