@@ -121,8 +121,10 @@ link_down() {
     ((took <= news_ms)) || complain "later than $news_ms ms"
     grep -qE '^ended after .*DSL-20[01].*rank [0-9]' /tmp/world.log || complain "no rank is named to the client"
     grep -qE '^verdict: DSL-20[01].*rank [0-9]' /tmp/world.log || complain "no rank is named by the supervisor"
-    # The supervisor knows the cause then and may ask a rank of its machine to end before it has the news.
-    grep -q '^{"code":5,' /tmp/agent.log || complain "no rank of this machine ended with the error"
+    # The supervisor knows the cause then and may ask a rank of its machine to end before it has the news, and the agent
+    # before it has reported an end: the ranks' own last lines count.
+    tail -qn 1 /tmp/logs/rank-*.log | grep -qE 'error .*DSL-20[01].*rank [0-9]' ||
+      complain "no rank of this machine ended with the error"
   fi
   tail -qn 1 /tmp/logs/rank-*.log
   ! grep -v '"signal":0' /tmp/agent.log || complain "a rank was ended by a signal"
