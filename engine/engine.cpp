@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -17,9 +16,9 @@
 #include "engine/engine_rank.h"
 #include "engine/kernels/dispatch.h"
 #include "engine/model/latent_caches.h"
-#include "engine/model/memory.h"
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/runtime/memory.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
 #include "transport/collectives/wire_collectives.h"
@@ -41,26 +40,15 @@ constexpr std::int64_t kBandwidthMatters = std::int64_t{256} << 20;
 /// The lane of tensor groups: two groups never share two ranks.
 constexpr std::uint8_t kTensorGroupLane = 0;
 
-std::int64_t available_memory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key;
-  std::int64_t kib = 0;
-  std::string unit;
-  while (meminfo >> key >> kib >> unit) {
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
-
 std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
                                          std::int64_t num_layers) {
   return num_layers * model::latent_bytes(config.kv_lora_rank, config.qk_rope_head_dim, dtype);
 }
 
-/// Tokens that this rank can cache: as asked, or the whole context as far as memory goes.
+/// Tokens that this rank can cache in `available` bytes: as asked, or the whole context as far as
+/// memory goes.
 Result<std::int64_t> cacheable_tokens(const EngineOptions& options, const ModelConfig& config,
-                                      std::int64_t num_layers) {
-  const std::int64_t available = available_memory();
+                                      std::int64_t num_layers, std::int64_t available) {
   const std::int64_t per_token =
       stage_cache_bytes_per_token(config, options.compute_dtype, num_layers);
   if (options.kv_tokens > 0) {
@@ -164,7 +152,7 @@ EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   EngineInfo info;
   info.model_type =
       parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
-  info.kernels = parts.ops->name();
+  info.kernels = parts.device.ops->name();
   info.vocab_size = parts.config.vocab_size;
   info.max_position_embeddings = parts.config.max_position_embeddings;
   info.kv_tokens = kv_tokens;
@@ -191,7 +179,14 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                 model::model_costs(*checkpoint, config)));
 
   const std::int64_t num_layers = plan.stage(plan.stage_of(rank)).num_layers;
-  DSL_ASSIGN(const std::int64_t kv_tokens, cacheable_tokens(options, config, num_layers));
+  Device device;
+  if (options.open_device) {
+    DSL_ASSIGN(device, options.open_device());
+  } else {
+    device.memory = std::make_unique<HostMemory>();
+  }
+  DSL_ASSIGN(const std::int64_t kv_tokens,
+             cacheable_tokens(options, config, num_layers, device.memory->free_bytes()));
   engine::RankOffer offer;
   offer.tp = options.tp;
   offer.pp = options.pp;
@@ -199,14 +194,17 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   offer.max_batch_tokens = options.max_batch_tokens;
   offer.kv_tokens = kv_tokens;
   offer.model_digest = digest_of(*checkpoint);
-  offer.kernels_digest = std::hash<std::string>{}(
-      fmt::format("{} of at best {}", options.kernels, available_variants().back()));
+  offer.kernels_digest = std::hash<std::string>{}(fmt::format(
+      "{} of at best {}", device.ops ? device.ops->name() : std::string_view(options.kernels),
+      available_variants().back()));
   DSL_ASSIGN(const engine::WorldTerms terms,
              engine::agree(wire, offer, Deadline::after(kAgreementPatience)));
 
   DSL_ASSIGN(auto pool,
              ThreadPool::create({options.num_threads, terms.local_rank, terms.local_ranks, false}));
-  DSL_ASSIGN(auto ops, make_ops({options.kernels}, *pool));
+  if (!device.ops) {
+    DSL_ASSIGN(device.ops, make_ops({options.kernels}, *pool));
+  }
   std::unique_ptr<collectives::Collectives> tensor_group;
   if (options.tp > 1) {
     std::vector<int> members;
@@ -218,12 +216,11 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   }
   const std::int64_t num_blocks = (terms.kv_tokens + model::kBlockTokens - 1) / model::kBlockTokens;
   const std::int64_t max_context = std::min(config.max_position_embeddings, terms.kv_tokens);
-  DSL_ASSIGN(
-      auto worker,
-      RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),
-                          std::move(pool), std::move(ops), std::make_unique<model::HostMemory>(),
-                          std::move(tensor_group), std::move(plan), num_blocks, wire},
-                         progress));
+  DSL_ASSIGN(auto worker,
+             RankWorker::create(
+                 {std::move(options), std::move(config), std::move(checkpoint), std::move(pool),
+                  std::move(device), std::move(tensor_group), std::move(plan), num_blocks, wire},
+                 progress));
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, terms.kv_tokens);
   const double read_bytes_per_s = measure_limit(*worker);

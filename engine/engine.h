@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/engine_stats.h"
+#include "engine/kernels/device.h"
 #include "engine/rank_pulse.h"
 #include "engine/sampling/sampler.h"
 #include "engine/tensor/dtype.h"
@@ -28,6 +29,7 @@ struct EngineOptions {
   DType compute_dtype = DType::kBF16;  // kBF16 or kF32
   int num_threads = 0;                 // 0: the cores of this process's cpuset
   std::string kernels = "auto";        // auto, scalar, avx2, avx512, avx512_bf16
+  DeviceOpener open_device;            // empty: the CPU, with `kernels`
   std::int64_t kv_tokens =
       0;  // capacity of the latent cache; 0: max_position_embeddings, bounded by memory
   std::int64_t max_batch_tokens = 256;  // tokens of one step (prefill chunk)

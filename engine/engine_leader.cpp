@@ -295,7 +295,7 @@ Status Leader::launch(scheduler::StepPlan plan) {
   const auto compute_begin = StatsBoard::Clock::now();
   DSL_ASSIGN(step.tokens, worker_.run(plan, rows, scored, progress));
   step.record.compute = StatsBoard::Clock::now() - compute_begin;
-  step.record.weight_bytes = worker_.take_bytes_read();
+  DSL_ASSIGN(step.record.weight_bytes, worker_.take_bytes_read());
   in_flight_.push_back(std::move(step));
   return {};
 }

@@ -1,7 +1,6 @@
 #include "engine/engine_rank.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "engine/kernels/dispatch.h"
@@ -78,7 +77,8 @@ Result<std::unique_ptr<RankWorker>> RankWorker::create(
 }
 
 Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
-  const parallel::TensorParallel tp(parts_.tensor_group.get(), parts_.options.step_deadline);
+  const parallel::TensorParallel tp(parts_.tensor_group.get(), parts_.options.step_deadline,
+                                    *parts_.device.memory);
   model::StageModelOptions options;
   options.stage = stage();
   options.compute_dtype = parts_.options.compute_dtype;
@@ -87,12 +87,16 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
       std::min(options.max_rows, logits_rows_at_once(parts_.config.vocab_size));
   options.num_blocks = parts_.num_blocks;
   DSL_ASSIGN(model_, model::StageModel::load(*parts_.checkpoint, parts_.config, parts_.plan, tp,
-                                             *parts_.ops, *parts_.memory, options));
-  const std::vector<WeightView> weights = model_->weights();
-  for (const WeightView& weight : weights) shard_bytes_ += weight.bytes();
-  return checkpoint::prefetch(weights, {}, [&](std::int64_t done, std::int64_t total) {
+                                             *parts_.device.ops, *parts_.device.memory, options));
+  const model::Parameters parameters = model_->parameters();
+  shard_bytes_ = parameters.weight_bytes();
+  const auto loaded = [&](std::int64_t done, std::int64_t total) {
     if (progress) progress({done, total});
-  });
+  };
+  if (!parts_.device.memory->is_host()) return model_->place_weights(loaded);
+  std::vector<WeightView> weights;
+  for (const WeightView* weight : parameters.weights) weights.push_back(*weight);
+  return checkpoint::prefetch(weights, {}, loaded);
 }
 
 Status RankWorker::expect(const scheduler::StepPlan& plan) {
@@ -118,8 +122,8 @@ Status RankWorker::receive_hidden_states(const scheduler::StepPlan& plan,
   PostedReceive receive = std::move(expected_.front().receive);
   expected_.pop_front();
   DSL_ASSIGN(const std::vector<std::byte> bytes, receive.take(Deadline::after(patience)));
-  std::memcpy(model_->hidden_states(plan.num_rows()).data, bytes.data(), bytes.size());
-  return {};
+  return parts_.device.memory->write(model_->hidden_states(plan.num_rows()).data, bytes.data(),
+                                     bytes.size());
 }
 
 Status RankWorker::send_hidden_states(const scheduler::StepPlan& plan,
@@ -130,11 +134,11 @@ Status RankWorker::send_hidden_states(const scheduler::StepPlan& plan,
   DSL_TRY(
       outbox_->wait_until_at_most(static_cast<std::size_t>(parts_.plan.world_size()), deadline));
   const Matrix hidden_states = model_->hidden_states(plan.num_rows());
-  const auto* begin = static_cast<const std::byte*>(hidden_states.data);
-  return outbox_->send(
-      parts_.plan.rank_of(stage() + 1, shard()),
-      make_tag(wire::Channel::kActivation, kHiddenStatesLane, plan.step),
-      std::make_shared<const std::vector<std::byte>>(begin, begin + bytes_of_rows(hidden_states)));
+  auto bytes = std::make_shared<std::vector<std::byte>>(bytes_of_rows(hidden_states));
+  DSL_TRY(parts_.device.memory->read(bytes->data(), hidden_states.data, bytes->size()));
+  return outbox_->send(parts_.plan.rank_of(stage() + 1, shard()),
+                       make_tag(wire::Channel::kActivation, kHiddenStatesLane, plan.step),
+                       std::move(bytes));
 }
 
 Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::StepPlan& plan,
@@ -174,6 +178,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::compute(const scheduler:
     if (progress) DSL_TRY(progress());
   }
   if (model_->is_last()) return finish(rows, scored);
+  DSL_TRY(parts_.device.ops->finish());
   DSL_TRY(send_hidden_states(plan, patience));
   return std::vector<sampling::SampledToken>{};
 }

@@ -14,8 +14,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/engine.h"
 #include "engine/engine_messages.h"
-#include "engine/kernels/ops.h"
-#include "engine/model/memory.h"
+#include "engine/kernels/device.h"
 #include "engine/model/stage_model.h"
 #include "engine/parallel/parallel_plan.h"
 #include "engine/parallel/tensor_parallel.h"
@@ -52,8 +51,7 @@ class RankWorker {
     checkpoint::ModelConfig config;
     std::unique_ptr<checkpoint::Checkpoint> checkpoint;
     std::unique_ptr<ThreadPool> pool;
-    std::unique_ptr<Ops> ops;
-    std::unique_ptr<model::Memory> memory;
+    Device device;
     std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
     parallel::ParallelPlan plan;
     std::int64_t num_blocks = 0;
@@ -87,7 +85,7 @@ class RankWorker {
                                                   const ScoredRows& scored,
                                                   const Progress& progress);
   /// StageModel::take_bytes_read() of this rank's stage.
-  std::int64_t take_bytes_read() { return model_->take_bytes_read(); }
+  Result<std::int64_t> take_bytes_read() { return model_->take_bytes_read(); }
 
  private:
   explicit RankWorker(Parts parts);

@@ -218,7 +218,7 @@ Status check_and_run(RankArguments arguments) {
     return fail(ErrorCode::kInvalidArgument, "set the environment variable DSLAUNCH_SECRET",
                 "there is no secret to protect the rendezvous and the engine port with");
   }
-  complete_engine_options(arguments);
+  DSL_TRY(complete_engine_options(arguments));
   return Rank(std::move(arguments), secret).run();
 }
 

@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "engine/device_choice.h"
+
 namespace dsl {
 
 void add_rank_options(CLI::App& app, RankArguments& arguments) {
@@ -21,7 +23,9 @@ void add_rank_options(CLI::App& app, RankArguments& arguments) {
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option("--threads", engine.num_threads, "0: the cores this process may use")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--kernels", engine.kernels, "auto, scalar, avx2, avx512 or avx512_bf16");
+  app.add_option("--kernels", engine.kernels,
+                 "of the CPU: auto, scalar, avx2, avx512 or avx512_bf16");
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N");
   app.add_option("--kv-tokens", engine.kv_tokens,
                  "tokens the cache holds; 0: chosen from context and memory")
       ->check(CLI::NonNegativeNumber);
@@ -41,12 +45,14 @@ void add_rank_options(CLI::App& app, RankArguments& arguments) {
       ->check(CLI::Range(0, 3600));
 }
 
-void complete_engine_options(RankArguments& arguments) {
+Status complete_engine_options(RankArguments& arguments) {
   EngineOptions& engine = arguments.engine;
   engine.model_dir = arguments.model;
   engine.compute_dtype = arguments.dtype == "f32" ? DType::kF32 : DType::kBF16;
   engine.prefix_cache = arguments.prefix_cache == "on";
   engine.step_deadline = std::chrono::milliseconds(arguments.deadline_ms);
+  DSL_ASSIGN(engine.open_device, device_opener(arguments.device));
+  return {};
 }
 
 Status check(const RankArguments& arguments) {

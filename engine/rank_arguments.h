@@ -16,6 +16,7 @@ struct RankArguments {
   EngineOptions engine;  // complete after complete_engine_options()
   std::string model;
   std::string dtype = "bf16";
+  std::string device = "cpu";
   std::string prefix_cache = "on";
   int rank = 0;
   std::string rendezvous;  // empty: a world of one without a supervisor
@@ -32,8 +33,9 @@ struct RankArguments {
 /// Adds the options to `app`; parsing stores them in `arguments`, which must outlive it.
 void add_rank_options(CLI::App& app, RankArguments& arguments);
 
-/// Translates what the engine's options have no place for as it was typed.
-void complete_engine_options(RankArguments& arguments);
+/// Translates what the engine's options have no place for as it was typed. The errors of
+/// device_opener().
+Status complete_engine_options(RankArguments& arguments);
 
 /// What no single option can say: whether they fit together.
 Status check(const RankArguments& arguments);

@@ -81,12 +81,15 @@ Result<MatrixView<float>> Attention::forward(const LayerContext& context, const 
   return update;
 }
 
-void Attention::append_weights(std::vector<WeightView>& weights) const {
-  if (q_lora_) weights.push_back(q_lora_->q_a_proj.weight());
-  weights.push_back(q_proj_.weight());
-  weights.push_back(kv_a_proj_with_mqa_.weight());
-  weights.push_back(kv_b_proj_.weight());
-  weights.push_back(o_proj_.weight());
+void Attention::append_parameters(Parameters& parameters) {
+  if (q_lora_) {
+    parameters.weights.push_back(q_lora_->q_a_proj.mutable_weight());
+    parameters.vectors.push_back(&q_lora_->q_a_layernorm);
+  }
+  parameters.weights.insert(parameters.weights.end(),
+                            {q_proj_.mutable_weight(), kv_a_proj_with_mqa_.mutable_weight(),
+                             kv_b_proj_.mutable_weight(), o_proj_.mutable_weight()});
+  parameters.vectors.push_back(&kv_a_layernorm_);
 }
 
 }  // namespace dsl::model

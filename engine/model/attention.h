@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/model/layer_context.h"
+#include "engine/model/parameters.h"
 #include "engine/model/step_batch.h"
 #include "engine/parallel/linear.h"
 
@@ -22,7 +23,7 @@ class Attention {
   Result<MatrixView<float>> forward(const LayerContext& context, const StepBatch& batch,
                                     const LatentCache& cache, const Matrix& x) const;
 
-  void append_weights(std::vector<WeightView>& weights) const;
+  void append_parameters(Parameters& parameters);
 
  private:
   /// Queries through a low-rank bottleneck.

@@ -20,9 +20,9 @@ Result<DecoderLayer> DecoderLayer::load(const LayerSource& source, std::int64_t 
   } else {
     DSL_ASSIGN(result.mlp_, Mlp::load(source, prefix + "mlp.", config.intermediate_size));
   }
-  std::vector<WeightView> weights;
-  result.append_weights(weights);
-  for (const WeightView& weight : weights) result.always_read_bytes_ += weight.bytes();
+  Parameters parameters;
+  result.append_parameters(parameters);
+  result.always_read_bytes_ = parameters.weight_bytes();
   if (const auto* moe = std::get_if<Moe>(&result.mlp_)) {
     result.always_read_bytes_ -= moe->routed_bytes();
   }
@@ -48,14 +48,16 @@ Status DecoderLayer::forward(const LayerContext& context, const StepBatch& batch
   return {};
 }
 
-void DecoderLayer::append_weights(std::vector<WeightView>& weights) const {
-  self_attn_.append_weights(weights);
-  std::visit([&](const auto& mlp) { mlp.append_weights(weights); }, mlp_);
+void DecoderLayer::append_parameters(Parameters& parameters) {
+  parameters.vectors.insert(parameters.vectors.end(),
+                            {&input_layernorm_, &post_attention_layernorm_});
+  self_attn_.append_parameters(parameters);
+  std::visit([&](auto& mlp) { mlp.append_parameters(parameters); }, mlp_);
 }
 
-std::int64_t DecoderLayer::bytes_read(const Routing& routing) const {
+std::int64_t DecoderLayer::bytes_read(std::span<const std::int32_t> expert_ids) const {
   const auto* moe = std::get_if<Moe>(&mlp_);
-  return always_read_bytes_ + (moe == nullptr ? 0 : moe->routed_bytes_read(routing));
+  return always_read_bytes_ + (moe == nullptr ? 0 : moe->routed_bytes_read(expert_ids));
 }
 
 }  // namespace dsl::model

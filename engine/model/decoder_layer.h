@@ -21,10 +21,10 @@ class DecoderLayer {
   Status forward(const LayerContext& context, const StepBatch& batch, const LatentCache& cache,
                  const Matrix& hidden_states) const;
 
-  void append_weights(std::vector<WeightView>& weights) const;
-  /// Stored bytes of the distinct weights of this shard that a step with this routing touches; the
-  /// routing does not matter to a dense layer.
-  std::int64_t bytes_read(const Routing& routing) const;
+  void append_parameters(Parameters& parameters);
+  /// Stored bytes of the distinct weights of this shard that a step whose rows chose these experts
+  /// touches.
+  std::int64_t bytes_read(std::span<const std::int32_t> expert_ids) const;
 
  private:
   std::int64_t always_read_bytes_ = 0;  // all but routed experts

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/kernels/ops.h"
-#include "engine/model/memory.h"
+#include "engine/runtime/memory.h"
 
 namespace dsl::model {
 

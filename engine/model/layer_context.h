@@ -1,6 +1,8 @@
 // What the layers of a stage share: backend, group, buffers and tables.
 #pragma once
 
+#include <cstdint>
+
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/ops.h"
@@ -22,6 +24,7 @@ struct LayerContext {
   const parallel::TensorParallel& tp;
   const Workspace& workspace;
   const RopeTable& rope;
+  std::int64_t layer = 0;  // counts from the stage's first
 };
 
 }  // namespace dsl::model

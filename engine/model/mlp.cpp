@@ -43,10 +43,10 @@ void Mlp::accumulate(const LayerContext& context, const Matrix& x, const LeafSum
   down_proj_.accumulate(context.ops, activate(context, x), sums);
 }
 
-void Mlp::append_weights(std::vector<WeightView>& weights) const {
-  weights.push_back(gate_proj_.weight());
-  weights.push_back(up_proj_.weight());
-  weights.push_back(down_proj_.weight());
+void Mlp::append_parameters(Parameters& parameters) {
+  parameters.weights.insert(
+      parameters.weights.end(),
+      {gate_proj_.mutable_weight(), up_proj_.mutable_weight(), down_proj_.mutable_weight()});
 }
 
 }  // namespace dsl::model

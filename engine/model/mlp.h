@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/model/layer_context.h"
+#include "engine/model/parameters.h"
 #include "engine/parallel/linear.h"
 
 namespace dsl::model {
@@ -23,7 +24,7 @@ class Mlp {
   /// Adds this shard's leaves to `sums`, beside those of other experts.
   void accumulate(const LayerContext& context, const Matrix& x, const LeafSums& sums) const;
 
-  void append_weights(std::vector<WeightView>& weights) const;
+  void append_parameters(Parameters& parameters);
 
  private:
   Matrix activate(const LayerContext& context, const Matrix& x) const;

@@ -46,7 +46,7 @@ Result<Moe> Moe::load(const LayerSource& source, const std::string& prefix) {
 
 Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix& x) const {
   const Workspace& workspace = context.workspace;
-  const Routing routing = workspace.routing(x.rows);
+  const Routing routing = workspace.routing(x.rows, context.layer);
   context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
 
   const LeafSums sums = workspace.leaf_sums(x.rows);
@@ -61,14 +61,14 @@ Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix
   return update;
 }
 
-void Moe::append_weights(std::vector<WeightView>& weights) const {
-  weights.push_back(gate_);
-  for (const ExpertWeights& expert : experts_.experts()) {
-    weights.push_back(expert.gate_proj);
-    weights.push_back(expert.up_proj);
-    weights.push_back(expert.down_proj);
+void Moe::append_parameters(Parameters& parameters) {
+  parameters.weights.push_back(&gate_);
+  parameters.vectors.push_back(&e_score_correction_bias_);
+  for (ExpertWeights& expert : experts_.mutable_experts()) {
+    parameters.weights.insert(parameters.weights.end(),
+                              {&expert.gate_proj, &expert.up_proj, &expert.down_proj});
   }
-  if (shared_experts_) shared_experts_->append_weights(weights);
+  if (shared_experts_) shared_experts_->append_parameters(parameters);
 }
 
 std::int64_t Moe::routed_bytes() const {
@@ -77,12 +77,12 @@ std::int64_t Moe::routed_bytes() const {
   return bytes;
 }
 
-std::int64_t Moe::routed_bytes_read(const Routing& routing) const {
+std::int64_t Moe::routed_bytes_read(std::span<const std::int32_t> expert_ids) const {
   const auto experts = experts_.experts();
   std::vector<bool> is_read(experts.size());
   std::int64_t bytes = 0;
-  for (std::int64_t i = 0; i < routing.rows * routing.num_experts_per_tok; ++i) {
-    const std::int64_t local = routing.expert_ids[i] - experts_.first_expert();
+  for (const std::int32_t expert_id : expert_ids) {
+    const std::int64_t local = expert_id - experts_.first_expert();
     const auto index = static_cast<std::size_t>(local);  // another shard's experts lie beyond
     if (index >= experts.size() || is_read[index]) continue;
     is_read[index] = true;

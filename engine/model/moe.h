@@ -22,11 +22,11 @@ class Moe {
   /// experts add to the same leaves, so that one sum over the group joins both.
   Result<MatrixView<float>> forward(const LayerContext& context, const Matrix& x) const;
 
-  void append_weights(std::vector<WeightView>& weights) const;
-  /// Stored bytes of this shard's routed experts, and of those that a step with this routing
-  /// touches.
+  void append_parameters(Parameters& parameters);
+  /// Stored bytes of this shard's routed experts, and of those among the experts that a step's rows
+  /// chose.
   std::int64_t routed_bytes() const;
-  std::int64_t routed_bytes_read(const Routing& routing) const;
+  std::int64_t routed_bytes_read(std::span<const std::int32_t> expert_ids) const;
 
  private:
   RoutingConfig routing_;

@@ -56,19 +56,21 @@ Result<RopeTables> RopeTables::make(Memory& memory, const checkpoint::ModelConfi
   const auto frequencies = inverse_frequencies(config);
   const float scale = rope_magnitude(config);
   const auto count = static_cast<std::size_t>(max_positions) * frequencies.size();
-  DSL_ASSIGN(Buffer buffer, Buffer::allocate(memory, 2 * count * sizeof(float), "rotary tables"));
-  float* cos = buffer.as<float>();
-  float* sin = cos + count;
+  std::vector<float> tables(2 * count);
   std::size_t next = 0;
   for (std::int64_t position = 0; position < max_positions; ++position) {
     for (const float frequency : frequencies) {
       const float angle = static_cast<float>(position) * frequency;
-      cos[next] = std::cos(angle) * scale;
-      sin[next] = std::sin(angle) * scale;
+      tables[next] = std::cos(angle) * scale;
+      tables[count + next] = std::sin(angle) * scale;
       ++next;
     }
   }
-  return RopeTables(std::move(buffer), {cos, sin, max_positions, config.qk_rope_head_dim});
+  const std::size_t bytes = tables.size() * sizeof(float);
+  DSL_ASSIGN(Buffer buffer, Buffer::allocate(memory, bytes, "rotary tables"));
+  DSL_TRY(memory.write(buffer.data(), tables.data(), bytes));
+  const float* cos = buffer.as<float>();
+  return RopeTables(std::move(buffer), {cos, cos + count, max_positions, config.qk_rope_head_dim});
 }
 
 }  // namespace dsl::model

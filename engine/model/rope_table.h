@@ -6,7 +6,7 @@
 
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/ops.h"
-#include "engine/model/memory.h"
+#include "engine/runtime/memory.h"
 
 namespace dsl::model {
 

@@ -11,8 +11,9 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
                                     const parallel::TensorParallel& tp, Ops& ops, Memory& memory,
                                     const StageModelOptions& options) {
   const auto [first_layer, num_layers] = plan.stage(options.stage);
-  DSL_ASSIGN(Workspace workspace,
-             Workspace::make(memory, config, tp, {options.max_rows, options.compute_dtype}));
+  DSL_ASSIGN(
+      Workspace workspace,
+      Workspace::make(memory, config, tp, {options.max_rows, options.compute_dtype, num_layers}));
   const std::int64_t cached_tokens = options.num_blocks * kBlockTokens;
   DSL_ASSIGN(
       RopeTables rope,
@@ -41,26 +42,28 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
     DSL_ASSIGN(const WeightView weight,
                checkpoint.weight(head, config.vocab_size, config.hidden_size));
     result.lm_head_.emplace(weight, tp);
-    const auto floats = [](std::int64_t count) {
-      return static_cast<std::size_t>(count) * sizeof(float);
-    };
-    DSL_ASSIGN(
-        result.logits_,
-        Buffer::allocate(memory, floats(options.max_logits_rows * config.vocab_size), "logits"));
-    DSL_ASSIGN(
-        result.head_scratch_,
-        Buffer::allocate(memory, floats(result.lm_head_->scratch_floats(options.max_logits_rows)),
-                         "gathered logits"));
+    const auto logits = static_cast<std::size_t>(options.max_logits_rows * config.vocab_size);
+    DSL_ASSIGN(result.logits_, Buffer::allocate(host_memory(), logits * sizeof(float), "logits"));
+    DSL_ASSIGN(result.head_scratch_,
+               result.lm_head_->make_scratch(memory, options.max_logits_rows));
   }
   return result;
 }
 
-std::vector<WeightView> StageModel::weights() const {
-  std::vector<WeightView> result;
-  if (embed_tokens_) result.push_back(embed_tokens_->weight());
-  for (const DecoderLayer& layer : layers_) layer.append_weights(result);
-  if (lm_head_) result.push_back(lm_head_->weight());
+Parameters StageModel::parameters() {
+  Parameters result;
+  if (embed_tokens_) result.weights.push_back(embed_tokens_->mutable_weight());
+  for (DecoderLayer& layer : layers_) layer.append_parameters(result);
+  if (lm_head_) {
+    result.vectors.push_back(&norm_);
+    result.weights.push_back(lm_head_->mutable_weight());
+  }
   return result;
+}
+
+Status StageModel::place_weights(const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  DSL_ASSIGN(placed_weights_, place_parameters(parameters(), workspace_.memory(), progress));
+  return {};
 }
 
 Status StageModel::embed(std::span<const std::int32_t> token_ids) {
@@ -76,17 +79,31 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
 }
 
 Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
-  const LayerContext context{*ops_, tp_, workspace_, rope_.view()};
+  const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};
   const DecoderLayer& decoder_layer = layers_[static_cast<std::size_t>(layer)];
   DSL_TRY(decoder_layer.forward(context, batch, caches_.layer(layer),
                                 workspace_.hidden_states(batch.rows())));
-  layer_bytes_read_ += decoder_layer.bytes_read(workspace_.routing(batch.rows()));
+  step_rows_ = batch.rows();
   return {};
 }
 
-std::int64_t StageModel::take_bytes_read() {
-  const bool head_was_read = std::exchange(head_was_read_, false);
-  return std::exchange(layer_bytes_read_, 0) + (head_was_read ? lm_head_->weight().bytes() : 0);
+Result<std::int64_t> StageModel::take_bytes_read() {
+  const std::int64_t rows = std::exchange(step_rows_, 0);
+  std::int64_t bytes = std::exchange(head_was_read_, false) ? lm_head_->weight().bytes() : 0;
+  if (rows == 0) return bytes;
+  const Routing first = workspace_.routing(rows, 0);
+  const auto layer_ids = static_cast<std::size_t>(rows * first.num_experts_per_tok);
+  std::span<const std::int32_t> ids(first.expert_ids, layers_.size() * layer_ids);
+  std::vector<std::int32_t> copied;
+  if (!workspace_.memory().is_host()) {
+    copied.resize(ids.size());
+    DSL_TRY(workspace_.memory().read(copied.data(), ids.data(), ids.size_bytes()));
+    ids = copied;
+  }
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    bytes += layers_[layer].bytes_read(ids.subspan(layer * layer_ids, layer_ids));
+  }
+  return bytes;
 }
 
 Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows) {
@@ -100,7 +117,8 @@ Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows)
   }
   head_was_read_ = true;
   const MatrixView<float> result{logits_.as<float>(), count, vocab_size_, vocab_size_};
-  DSL_TRY(lm_head_->forward(*ops_, tp_, normed, head_scratch_.as<float>(), result));
+  DSL_TRY(lm_head_->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, result));
+  DSL_TRY(ops_->finish());
   return result;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -12,11 +13,11 @@
 #include "engine/kernels/ops.h"
 #include "engine/model/decoder_layer.h"
 #include "engine/model/latent_caches.h"
-#include "engine/model/memory.h"
 #include "engine/model/rope_table.h"
 #include "engine/model/workspace.h"
 #include "engine/parallel/linear.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/runtime/memory.h"
 
 namespace dsl::model {
 
@@ -28,9 +29,9 @@ struct StageModelOptions {
   std::int64_t num_blocks = 0;       // of the latent cache, kBlockTokens each
 };
 
-/// Owns buffers and caches; the weights stay in the checkpoint, which must outlive it, as must ops
-/// and memory. Thread-compatible. Every shard of a stage calls the same functions in the same
-/// order.
+/// Owns buffers and caches; the weights stay in the checkpoint, or are copied to a device by
+/// place_weights(). Checkpoint, ops and memory must outlive it. Thread-compatible. Every shard of a
+/// stage calls the same functions in the same order.
 class StageModel {
  public:
   static Result<StageModel> load(const checkpoint::Checkpoint& checkpoint,
@@ -45,8 +46,11 @@ class StageModel {
   std::int64_t max_rows() const { return workspace_.max_rows(); }
   std::int64_t max_logits_rows() const { return max_logits_rows_; }
   std::int64_t vocab_size() const { return vocab_size_; }
-  /// This shard's weights, in the order of the layers.
-  std::vector<WeightView> weights() const;
+  /// This shard's parameters, in the order of the layers.
+  Parameters parameters();
+  /// Copies the parameters to the memory of the ops, which the host does not reach. `progress` gets
+  /// copied and all bytes.
+  Status place_weights(const std::function<void(std::int64_t, std::int64_t)>& progress);
 
   /// The residual stream of the current step [rows, hidden_size], contiguous: what hops from stage
   /// to stage.
@@ -60,11 +64,11 @@ class StageModel {
   /// Runs layer `layer` of the stage (0 is its first) on hidden_states.
   Status run_layer(std::int64_t layer, const StepBatch& batch);
   /// Last stage: logits of the given rows of hidden_states, at most max_logits_rows. The view
-  /// [rows, vocab_size] is valid until the next call.
+  /// [rows, vocab_size] on the host is valid until the next call.
   Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
-  /// Stored bytes of the distinct weights that were touched since the last call, which is made
-  /// after every step; embedding rows are left out.
-  std::int64_t take_bytes_read();
+  /// Stored bytes of the distinct weights that the last step touched, which is counted once;
+  /// embedding rows are left out.
+  Result<std::int64_t> take_bytes_read();
 
  private:
   StageModel(Ops& ops, const parallel::TensorParallel& tp, Workspace workspace, RopeTables rope,
@@ -87,9 +91,10 @@ class StageModel {
   std::optional<parallel::VocabParallelEmbedding> embed_tokens_;  // on the first stage
   VectorView norm_;                                     // [hidden_size], on the last stage
   std::optional<parallel::VocabParallelHead> lm_head_;  // on the last stage
-  Buffer logits_;                                       // float32 [max_logits_rows, vocab_size]
-  Buffer head_scratch_;                                 // float32
-  std::int64_t layer_bytes_read_ = 0;
+  Buffer logits_;  // on the host: float32 [max_logits_rows, vocab_size]
+  parallel::VocabParallelHead::Scratch head_scratch_;
+  Buffer placed_weights_;       // empty where the weights stay in the checkpoint
+  std::int64_t step_rows_ = 0;  // of the step that take_bytes_read() has not counted
   bool head_was_read_ = false;
 };
 

@@ -38,7 +38,8 @@ Result<Workspace> Workspace::make(Memory& memory, const checkpoint::ModelConfig&
   place(result.activated_, widest_mlp, element);
   place(result.update_, config.hidden_size, sizeof(float));
   place(result.leaf_sums_, config.hidden_size, sizeof(float), result.num_leaves_);
-  place(result.expert_ids_, config.routing.num_experts_per_tok, sizeof(std::int32_t));
+  place(result.expert_ids_, config.routing.num_experts_per_tok, sizeof(std::int32_t),
+        shape.num_layers);
   place(result.expert_weights_, config.routing.num_experts_per_tok, sizeof(float));
   DSL_ASSIGN(result.buffer_, Buffer::allocate(memory, total, "activations"));
   return result;
@@ -82,10 +83,13 @@ LeafSums Workspace::leaf_sums(std::int64_t rows) const {
           leaf_sums_.cols};
 }
 
-Routing Workspace::routing(std::int64_t rows) const {
+Routing Workspace::routing(std::int64_t rows, std::int64_t layer) const {
+  DSL_CHECK(rows <= shape_.max_rows && layer < shape_.num_layers, "rows {}, layer {} of {} and {}",
+            rows, layer, shape_.max_rows, shape_.num_layers);
   std::byte* const base = buffer_.as<std::byte>();
-  return {reinterpret_cast<std::int32_t*>(base + expert_ids_.offset),
-          reinterpret_cast<float*>(base + expert_weights_.offset), rows, expert_ids_.cols};
+  return {
+      reinterpret_cast<std::int32_t*>(base + expert_ids_.offset) + layer * rows * expert_ids_.cols,
+      reinterpret_cast<float*>(base + expert_weights_.offset), rows, expert_ids_.cols};
 }
 
 }  // namespace dsl::model

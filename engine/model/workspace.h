@@ -5,8 +5,8 @@
 
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/ops.h"
-#include "engine/model/memory.h"
 #include "engine/parallel/tensor_parallel.h"
+#include "engine/runtime/memory.h"
 
 namespace dsl::model {
 
@@ -17,6 +17,7 @@ class Workspace {
   struct Shape {
     std::int64_t max_rows = 0;
     DType dtype = DType::kBF16;  // of activations
+    std::int64_t num_layers = 1;
   };
 
   static Result<Workspace> make(Memory& memory, const checkpoint::ModelConfig& config,
@@ -40,7 +41,9 @@ class Workspace {
   MatrixView<float> update(std::int64_t rows) const;
   /// [local leaves, rows, hidden_size] float32, not cleared.
   LeafSums leaf_sums(std::int64_t rows) const;
-  Routing routing(std::int64_t rows) const;
+  /// Expert ids stay until the next step: those of all layers [layer, rows, num_experts_per_tok]
+  /// lie together. Weights are of one layer.
+  Routing routing(std::int64_t rows, std::int64_t layer) const;
 
  private:
   /// Columns of each buffer and where it begins in the allocation.

@@ -43,24 +43,37 @@ Status VocabParallelEmbedding::forward(Ops& ops, const TensorParallel& tp,
 VocabParallelHead::VocabParallelHead(const WeightView& weight, const TensorParallel& tp)
     : weight_(row_shard(weight, tp)), vocab_size_(weight.out_features) {}
 
-std::int64_t VocabParallelHead::scratch_floats(std::int64_t rows) const {
-  const bool split = weight_.out_features != vocab_size_;
-  return split ? rows * (weight_.out_features + vocab_size_) : 0;
+Result<VocabParallelHead::Scratch> VocabParallelHead::make_scratch(Memory& memory,
+                                                                   std::int64_t rows) const {
+  const auto bytes = [rows](std::int64_t cols) {
+    return static_cast<std::size_t>(rows * cols) * sizeof(float);
+  };
+  const std::int64_t local = weight_.out_features;
+  Scratch scratch;
+  if (!memory.is_host()) {
+    DSL_ASSIGN(scratch.computed, Buffer::allocate(memory, bytes(local), "logits"));
+  }
+  if (local != vocab_size_) {
+    DSL_ASSIGN(scratch.mine, Buffer::allocate(host_memory(), bytes(local), "logits"));
+    DSL_ASSIGN(scratch.gathered,
+               Buffer::allocate(host_memory(), bytes(vocab_size_), "gathered logits"));
+  }
+  return scratch;
 }
 
-Status VocabParallelHead::forward(Ops& ops, const TensorParallel& tp, const Matrix& x,
-                                  float* scratch, MatrixView<float> logits) const {
-  if (tp.shards() == 1) {
-    ops.linear(x, weight_, as_matrix(logits));
-    return {};
-  }
+Status VocabParallelHead::forward(Ops& ops, Memory& memory, const TensorParallel& tp,
+                                  const Matrix& x, const Scratch& scratch,
+                                  MatrixView<float> logits) const {
   const std::int64_t local = weight_.out_features;
-  const MatrixView<float> mine{scratch, x.rows, local, local};
-  const std::span<float> all(scratch + x.rows * local,
+  const std::span<float> mine(tp.shards() == 1 ? logits.data : scratch.mine.as<float>(),
+                              static_cast<std::size_t>(x.rows * local));
+  float* computed = memory.is_host() ? mine.data() : scratch.computed.as<float>();
+  ops.linear(x, weight_, as_matrix({computed, x.rows, local, local}));
+  if (!memory.is_host()) DSL_TRY(memory.read(mine.data(), computed, mine.size_bytes()));
+  if (tp.shards() == 1) return {};
+  const std::span<float> all(scratch.gathered.as<float>(),
                              static_cast<std::size_t>(x.rows * vocab_size_));
-  ops.linear(x, weight_, as_matrix(mine));
-  DSL_TRY(tp.all_gather(std::as_bytes(std::span(scratch, static_cast<std::size_t>(x.rows * local))),
-                        std::as_writable_bytes(all)));
+  DSL_TRY(tp.all_gather(std::as_bytes(mine), std::as_writable_bytes(all)));
   // The gather is shard-major; a row of logits takes a piece of every shard.
   for (std::int64_t row = 0; row < x.rows; ++row) {
     for (int shard = 0; shard < tp.shards(); ++shard) {

@@ -1,5 +1,5 @@
 // Linear layers that own the arithmetic of their split over a tensor-parallel group; model code
-// knows no shards.
+// knows no shards. A weight's view may be pointed to a copy of this shard (mutable_weight()).
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 
 #include "engine/kernels/ops.h"
 #include "engine/parallel/tensor_parallel.h"
+#include "engine/runtime/memory.h"
 
 namespace dsl::parallel {
 
@@ -17,6 +18,7 @@ class ReplicatedLinear {
   explicit ReplicatedLinear(const WeightView& weight) : weight_(weight) {}
 
   const WeightView& weight() const { return weight_; }
+  WeightView* mutable_weight() { return &weight_; }
   std::int64_t out_features() const { return weight_.out_features; }
   /// x [rows, in_features] -> out [rows, out_features]
   void forward(Ops& ops, const Matrix& x, const Matrix& out) const { ops.linear(x, weight_, out); }
@@ -34,6 +36,7 @@ class ColumnParallelLinear {
   ColumnParallelLinear(const WeightView& weight, const TensorParallel& tp);
 
   const WeightView& weight() const { return weight_; }
+  WeightView* mutable_weight() { return &weight_; }
   std::int64_t local_out_features() const { return weight_.out_features; }
   /// x [rows, in_features] -> out [rows, local_out_features]
   void forward(Ops& ops, const Matrix& x, const Matrix& out) const { ops.linear(x, weight_, out); }
@@ -51,6 +54,7 @@ class RowParallelLinear {
   RowParallelLinear(const WeightView& weight, const TensorParallel& tp);
 
   const WeightView& weight() const { return weight_; }
+  WeightView* mutable_weight() { return &weight_; }
   std::int64_t local_in_features() const { return weight_.in_features; }
   /// x [rows, local_in_features] -> out [rows, out_features], complete on every shard.
   Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, MatrixView<float> out) const;
@@ -72,6 +76,7 @@ class VocabParallelEmbedding {
   VocabParallelEmbedding(const WeightView& table, const TensorParallel& tp);
 
   const WeightView& weight() const { return table_; }
+  WeightView* mutable_weight() { return &table_; }
   /// out [token_ids.size(), hidden_size], complete on every shard. One shard has the row and the
   /// others add zeros, so the sum is exact.
   Status forward(Ops& ops, const TensorParallel& tp, std::span<const std::int32_t> token_ids,
@@ -90,12 +95,18 @@ class VocabParallelHead {
   VocabParallelHead(const WeightView& weight, const TensorParallel& tp);
 
   const WeightView& weight() const { return weight_; }
+  WeightView* mutable_weight() { return &weight_; }
   std::int64_t vocab_size() const { return vocab_size_; }
-  /// Floats that forward() needs as scratch for `rows` rows.
-  std::int64_t scratch_floats(std::int64_t rows) const;
-  /// x [rows, hidden_size] -> logits [rows, vocab_size], contiguous.
-  Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, float* scratch,
-                 MatrixView<float> logits) const;
+  /// Buffers of forward() for up to `rows` rows; the ops work on `memory`.
+  struct Scratch {
+    Buffer computed;  // this shard's logits, where the host does not reach the ops' memory
+    Buffer mine;      // on the host: this shard's logits, with several shards
+    Buffer gathered;  // on the host: all shards' logits, with several shards
+  };
+  Result<Scratch> make_scratch(Memory& memory, std::int64_t rows) const;
+  /// x [rows, hidden_size] -> logits [rows, vocab_size], contiguous, on the host.
+  Status forward(Ops& ops, Memory& memory, const TensorParallel& tp, const Matrix& x,
+                 const Scratch& scratch, MatrixView<float> logits) const;
 
  private:
   WeightView weight_;
@@ -115,6 +126,7 @@ class ExpertParallel {
   /// Appends the next expert of this shard, in ascending order.
   void add_expert(const ExpertWeights& expert) { experts_.push_back(expert); }
   std::span<const ExpertWeights> experts() const { return experts_; }
+  std::span<ExpertWeights> mutable_experts() { return experts_; }
 
   /// Adds the weighted outputs of this shard's experts to its leaves.
   void accumulate(Ops& ops, const Matrix& x, const Routing& routing, const LeafSums& sums) const {

@@ -1,11 +1,14 @@
 #include "engine/parallel/tensor_parallel.h"
 
 #include <utility>
+#include <vector>
 
 namespace dsl::parallel {
 
-TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience)
+TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
+                               Memory& memory)
     : group_(group),
+      memory_(&memory),
       patience_(patience),
       shard_(group == nullptr ? 0 : group->rank()),
       shards_(group == nullptr ? 1 : group->size()) {}
@@ -14,9 +17,14 @@ Status TensorParallel::all_reduce(MatrixView<float> values) const {
   if (shards_ == 1) return {};
   DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",
             values.row_stride, values.cols);
-  return blame_peer(
-      group_->all_reduce_tree({values.data, static_cast<std::size_t>(values.rows * values.cols)},
-                              Deadline::after(patience_)));
+  const std::span<float> all(values.data, static_cast<std::size_t>(values.rows * values.cols));
+  if (memory_->is_host()) {
+    return blame_peer(group_->all_reduce_tree(all, Deadline::after(patience_)));
+  }
+  std::vector<float> staged(all.size());
+  DSL_TRY(memory_->read(staged.data(), all.data(), all.size_bytes()));
+  DSL_TRY(blame_peer(group_->all_reduce_tree(staged, Deadline::after(patience_))));
+  return memory_->write(all.data(), staged.data(), all.size_bytes());
 }
 
 Status TensorParallel::all_gather(ConstBytes mine, MutableBytes all) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/kernels/ops.h"
+#include "engine/runtime/memory.h"
 #include "engine/tensor/views.h"
 #include "transport/base/bytes.h"
 #include "transport/base/deadline.h"
@@ -19,8 +20,10 @@ class TensorParallel {
   /// A group of one, which needs no communication.
   TensorParallel() = default;
   /// `group` may be null for one shard; otherwise its size is the number of shards. `patience`
-  /// bounds the wait for the other members in each operation.
-  TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience);
+  /// bounds the wait for the other members in each operation. `memory` holds what is reduced: what
+  /// the host does not reach is copied to it and back.
+  TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
+                 Memory& memory = host_memory());
 
   int shard() const { return shard_; }
   int shards() const { return shards_; }
@@ -36,11 +39,12 @@ class TensorParallel {
   /// Joins the members' subtree sums; `values` is contiguous [rows, cols]. A silent member is
   /// kPeerHung.
   Status all_reduce(MatrixView<float> values) const;
-  /// Concatenates the members' equal-sized parts in shard order.
+  /// Concatenates the members' equal-sized parts, which lie on the host, in shard order.
   Status all_gather(ConstBytes mine, MutableBytes all) const;
 
  private:
   collectives::Collectives* group_ = nullptr;
+  Memory* memory_ = nullptr;  // set where group_ is
   Deadline::Clock::duration patience_{};
   int shard_ = 0;
   int shards_ = 1;

@@ -48,6 +48,7 @@ struct DeploymentSpec {
   std::string dtype = "bf16";  // compute dtype, "bf16" or "f32"
   std::int64_t kv_tokens = 0;  // capacity of the cache; 0: the engine decides
   std::string kernels = "auto";
+  std::string device = "cpu";  // cpu, cuda or cuda:N
   std::string transport = "ucx";
   std::string require_transport;  // of links between hosts: "rdma", "rc_verbs", "tcp"; empty: any
   bool allow_fallback = false;    // accept TCP although both ends have RDMA

@@ -103,6 +103,7 @@ std::span<const SpecField> world_fields() {
        0,
        0,
        {"auto", "scalar", "avx2", "avx512", "avx512_bf16"}},
+      {"device", "--device", member(&S::device), "cpu, cuda or cuda:N", 0, 0, {}},
       {"listen", "--listen", member(&S::listen), "HOST or HOST:PORT of the engine port", 0, 0, {}},
       {"deadline_ms",
        "--deadline-ms",

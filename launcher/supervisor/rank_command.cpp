@@ -48,6 +48,9 @@ Result<std::vector<RankCommand>> rank_commands(const DeploymentSpec& spec, const
     if (spec.kernels != "auto") {
       command.argv.insert(command.argv.end(), {"--kernels", spec.kernels});
     }
+    if (spec.device != "cpu") {
+      command.argv.insert(command.argv.end(), {"--device", spec.device});
+    }
     if (!spec.require_transport.empty()) {
       command.argv.insert(command.argv.end(), {"--require-transport", spec.require_transport});
     }

@@ -6,7 +6,7 @@
 #include <map>
 #include <stdexcept>
 
-#include "engine/kernels/dispatch.h"
+#include "tests/e2e/parity_variants.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
 #include "tests/unit/engine/in_process_world.h"
@@ -67,7 +67,7 @@ class ParityTest : public ::testing::TestWithParam<std::tuple<std::string, std::
     options.model_dir = fixture().model_dir;
     options.compute_dtype = compute_dtype;
     options.num_threads = 1;
-    options.kernels = std::get<1>(GetParam());
+    select_variant(std::get<1>(GetParam()), options);
     options.max_batch_tokens = 64;
     auto world = InProcessWorld::start(options);
     EXPECT_TRUE(world.has_value()) << world.error().to_string();
@@ -116,8 +116,8 @@ TEST_P(ParityTest, Bfloat16PicksTheSameTokenWhereTheMarginIsClear) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, ParityTest,
-                         ::testing::Combine(::testing::ValuesIn(fixture_names()),
-                                            ::testing::ValuesIn(available_variants())),
+                         ::testing::Combine(::testing::ValuesIn(parity_fixtures()),
+                                            ::testing::ValuesIn(parity_variants())),
                          [](const auto& combination) {
                            return fmt::format("{}_{}", std::get<0>(combination.param),
                                               std::get<1>(combination.param));

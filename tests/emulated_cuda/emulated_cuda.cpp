@@ -1,9 +1,14 @@
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
-#include <cstdlib>
+#include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -54,6 +59,59 @@ void resume(Thread& thread) {
   running = &thread;
   threadIdx = thread.index;
   thread.fiber = std::move(thread.fiber).resume();
+}
+
+/// The device's memory: closed to all but what holds an Opening. Thread-safe.
+class DeviceMemory {
+ public:
+  /// One at a time: what runs on the device, too, is one after the other.
+  class Opening {
+   public:
+    explicit Opening(DeviceMemory& memory) : memory_(memory), lock_(memory.mutex_) {
+      memory_.protect(PROT_READ | PROT_WRITE);
+    }
+    ~Opening() { memory_.protect(PROT_NONE); }
+    Opening(const Opening&) = delete;
+    Opening& operator=(const Opening&) = delete;
+
+   private:
+    DeviceMemory& memory_;
+    std::lock_guard<std::mutex> lock_;
+  };
+
+  /// Null when the system has no more.
+  void* allocate(std::size_t bytes) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t size = (bytes + page - 1) / page * page;
+    const std::lock_guard lock(mutex_);
+    void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+    std::memset(data, 0xff, size);
+    mprotect(data, size, PROT_NONE);
+    sizes_[data] = size;
+    return data;
+  }
+
+  void release(void* data) {
+    const std::lock_guard lock(mutex_);
+    const auto found = sizes_.find(data);
+    if (found == sizes_.end()) return;
+    munmap(data, found->second);
+    sizes_.erase(found);
+  }
+
+ private:
+  void protect(int access) {
+    for (const auto& [data, size] : sizes_) mprotect(data, size, access);
+  }
+
+  std::mutex mutex_;
+  std::map<void*, std::size_t> sizes_;
+};
+
+DeviceMemory& device_memory() {
+  static DeviceMemory memory;
+  return memory;
 }
 
 /// Runs one block: every warp until all its lanes wait for the block, then the next warp.
@@ -121,6 +179,7 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void(
                         config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
                         config.dynamicSmemBytes <= cuda::kMaxSharedBytes;
   if (!is_valid) return cudaErrorInvalidValue;
+  const DeviceMemory::Opening opening(device_memory());
   gridDim = config.gridDim;
   blockDim = config.blockDim;
   context::pooled_fixedsize_stack stacks(kStackBytes, config.blockDim.x);
@@ -184,20 +243,30 @@ cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  const std::size_t rounded = (bytes + 255) / 256 * 256;
-  *data = std::aligned_alloc(256, rounded);
-  if (*data == nullptr) return cudaErrorMemoryAllocation;
-  std::memset(*data, 0xff, rounded);
-  return cudaSuccess;
+  *data = dsl::test::device_memory().allocate(bytes);
+  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
 cudaError_t cudaFree(void* data) {
-  std::free(data);
+  dsl::test::device_memory().release(data);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
+  *free = *total;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t) {
+  const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
+  std::memset(data, byte, bytes);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
                             cudaStream_t) {
+  const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }

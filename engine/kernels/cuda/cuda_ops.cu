@@ -11,6 +11,7 @@
 #include "engine/kernels/cuda/linear.cuh"
 #include "engine/kernels/cuda/routing.cuh"
 #include "engine/kernels/linear_shapes.h"
+#include "engine/runtime/cuda/device_memory.h"
 
 namespace dsl::cuda {
 namespace {
@@ -56,11 +57,11 @@ constexpr unsigned kTileThreads = kTileWarps * kWarpSize;
 
 class CudaOps final : public Ops {
  public:
-  explicit CudaOps(Stream stream) : stream_(std::move(stream)) {}
+  explicit CudaOps(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
 
   std::string_view name() const override { return "cuda"; }
   Status finish() override {
-    const Status ended = stream_.wait();
+    const Status ended = stream_->wait();
     if (!failure_) return ended;
     return tl::unexpected<Error>(*std::exchange(failure_, std::nullopt));
   }
@@ -180,7 +181,7 @@ class CudaOps final : public Ops {
  private:
   template <typename... Parameters, typename... Arguments>
   void run(const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
-    note(cuda_status(launch(stream_.get(), shape, kernel, std::forward<Arguments>(arguments)...),
+    note(cuda_status(launch(stream_->get(), shape, kernel, std::forward<Arguments>(arguments)...),
                      "starting a kernel"));
   }
   /// The first failure stays: what follows works on garbage, and nobody reads it.
@@ -190,7 +191,7 @@ class CudaOps final : public Ops {
   /// Null after a failure.
   template <typename T>
   const T* copy(DeviceCopy<T>& device_copy, std::span<const T> values) {
-    Result<const T*> copied = device_copy.of(values, stream_);
+    Result<const T*> copied = device_copy.of(values, *stream_);
     if (copied) return *copied;
     note(tl::unexpected<Error>(std::move(copied).error()));
     return nullptr;
@@ -226,7 +227,7 @@ class CudaOps final : public Ops {
   void attend_expanded(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
                        const AttentionSegment& segment, const MlaShape& shape, const Matrix& out);
 
-  Stream stream_;
+  std::shared_ptr<const Stream> stream_;
   DeviceCopy<std::int32_t> token_ids_{"token ids"};
   DeviceCopy<std::int32_t> positions_{"positions"};
   DeviceCopy<std::int64_t> slots_{"cache slots"};
@@ -451,8 +452,14 @@ void CudaOps::attend_expanded(const Matrix& q, const WeightView& kv_b, const Lat
 }  // namespace
 
 Result<std::unique_ptr<Ops>> make_cuda_ops(int device) {
-  DSL_ASSIGN(Stream stream, Stream::open(device));
-  return std::unique_ptr<Ops>(std::make_unique<CudaOps>(std::move(stream)));
+  DSL_ASSIGN(Device opened, open_cuda_device(device));
+  return std::move(opened.ops);
+}
+
+Result<Device> open_cuda_device(int device) {
+  DSL_ASSIGN(Stream opened, Stream::open(device));
+  const auto stream = std::make_shared<const Stream>(std::move(opened));
+  return Device{std::make_unique<DeviceMemory>(stream), std::make_unique<CudaOps>(stream)};
 }
 
 }  // namespace dsl::cuda

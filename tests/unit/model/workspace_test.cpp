@@ -27,7 +27,7 @@ checkpoint::ModelConfig layer_config() {
 TEST(WorkspaceTest, BuffersOfTheLargestStepDoNotOverlap) {
   HostMemory memory;
   const parallel::TensorParallel tp;
-  const auto workspace = Workspace::make(memory, layer_config(), tp, {7, DType::kF32});
+  const auto workspace = Workspace::make(memory, layer_config(), tp, {7, DType::kF32, 3});
   ASSERT_TRUE(workspace.has_value());
   struct Range {
     const std::byte* begin;
@@ -47,8 +47,10 @@ TEST(WorkspaceTest, BuffersOfTheLargestStepDoNotOverlap) {
   }
   add(workspace->update(7).data, 7 * 48);
   add(workspace->leaf_sums(7).data, 8 * 7 * 48);
-  add(workspace->routing(7).expert_ids, 14);
-  add(workspace->routing(7).weights, 14);
+  for (std::int64_t layer = 0; layer < 3; ++layer) {
+    add(workspace->routing(7, layer).expert_ids, 14);
+  }
+  add(workspace->routing(7, 0).weights, 14);
   for (std::size_t i = 0; i < ranges.size(); ++i) {
     for (std::size_t k = 0; k < i; ++k) {
       EXPECT_TRUE(ranges[i].begin >= ranges[k].end || ranges[k].begin >= ranges[i].end)

@@ -1,32 +1,49 @@
-// Where activations and caches live: the little of a device's memory that the model asks for.
+// Where weights, activations and caches live: the little of a device's memory that the model asks
+// for.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
 #include "transport/base/error.h"
 
-namespace dsl::model {
+namespace dsl {
 
 /// Memory of the device that the ops work on. Thread-compatible.
 class Memory {
  public:
   virtual ~Memory() = default;
-  /// Zeroed and aligned to 4096 bytes; `what` names the purpose in errors (kOutOfMemory).
+  /// Whether the host reads and writes it in place. If not, only write() and read() reach it.
+  virtual bool is_host() const = 0;
+  /// What is left for allocations, in bytes.
+  virtual std::int64_t free_bytes() const = 0;
+  /// Zeroed and aligned to 256 bytes; `what` names the purpose in errors (kOutOfMemory).
   virtual Result<void*> allocate(std::size_t bytes, std::string_view what) = 0;
   virtual void release(void* data, std::size_t bytes) = 0;
   /// Fills with zero bytes, in order with the ops.
   virtual void zero(void* data, std::size_t bytes) = 0;
+  /// Copies from the host, in order with the ops; `from` has been read when the call returns.
+  virtual Status write(void* to, const void* from, std::size_t bytes) = 0;
+  /// Copies to the host what the ops called so far have left; returns when it is there.
+  virtual Status read(void* to, const void* from, std::size_t bytes) = 0;
 };
 
 /// Pages of this process, taken from the system when they are first touched. Thread-safe.
 class HostMemory final : public Memory {
  public:
+  bool is_host() const override { return true; }
+  std::int64_t free_bytes() const override;
   Result<void*> allocate(std::size_t bytes, std::string_view what) override;
   void release(void* data, std::size_t bytes) override;
   void zero(void* data, std::size_t bytes) override;
+  Status write(void* to, const void* from, std::size_t bytes) override;
+  Status read(void* to, const void* from, std::size_t bytes) override;
 };
+
+/// The process's own, for what the host computes beside a device.
+HostMemory& host_memory();
 
 /// Owns one allocation; the Memory must outlive it. Move-only.
 class Buffer {
@@ -63,4 +80,4 @@ class Buffer {
   std::size_t bytes_ = 0;
 };
 
-}  // namespace dsl::model
+}  // namespace dsl

@@ -1,0 +1,21 @@
+// What computes a rank's ops, and the memory that they work on.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "engine/kernels/ops.h"
+#include "engine/runtime/memory.h"
+
+namespace dsl {
+
+/// The ops' views point into `memory`.
+struct Device {
+  std::unique_ptr<Memory> memory;
+  std::unique_ptr<Ops> ops;
+};
+
+/// Opens a device of this node; kNotFound when it is not there.
+using DeviceOpener = std::function<Result<Device>()>;
+
+}  // namespace dsl

@@ -1,0 +1,57 @@
+// The memory of one CUDA device, in order with the work on a stream.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "engine/runtime/cuda/cuda_status.h"
+#include "engine/runtime/cuda/stream.h"
+#include "engine/runtime/memory.h"
+
+namespace dsl::cuda {
+
+/// A failure of zero() comes out of the next wait for the stream. Thread-compatible.
+class DeviceMemory final : public Memory {
+ public:
+  explicit DeviceMemory(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
+
+  bool is_host() const override { return false; }
+
+  std::int64_t free_bytes() const override {
+    std::size_t free = 0;
+    std::size_t total = 0;
+    return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<std::int64_t>(free) : 0;
+  }
+
+  Result<void*> allocate(std::size_t bytes, std::string_view what) override {
+    void* data = nullptr;
+    DSL_TRY(cuda_status(cudaMalloc(&data, bytes),
+                        fmt::format("allocating {} bytes of device memory for the {}, {} are free",
+                                    bytes, what, free_bytes())));
+    zero(data, bytes);
+    return data;
+  }
+
+  void release(void* data, std::size_t) override { cudaFree(data); }
+
+  void zero(void* data, std::size_t bytes) override {
+    cudaMemsetAsync(data, 0, bytes, stream_->get());
+  }
+
+  Status write(void* to, const void* from, std::size_t bytes) override {
+    // From pageable memory: the source has been read when the call returns.
+    return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_->get()),
+                       fmt::format("copying {} bytes to the device", bytes));
+  }
+
+  Status read(void* to, const void* from, std::size_t bytes) override {
+    DSL_TRY(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_->get()),
+                        fmt::format("copying {} bytes from the device", bytes)));
+    return stream_->wait();
+  }
+
+ private:
+  std::shared_ptr<const Stream> stream_;
+};
+
+}  // namespace dsl::cuda

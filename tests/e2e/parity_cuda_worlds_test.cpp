@@ -1,0 +1,109 @@
+// Worlds of ranks on one emulated device: what hops and is reduced goes through the host.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "tests/e2e/parity_variants.h"
+#include "tests/e2e/reference_fixture.h"
+#include "tests/e2e/scratch_dir.h"
+#include "tests/unit/engine/in_process_world.h"
+
+namespace dsl::testing {
+namespace {
+
+class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    auto loaded = load_fixture(GetParam(), scratch_.path());
+    ASSERT_TRUE(loaded.has_value()) << loaded.error().to_string();
+    fixture_ = *std::move(loaded);
+  }
+
+  std::unique_ptr<InProcessWorld> start(int tp, int pp) const {
+    EngineOptions options;
+    options.model_dir = fixture_.model_dir;
+    options.tp = tp;
+    options.pp = pp;
+    options.num_threads = 1;
+    options.max_batch_tokens = 32;
+    options.kv_tokens = 256;
+    options.step_deadline = std::chrono::seconds(60);
+    select_variant("cuda", options);
+    auto world = InProcessWorld::start(options);
+    if (!world.has_value()) throw std::runtime_error(world.error().to_string());
+    return *std::move(world);
+  }
+
+  GenerateRequest request(std::size_t num_prompt_tokens) const {
+    GenerateRequest result;
+    result.prompt_token_ids.assign(
+        fixture_.token_ids.begin(),
+        fixture_.token_ids.begin() + static_cast<std::ptrdiff_t>(num_prompt_tokens));
+    result.max_tokens = 4;
+    result.ignore_eos = true;
+    result.sampling.temperature = 1;
+    result.sampling.seed = num_prompt_tokens;
+    return result;
+  }
+
+  ScratchDir scratch_{"dsl_parity_cuda_worlds"};
+  ReferenceFixture fixture_;
+};
+
+TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
+  const std::vector<std::int32_t> scored(fixture_.token_ids.begin(),
+                                         fixture_.token_ids.begin() + 12);
+  const std::vector<std::size_t> prompts = {5, 34, 17};
+  const auto alone = start(1, 1);
+  const auto expected = alone->score(scored);
+  ASSERT_TRUE(expected.has_value()) << expected.error().to_string();
+  std::vector<std::vector<std::int32_t>> expected_tokens;
+  for (const std::size_t prompt : prompts) {
+    expected_tokens.push_back(alone->generate(request(prompt)).token_ids);
+  }
+
+  for (const auto& [tp, pp] : {std::pair{4, 1}, {2, 2}}) {
+    SCOPED_TRACE(fmt::format("tp {} pp {}", tp, pp));
+    const auto world = start(tp, pp);
+    EXPECT_EQ(world->leader().info().kernels, "cuda");
+    const auto logits = world->score(scored);
+    ASSERT_TRUE(logits.has_value()) << logits.error().to_string();
+    ASSERT_EQ(logits->size(), expected->size());
+    EXPECT_EQ(std::memcmp(logits->data(), expected->data(), logits->size() * sizeof(float)), 0);
+    std::vector<PendingGeneration> pending;
+    for (const std::size_t prompt : prompts) {
+      auto submitted = PendingGeneration::submit(world->leader(), request(prompt));
+      ASSERT_TRUE(submitted.has_value()) << submitted.error().to_string();
+      pending.push_back(*std::move(submitted));
+    }
+    for (std::size_t i = 0; i < pending.size(); ++i) {
+      const Generated found = pending[i].wait();
+      EXPECT_TRUE(found.error.message.empty()) << found.error.to_string();
+      EXPECT_EQ(found.token_ids, expected_tokens[i]);
+    }
+    for (const Status& outcome : world->shutdown()) {
+      EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
+    }
+  }
+}
+
+TEST_P(ParityCudaWorldsTest, CountsAStepsWeightBytesAsAnyBackendDoes) {
+  const std::vector<std::int32_t> one_row(fixture_.token_ids.begin(),
+                                          fixture_.token_ids.begin() + 1);
+  const auto world = start(1, 1);
+  ASSERT_TRUE(world->score(one_row).has_value());
+  const std::int64_t one = world->leader().stats().weight_bytes;
+  // One row touches what the model's costs say of a token, but for its row of the embedding.
+  EXPECT_GT(one, 0);
+  EXPECT_LE(one, world->leader().info().active_bytes_per_token);
+  EXPECT_GE(one, world->leader().info().active_bytes_per_token -
+                     world->leader().info().active_bytes_per_token / 10);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, ParityCudaWorldsTest,
+                         ::testing::Values("v2_grouped_scale16_bf16", "v3_fp8"),
+                         [](const auto& model) { return model.param; });
+
+}  // namespace
+}  // namespace dsl::testing
