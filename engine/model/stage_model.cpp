@@ -71,9 +71,9 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
   const Matrix hidden_states = workspace_.hidden_states(rows);
   const MatrixView<float> update = workspace_.update(rows);
   DSL_TRY(embed_tokens_->forward(*ops_, tp_, token_ids, update));
-  workspace_.memory().zero(
+  DSL_TRY(workspace_.memory().zero(
       hidden_states.data,
-      static_cast<std::size_t>(rows * hidden_states.row_stride) * size_of(hidden_states.dtype));
+      static_cast<std::size_t>(rows * hidden_states.row_stride) * size_of(hidden_states.dtype)));
   ops_->add(hidden_states, {update.data, update.rows, update.cols, update.row_stride});
   return {};
 }

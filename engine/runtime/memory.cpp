@@ -32,7 +32,10 @@ Result<void*> HostMemory::allocate(std::size_t bytes, std::string_view what) {
 
 void HostMemory::release(void* data, std::size_t bytes) { ::munmap(data, bytes); }
 
-void HostMemory::zero(void* data, std::size_t bytes) { std::memset(data, 0, bytes); }
+Status HostMemory::zero(void* data, std::size_t bytes) {
+  std::memset(data, 0, bytes);
+  return {};
+}
 
 Status HostMemory::write(void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);

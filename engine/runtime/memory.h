@@ -23,7 +23,7 @@ class Memory {
   virtual Result<void*> allocate(std::size_t bytes, std::string_view what) = 0;
   virtual void release(void* data, std::size_t bytes) = 0;
   /// Fills with zero bytes, in order with the ops.
-  virtual void zero(void* data, std::size_t bytes) = 0;
+  virtual Status zero(void* data, std::size_t bytes) = 0;
   /// Copies from the host, in order with the ops; `from` has been read when the call returns.
   virtual Status write(void* to, const void* from, std::size_t bytes) = 0;
   /// Copies to the host what the ops called so far have left; returns when it is there.
@@ -37,7 +37,7 @@ class HostMemory final : public Memory {
   std::int64_t free_bytes() const override;
   Result<void*> allocate(std::size_t bytes, std::string_view what) override;
   void release(void* data, std::size_t bytes) override;
-  void zero(void* data, std::size_t bytes) override;
+  Status zero(void* data, std::size_t bytes) override;
   Status write(void* to, const void* from, std::size_t bytes) override;
   Status read(void* to, const void* from, std::size_t bytes) override;
 };

@@ -10,7 +10,7 @@
 
 namespace dsl::cuda {
 
-/// A failure of zero() comes out of the next wait for the stream. Thread-compatible.
+/// Thread-compatible.
 class DeviceMemory final : public Memory {
  public:
   explicit DeviceMemory(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
@@ -28,14 +28,18 @@ class DeviceMemory final : public Memory {
     DSL_TRY(cuda_status(cudaMalloc(&data, bytes),
                         fmt::format("allocating {} bytes of device memory for the {}, {} are free",
                                     bytes, what, free_bytes())));
-    zero(data, bytes);
+    if (Status zeroed = zero(data, bytes); !zeroed) {
+      cudaFree(data);
+      return tl::unexpected<Error>(std::move(zeroed).error());
+    }
     return data;
   }
 
   void release(void* data, std::size_t) override { cudaFree(data); }
 
-  void zero(void* data, std::size_t bytes) override {
-    cudaMemsetAsync(data, 0, bytes, stream_->get());
+  Status zero(void* data, std::size_t bytes) override {
+    return cuda_status(cudaMemsetAsync(data, 0, bytes, stream_->get()),
+                       fmt::format("zeroing {} bytes of the device", bytes));
   }
 
   Status write(void* to, const void* from, std::size_t bytes) override {
