@@ -9,17 +9,15 @@
 namespace dsl {
 namespace {
 
-constexpr std::string_view kCuda = "cuda";
-
 /// The N of "cuda:N", 0 for "cuda"; negative for other names.
 int cuda_device(std::string_view name) {
-  if (name == kCuda) return 0;
-  if (!name.starts_with(kCuda) || name.substr(kCuda.size()).size() < 2) return -1;
-  const std::string_view number = name.substr(kCuda.size() + 1);
+  constexpr std::string_view kNumbered = "cuda:";
+  if (name == "cuda") return 0;
+  if (!name.starts_with(kNumbered)) return -1;
+  const char* const end = name.data() + name.size();
   int device = -1;
-  const auto [end, error] = std::from_chars(number.begin(), number.end(), device);
-  const bool is_number = name[kCuda.size()] == ':' && error == std::errc() && end == number.end();
-  return is_number ? device : -1;
+  const auto parsed = std::from_chars(name.data() + kNumbered.size(), end, device);
+  return parsed.ec == std::errc() && parsed.ptr == end ? device : -1;
 }
 
 }  // namespace
