@@ -3,6 +3,7 @@
 // position are computed first.
 #pragma once
 
+#include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/ops.h"
 
@@ -14,13 +15,6 @@ inline constexpr int kAttentionThreads = 128;
 /// Positions that one block attends to. Splits begin at multiples of it, whatever the batch, so
 /// that a row's result is that of the row alone.
 inline constexpr int kSplitPositions = 256;
-
-/// One row of a step: where it stands and where its sequence is cached.
-struct AttentionRow {
-  std::int64_t row = 0;          // in q and out
-  std::int64_t position = 0;     // it attends to [0, position]
-  std::int64_t block_table = 0;  // where its sequence's table begins in PagedLatents::block_tables
-};
 
 /// The cached rows of some sequences.
 struct PagedLatents {

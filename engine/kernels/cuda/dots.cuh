@@ -12,6 +12,7 @@ namespace dsl::cuda {
 inline constexpr int kTileRows = 8;
 /// Warps of a block, each with an output feature of its own.
 inline constexpr int kTileWarps = 4;
+inline constexpr unsigned kTileThreads = kTileWarps * kWarpSize;
 
 /// sums[r] = sum over features [begin, end) of rows[r] * weight, on every lane. The order of
 /// additions depends on `begin` and `end` alone: a lane adds up its groups in ascending order, and

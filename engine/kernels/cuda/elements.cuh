@@ -9,6 +9,11 @@ namespace dsl::cuda {
 
 inline constexpr int kElementThreads = 256;
 
+/// One thread an element.
+inline dim3 element_grid(std::int64_t cols, std::int64_t rows) {
+  return {blocks_for(cols, kElementThreads), static_cast<unsigned>(rows), 1};
+}
+
 template <typename T>
 __device__ T* row_of(const Matrix& matrix, std::int64_t row) {
   return static_cast<T*>(matrix.data) + row * matrix.row_stride;

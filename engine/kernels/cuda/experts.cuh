@@ -1,8 +1,9 @@
 // Routed experts: pairs of a row and an expert that it chose, grouped by expert.
 #pragma once
 
+#include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/elements.cuh"
-#include "engine/kernels/cuda/linear.cuh"
+#include "engine/kernels/cuda/leaves.cuh"
 
 namespace dsl::cuda {
 

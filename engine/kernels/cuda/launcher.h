@@ -1,0 +1,67 @@
+// What every op on the device needs: the stream, scratch, and the first failure.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "engine/kernels/cuda/device_copy.h"
+#include "engine/kernels/cuda/launch.cuh"
+#include "engine/runtime/cuda/device_buffer.h"
+#include "engine/runtime/cuda/stream.h"
+
+namespace dsl::cuda {
+
+/// Scratch of one pass over some rows; more rows make more passes.
+inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{64} << 20;
+inline constexpr std::int64_t kMaxGridRows = 65535;  // of the grid's y and z
+
+/// Starts kernels one behind the other. Thread-compatible.
+class Launcher {
+ public:
+  explicit Launcher(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
+
+  template <typename... Parameters, typename... Arguments>
+  void run(const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
+    note(cuda_status(launch(stream_->get(), shape, kernel, std::forward<Arguments>(arguments)...),
+                     "starting a kernel"));
+  }
+
+  /// The device's copy; null after a failure.
+  template <typename T>
+  const T* copy(DeviceCopy<T>& device_copy, std::span<const T> values) {
+    Result<const T*> copied = device_copy.of(values, *stream_);
+    if (copied) return *copied;
+    note(tl::unexpected<Error>(std::move(copied).error()));
+    return nullptr;
+  }
+
+  /// Until the next call, by whatever op. Null after a failure.
+  template <typename T>
+  T* scratch(std::int64_t count) {
+    Status reserved = scratch_.reserve(static_cast<std::size_t>(count) * sizeof(T), "scratch");
+    if (reserved) return static_cast<T*>(scratch_.data());
+    note(std::move(reserved));
+    return nullptr;
+  }
+
+  /// Waits for all that was started; the first failure comes out once.
+  Status finish() {
+    const Status ended = stream_->wait();
+    if (!failure_) return ended;
+    return tl::unexpected<Error>(*std::exchange(failure_, std::nullopt));
+  }
+
+ private:
+  /// The first failure stays: what follows works on garbage, and nobody reads it.
+  void note(Status status) {
+    if (!status && !failure_) failure_ = std::move(status).error();
+  }
+
+  std::shared_ptr<const Stream> stream_;
+  DeviceBuffer scratch_;
+  std::optional<Error> failure_;
+};
+
+}  // namespace dsl::cuda
