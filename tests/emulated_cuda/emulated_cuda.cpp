@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "emulated_threads.h"
 #include "transport/base/error.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -30,7 +31,6 @@ namespace {
 
 namespace context = boost::context;
 
-constexpr int kLanes = 32;
 constexpr unsigned kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 64 * 1024;
 
@@ -43,8 +43,9 @@ struct Thread {
   Pause pause = Pause::kBlock;
   dim3 index;
   int lane = 0;
-  std::uint32_t* words = nullptr;  // of its warp: two rounds of 32
+  LaneWords* words = nullptr;  // of its warp: two rounds of 32
   int round = 0;
+  std::deque<std::vector<PendingCopy>> copies{1};
 };
 
 Thread* running = nullptr;
@@ -168,7 +169,7 @@ class Block {
   }
 
   std::vector<Thread> threads_;
-  std::vector<std::uint32_t> words_;
+  std::vector<LaneWords> words_;
 };
 
 }  // namespace
@@ -197,15 +198,21 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void(
 
 void wait_for_block() { give_way(Pause::kBlock); }
 
-std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane) {
+const LaneWords* share_in_warp(const LaneWords& words) {
   Thread* self = running;
   // Two rounds in turn: a lane that goes on writes the next round while others still read this one.
-  std::uint32_t* words = self->words + self->round * kLanes;
+  LaneWords* lanes = self->words + self->round * kLanes;
   self->round ^= 1;
-  words[self->lane] = word;
+  lanes[self->lane] = words;
   give_way(Pause::kWarp);
-  return words[source_lane];
+  return lanes;
 }
+
+std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane) {
+  return share_in_warp({word})[source_lane][0];
+}
+
+std::deque<std::vector<PendingCopy>>& pending_copies() { return running->copies; }
 
 int lane_of_warp() { return running->lane; }
 

@@ -1,0 +1,29 @@
+// The threads of the block that runs, as fibers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+namespace dsl::test {
+
+inline constexpr int kLanes = 32;
+inline constexpr int kMaxShared = 8;  // words
+
+using LaneWords = std::array<std::uint32_t, kMaxShared>;
+
+/// What all lanes of the warp pass to the same call, by lane; valid until the next call but one.
+const LaneWords* share_in_warp(const LaneWords& words);
+
+struct PendingCopy {
+  void* to = nullptr;
+  const void* from = nullptr;
+  int bytes = 0;
+};
+
+/// The running thread's copies that nobody has waited for: groups, of which the last is open.
+std::deque<std::vector<PendingCopy>>& pending_copies();
+
+}  // namespace dsl::test
