@@ -1,6 +1,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstdint>
@@ -172,13 +173,31 @@ class Block {
   std::vector<LaneWords> words_;
 };
 
+/// What kernels asked for beyond the shared memory that all get.
+std::mutex grants_mutex;
+std::map<const void*, std::size_t> granted_bytes;
+
+std::size_t shared_limit(const void* kernel) {
+  const std::lock_guard lock(grants_mutex);
+  const auto found = granted_bytes.find(kernel);
+  return std::max<std::size_t>(found == granted_bytes.end() ? 0 : found->second, 48 * 1024);
+}
+
 }  // namespace
 
-cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
+cudaError_t grant_shared_bytes(const void* kernel, int bytes) {
+  if (bytes < 0 || bytes > static_cast<int>(cuda::kMaxSharedBytes)) return cudaErrorInvalidValue;
+  const std::lock_guard lock(grants_mutex);
+  granted_bytes[kernel] = static_cast<std::size_t>(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
+                     const std::function<void()>& thread) {
   const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
                         config.blockDim.y == 1 && config.blockDim.z == 1 &&
                         config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
-                        config.dynamicSmemBytes <= cuda::kMaxSharedBytes;
+                        config.dynamicSmemBytes <= shared_limit(kernel);
   if (!is_valid) return cudaErrorInvalidValue;
   const DeviceMemory::Opening opening(device_memory());
   gridDim = config.gridDim;

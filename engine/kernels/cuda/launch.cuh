@@ -12,6 +12,9 @@ namespace dsl::cuda {
 inline constexpr int kWarpSize = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
 
+/// Dynamic shared memory that every kernel may have; more must be asked for, kernel by kernel.
+inline constexpr std::size_t kPlainSharedBytes = 48 * 1024;
+
 struct LaunchShape {
   dim3 grid;
   dim3 block;
@@ -24,6 +27,11 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)(Parameters...),
                    Arguments&&... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return cudaSuccess;
+  if (shape.shared_bytes > kPlainSharedBytes) {
+    const cudaError_t granted = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
+    if (granted != cudaSuccess) return granted;
+  }
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;

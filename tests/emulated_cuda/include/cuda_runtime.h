@@ -33,8 +33,11 @@ struct cudaLaunchConfig_t {
 
 namespace dsl::test {
 
-/// Runs `thread` for every thread of the grid, block after block.
-cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
+/// Runs `thread`, which calls `kernel`, for every thread of the grid, block after block.
+cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
+                     const std::function<void()>& thread);
+/// As much as Hopper has; without it a kernel gets 48 KiB.
+cudaError_t grant_shared_bytes(const void* kernel, int bytes);
 /// All threads of the block arrive before any goes on.
 void wait_for_block();
 /// The word that another lane of the warp passed to the same call. All 32 lanes must call.
@@ -46,7 +49,13 @@ int lane_of_warp();
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  return dsl::test::run_grid(*config, [&] { kernel(Parameters(arguments)...); });
+  return dsl::test::run_grid(reinterpret_cast<const void*>(kernel), *config,
+                             [&] { kernel(Parameters(arguments)...); });
+}
+
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
+  return dsl::test::grant_shared_bytes(reinterpret_cast<const void*>(kernel), bytes);
 }
 
 inline void __syncthreads() { dsl::test::wait_for_block(); }
