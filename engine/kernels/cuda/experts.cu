@@ -1,11 +1,93 @@
 #include <algorithm>
 
 #include "engine/kernels/cuda/element_types.h"
+#include "engine/kernels/cuda/expert_gemm.cuh"
 #include "engine/kernels/cuda/experts.cuh"
 #include "engine/kernels/cuda/experts.h"
+#include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/linear_shapes.h"
 
 namespace dsl::cuda {
+namespace {
+
+/// One launch serves all experts of a layer, so that they must not differ in what it depends on.
+bool is_alike(const WeightView& a, const WeightView& b) {
+  return a.dtype == b.dtype && a.out_features == b.out_features && a.in_features == b.in_features &&
+         a.scales.block_cols == b.scales.block_cols && a.scales.first_col == b.scales.first_col;
+}
+
+void check_alike(std::span<const ExpertWeights> experts) {
+  const ExpertWeights& first = experts.front();
+  for (const ExpertWeights& expert : experts) {
+    DSL_CHECK(
+        is_alike(expert.gate_proj, first.gate_proj) && is_alike(expert.up_proj, first.gate_proj) &&
+            is_alike(expert.down_proj, first.down_proj) &&
+            expert.down_proj.dtype == first.gate_proj.dtype,
+        "an expert of [{}, {}] in {} beside one of [{}, {}] in {}", expert.gate_proj.out_features,
+        expert.gate_proj.in_features, name_of(expert.gate_proj.dtype), first.gate_proj.out_features,
+        first.gate_proj.in_features, name_of(first.gate_proj.dtype));
+  }
+}
+
+/// The experts of a shard and the rows that chose them, on the device.
+struct ExpertCall {
+  std::span<const ExpertWeights> experts;
+  const ExpertWeights* table = nullptr;  // the device's copy
+  ExpertPairs pairs;
+  GemmRows rows;
+  std::int64_t num_experts_per_tok = 0;
+
+  /// For kernels that do not use tensor cores.
+  dim3 grid(std::int64_t features) const {
+    return dim3(blocks_for(features, kTileWarps), static_cast<unsigned>(experts.size()),
+                std::min<unsigned>(kPairBlocks, blocks_for(rows.max_rows, kTileRows)));
+  }
+};
+
+void activate_experts(Launcher& launcher, const ExpertCall& call, const Matrix& x,
+                      const Matrix& activated) {
+  const WeightView& weight = call.experts.front().gate_proj;
+  const LeafBounds leaves = single_leaf(x.cols);
+  if (is_tensor_core_gemm(x.dtype, weight, leaves)) {
+    with_tensor_core_weight(weight.dtype, [&](auto w) {
+      const ExpertUpGemm<decltype(w)> gemm{
+          x,        call.table, call.pairs, call.num_experts_per_tok, slices_of(weight, leaves),
+          activated};
+      run_gemm(launcher, gemm, activated.cols, call.rows);
+    });
+    return;
+  }
+  with_activation(x.dtype, [&](auto a) {
+    with_weight(weight.dtype, [&](auto w) {
+      launcher.run({call.grid(activated.cols), kTileThreads},
+                   expert_up_kernel<decltype(a), decltype(w)>, x, call.table, call.pairs,
+                   call.num_experts_per_tok, activated);
+    });
+  });
+}
+
+void project_experts(Launcher& launcher, const ExpertCall& call, const Matrix& activated,
+                     const MatrixView<float>& outputs) {
+  const WeightView& weight = call.experts.front().down_proj;
+  const LeafBounds leaves = single_leaf(activated.cols);
+  if (is_tensor_core_gemm(activated.dtype, weight, leaves)) {
+    with_tensor_core_weight(weight.dtype, [&](auto w) {
+      const ExpertDownGemm<decltype(w)> gemm{activated, call.table, call.pairs,
+                                             slices_of(weight, leaves), outputs};
+      run_gemm(launcher, gemm, outputs.cols, call.rows);
+    });
+    return;
+  }
+  with_activation(activated.dtype, [&](auto a) {
+    with_weight(weight.dtype, [&](auto w) {
+      launcher.run({call.grid(outputs.cols), kTileThreads},
+                   expert_down_kernel<decltype(a), decltype(w)>, activated, call.table, call.pairs,
+                   outputs);
+    });
+  });
+}
+
+}  // namespace
 
 void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_copy,
                         const Matrix& x, const Routing& routing,
@@ -13,21 +95,14 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
                         const LeafSums& sums) {
   check_split(split, std::ssize(experts));
   if (x.rows == 0) return;
-  const DType dtype = experts.front().gate_proj.dtype;
-  for (const ExpertWeights& expert : experts) {
-    DSL_CHECK(expert.gate_proj.dtype == dtype && expert.up_proj.dtype == dtype &&
-                  expert.down_proj.dtype == dtype,
-              "experts of a layer are {}, {}, {} and {}", name_of(dtype),
-              name_of(expert.gate_proj.dtype), name_of(expert.up_proj.dtype),
-              name_of(expert.down_proj.dtype));
-  }
+  check_alike(experts);
   const ExpertWeights* table = launcher.copy(experts_copy, experts);
   const std::int64_t inner = experts.front().gate_proj.out_features;
   const std::int64_t top_k = routing.num_experts_per_tok;
   const std::int64_t num_experts = std::ssize(experts);
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
   const std::int64_t row_bytes =
-      top_k * (static_cast<std::int64_t>(sizeof(float)) * (sums.cols + 1 + inner));
+      top_k * static_cast<std::int64_t>(sizeof(float)) * (sums.cols + 1 + inner);
   const std::int64_t max_rows =
       std::clamp(kMaxScratchBytes / row_bytes, std::int64_t{1}, std::min(x.rows, kMaxGridRows));
   const std::int64_t max_pairs = max_rows * top_k;
@@ -42,20 +117,12 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
                        top_k};
     const Matrix activated{inner_data, x.dtype, rows * top_k, inner, inner};
     const MatrixView<float> down{outputs, rows * top_k, sums.cols, sums.cols};
-    const auto grid = [&](std::int64_t features) {
-      return dim3(blocks_for(features, kTileWarps), static_cast<unsigned>(num_experts),
-                  std::min<unsigned>(kPairBlocks, blocks_for(rows, kTileRows)));
-    };
+    const ExpertCall call{
+        experts, table, pairs, {num_experts, rows, rows * top_k / split.size}, top_k};
     launcher.run({dim3(static_cast<unsigned>(num_experts)), kWarpSize}, group_pairs_kernel, part,
                  first_expert, pairs);
-    with_activation(x.dtype, [&](auto a) {
-      with_weight(dtype, [&](auto w) {
-        launcher.run({grid(inner), kTileThreads}, expert_up_kernel<decltype(a), decltype(w)>,
-                     x.rows_from(first, rows), table, pairs, top_k, activated);
-        launcher.run({grid(sums.cols), kTileThreads}, expert_down_kernel<decltype(a), decltype(w)>,
-                     activated, table, pairs, down);
-      });
-    });
+    activate_experts(launcher, call, x.rows_from(first, rows), activated);
+    project_experts(launcher, call, activated, down);
     launcher.run({element_grid(sums.cols, rows), kElementThreads}, add_experts_kernel, part,
                  first_expert, leaf_bounds(split), down, sums, first);
   }

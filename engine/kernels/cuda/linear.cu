@@ -1,12 +1,38 @@
 #include "engine/kernels/cuda/element_types.h"
 #include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/linear.cuh"
 #include "engine/kernels/cuda/linear.h"
+#include "engine/kernels/cuda/linear_gemm.cuh"
 
 namespace dsl::cuda {
+namespace {
+
+void multiply_on_tensor_cores(Launcher& launcher, const Matrix& x, const WeightView& w,
+                              const LeafBounds& leaves, const Matrix& out) {
+  const Slices slices = slices_of(w, leaves);
+  const GemmRows rows{1, x.rows, x.rows};
+  with_tensor_core_weight(w.dtype, [&](auto e) {
+    using W = decltype(e);
+    if (leaves.num_leaves > 1) {
+      DSL_CHECK(out.dtype == DType::kF32, "a tree of leaves in {}", name_of(out.dtype));
+      return run_gemm(launcher, LinearGemm<W, float, GemmSum::kTree>{x, w, slices, out},
+                      w.out_features, rows);
+    }
+    with_activation(out.dtype, [&](auto o) {
+      run_gemm(launcher, LinearGemm<W, decltype(o), GemmSum::kWhole>{x, w, slices, out},
+               w.out_features, rows);
+    });
+  });
+}
+
+}  // namespace
 
 void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
               const Matrix& out) {
+  if (is_tensor_core_gemm(x.dtype, w, leaves)) {
+    return multiply_on_tensor_cores(launcher, x, w, leaves, out);
+  }
   with_activation(x.dtype, [&](auto a) {
     with_weight(w.dtype, [&](auto e) {
       with_activation(out.dtype, [&](auto o) {
@@ -24,6 +50,13 @@ void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const Le
 
 void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
                 const LeafSums& sums) {
+  if (is_tensor_core_gemm(x.dtype, w, leaves)) {
+    with_tensor_core_weight(w.dtype, [&](auto e) {
+      run_gemm(launcher, LeavesGemm<decltype(e)>{x, w, slices_of(w, leaves), sums}, w.out_features,
+               {1, x.rows, x.rows});
+    });
+    return;
+  }
   with_activation(x.dtype, [&](auto a) {
     with_weight(w.dtype, [&](auto e) {
       launcher.run({dim3(blocks_for(w.out_features, kTileWarps), blocks_for(x.rows, kTileRows)),

@@ -15,6 +15,8 @@
 #define __device__
 #define __host__
 #define __shared__
+#define __grid_constant__
+#define __launch_bounds__(threads)
 
 struct dim3 {
   unsigned x, y, z;
@@ -73,6 +75,15 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
     votes |= __shfl_xor_sync(0xffffffffu, votes, distance);
   }
   return votes;
+}
+/// Each nibble of `selector` chooses a byte of b and a together, a's first.
+inline std::uint32_t __byte_perm(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+  const std::uint64_t bytes = a | std::uint64_t{b} << 32;
+  std::uint32_t chosen = 0;
+  for (int i = 0; i < 4; ++i) {
+    chosen |= static_cast<std::uint32_t>(bytes >> (selector >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+  }
+  return chosen;
 }
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline float __uint_as_float(std::uint32_t bits) { return std::bit_cast<float>(bits); }

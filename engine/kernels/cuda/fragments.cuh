@@ -1,0 +1,162 @@
+// What a lane holds of rows of weights and activations, as operands of mma_m16n8k16.
+//
+// A lane with t = lane % 4 takes kLaneFeatures consecutive features of a row at once, t *
+// kLaneFeatures behind the first, and passes them to successive products four at a time: which
+// features meet in a product is the same for weights and activations, and that is all that their
+// order must fulfil. It allows loads of 16 bytes without a detour through shared memory.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "engine/kernels/cuda/mma.cuh"
+#include "engine/kernels/cuda/scalars.cuh"
+#include "engine/kernels/cuda/warp.cuh"
+#include "engine/tensor/views.h"
+
+namespace dsl::cuda {
+
+inline constexpr int kWideBytes = 16;
+
+struct alignas(kWideBytes) Wide {
+  std::uint32_t words[4];
+};
+
+__device__ inline bool is_wide_aligned(const void* data) {
+  return reinterpret_cast<std::uintptr_t>(data) % kWideBytes == 0;
+}
+
+/// Elements [0, count) of `from` in 16 bytes, zeros behind; count may exceed what fits, or be
+/// negative.
+template <typename T>
+__device__ Wide load_wide(const T* from, int count) {
+  constexpr int kElements = kWideBytes / static_cast<int>(sizeof(T));
+  if (count >= kElements && is_wide_aligned(from)) return *reinterpret_cast<const Wide*>(from);
+  Wide wide = {};
+#pragma unroll
+  for (int i = 0; i < kElements; ++i) {
+    if (i >= count) continue;
+    constexpr int kBits = 8 * static_cast<int>(sizeof(T));
+    wide.words[i * kBits / 32] |= static_cast<std::uint32_t>(from[i].bits) << (i * kBits % 32);
+  }
+  return wide;
+}
+
+/// Operands of kProducts products from one row.
+template <int kProducts>
+struct LaneFeatures {
+  std::uint32_t pairs[kProducts][2];  // of BF16
+};
+
+/// How rows of W are read.
+template <typename W>
+struct Operand;
+
+template <>
+struct Operand<BFloat16> {
+  static constexpr int kLaneFeatures = 8;
+  static constexpr int kProducts = kLaneFeatures / 4;
+
+  __device__ static LaneFeatures<kProducts> decode(const Wide& wide, bool&) {
+    return {{{wide.words[0], wide.words[1]}, {wide.words[2], wide.words[3]}}};
+  }
+};
+
+/// Codes become BF16 exactly: the exponent moves from bias 7 to 127 by a multiplication, which also
+/// normalises subnormals. The scale is left to the sum over a slice.
+template <>
+struct Operand<Float8E4M3> {
+  static constexpr int kLaneFeatures = 16;
+  static constexpr int kProducts = kLaneFeatures / 4;
+
+  __device__ static LaneFeatures<kProducts> decode(const Wide& wide, bool& has_nan) {
+    LaneFeatures<kProducts> features;
+#pragma unroll
+    for (int i = 0; i < kProducts; ++i) {
+      const std::uint32_t codes = wide.words[i];
+      // Only 0x7f and 0xff carry into the sign of (code & 0x7f) + 1.
+      has_nan |= (((codes & 0x7f7f7f7fu) + 0x01010101u) & 0x80808080u) != 0;
+      features.pairs[i][0] = decode_pair(__byte_perm(codes, 0, 0x1404));
+      features.pairs[i][1] = decode_pair(__byte_perm(codes, 0, 0x3424));
+    }
+    return features;
+  }
+
+ private:
+  /// Two codes, each in the upper byte of its half.
+  __device__ static std::uint32_t decode_pair(std::uint32_t codes) {
+    constexpr std::uint32_t kBiasFactors = 0x7b807b80u;  // 2^120
+    return multiply_pairs((codes & 0x80008000u) | ((codes & 0x7f007f00u) >> 4), kBiasFactors);
+  }
+};
+
+/// Activations beside weights of W: of `row`, features [first, first + count) in this lane's order.
+/// A null row is zeros.
+template <typename W>
+__device__ LaneFeatures<Operand<W>::kProducts> load_activations(const BFloat16* row,
+                                                                std::int64_t first, int count) {
+  LaneFeatures<Operand<W>::kProducts> features = {};
+  if (row == nullptr) return features;
+  const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
+#pragma unroll
+  for (int i = 0; i < Operand<W>::kLaneFeatures / 8; ++i) {
+    const Wide wide = load_wide(row + first + skipped + 8 * i, count - skipped - 8 * i);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) features.pairs[2 * i + j / 2][j % 2] = wide.words[j];
+  }
+  return features;
+}
+
+/// sums += the products of 16 weight rows (`low` and `high` are the lane's of each half) and 8 rows
+/// of activations.
+template <int kProducts>
+__device__ void multiply_features(const LaneFeatures<kProducts>& low,
+                                  const LaneFeatures<kProducts>& high,
+                                  const LaneFeatures<kProducts>& activations, float (&sums)[4]) {
+#pragma unroll
+  for (int i = 0; i < kProducts; ++i) {
+    mma_m16n8k16(sums, {low.pairs[i][0], high.pairs[i][0], low.pairs[i][1], high.pairs[i][1]},
+                 activations.pairs[i]);
+  }
+}
+
+/// The elements of a row of weights; null beyond the last feature, which counts as zeros.
+template <typename W>
+__device__ const W* weight_row(const WeightView& weight, std::int64_t feature) {
+  return feature < weight.out_features
+             ? static_cast<const W*>(weight.data) + feature * weight.row_stride
+             : nullptr;
+}
+
+/// Of a row, weights [first, first + count) in this lane's order. A null row is zeros.
+template <typename W>
+__device__ LaneFeatures<Operand<W>::kProducts> load_weights(const W* row, std::int64_t first,
+                                                            int count, bool& has_nan) {
+  if (row == nullptr) return {};
+  const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
+  return Operand<W>::decode(load_wide(row + first + skipped, count - skipped), has_nan);
+}
+
+/// What a slice's sum over the codes of a row is multiplied by. `begin` is a feature of the slice.
+template <typename W>
+__device__ float slice_scale(const WeightView& weight, std::int64_t feature, std::int64_t begin) {
+  if constexpr (std::is_same_v<W, Float8E4M3>) {
+    if (feature >= weight.out_features) return 0;
+    const BlockScales& scales = weight.scales;
+    const std::int64_t i = (feature + scales.first_row) / scales.block_rows * scales.row_stride +
+                           (begin + scales.first_col) / scales.block_cols;
+    return scales.dtype == DType::kF32 ? static_cast<const float*>(scales.data)[i]
+                                       : decode(static_cast<const Float8E8M0*>(scales.data)[i]);
+  }
+  return 1;
+}
+
+/// Whether a lane of the same g saw a NaN among codes; other types pass theirs on by themselves.
+/// All lanes call.
+template <typename W>
+__device__ bool is_nan_row(bool has_nan) {
+  if constexpr (!std::is_same_v<W, Float8E4M3>) return false;
+  return (__ballot_sync(kAllLanes, has_nan) >> (lane_index() & ~3) & 0xfu) != 0;
+}
+
+}  // namespace dsl::cuda

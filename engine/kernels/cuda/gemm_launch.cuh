@@ -1,0 +1,85 @@
+// Which kernel computes a matrix product on tensor cores. All of them give the same bits.
+#pragma once
+
+#include "engine/kernels/cuda/launcher.h"
+#include "engine/kernels/cuda/skinny_gemm.cuh"
+#include "engine/kernels/cuda/tiled_gemm.cuh"
+
+namespace dsl::cuda {
+
+/// Whether tensor cores take this product: BF16 activations, weights in BF16 or in FP8 with scale
+/// blocks that slices do not cross, and no empty leaf.
+inline bool is_tensor_core_gemm(DType activations, const WeightView& w, const LeafBounds& leaves) {
+  for (int i = 0; i < leaves.num_leaves; ++i) {
+    if (leaves.begin[i] == leaves.begin[i + 1]) return false;
+  }
+  return activations == DType::kBF16 &&
+         (w.dtype == DType::kBF16 ||
+          (w.dtype == DType::kF8E4M3 && w.scales.block_cols == kSliceFeatures));
+}
+
+/// Calls `work` with a value of a weight's element type that tensor cores take.
+template <typename Work>
+void with_tensor_core_weight(DType dtype, const Work& work) {
+  if (dtype == DType::kBF16) return work(BFloat16{});
+  DSL_CHECK(dtype == DType::kF8E4M3, "weights on tensor cores are {}", name_of(dtype));
+  work(Float8E4M3{});
+}
+
+/// Rows up to which each weight should be read for few rows at a time.
+inline constexpr std::int64_t kMaxSkinnyRows = 16;
+/// Tiles that keep a GPU of 132 multiprocessors busy; fewer leave most of its bandwidth idle.
+inline constexpr std::int64_t kEnoughTiles = 128;
+/// Blocks that share the tiles of rows of a group whose size only the device knows.
+inline constexpr std::int64_t kMaxRowBlocks = 8;
+
+/// Groups of rows and what the host knows of their size.
+struct GemmRows {
+  std::int64_t num_groups = 1;
+  std::int64_t max_rows = 0;       // of a group
+  std::int64_t expected_rows = 0;  // of a group, on average
+};
+
+template <typename Gemm, int kRowTiles>
+void run_skinny(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows,
+                std::int64_t max_row_blocks) {
+  const std::int64_t row_blocks =
+      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, kRowTiles * kTileCols));
+  launcher.run({dim3(blocks_for(features, kSkinnyFeatures), static_cast<unsigned>(row_blocks),
+                     static_cast<unsigned>(rows.num_groups)),
+                kSkinnyThreads, skinny_shared_bytes<Gemm::kSides, kRowTiles>()},
+               skinny_gemm_kernel<Gemm, kRowTiles>, gemm);
+}
+
+template <typename Gemm, int kRowTiles>
+void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows,
+               std::int64_t max_row_blocks) {
+  const std::int64_t row_blocks =
+      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, tiled_rows<kRowTiles>()));
+  launcher.run({dim3(blocks_for(features, tiled_features<Gemm::kSides>()),
+                     static_cast<unsigned>(row_blocks), static_cast<unsigned>(rows.num_groups)),
+                kTiledThreads, tiled_shared_bytes<typename Gemm::Weight, kRowTiles>()},
+               tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
+}
+
+template <typename Gemm>
+void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
+  const std::int64_t max_row_blocks = rows.num_groups == 1 ? kMaxGridRows : kMaxRowBlocks;
+  const std::int64_t num_tiles =
+      rows.num_groups * blocks_for(features, tiled_features<Gemm::kSides>());
+  if (rows.expected_rows <= kTileCols) {
+    return run_skinny<Gemm, 1>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  if (rows.expected_rows <= kMaxSkinnyRows) {
+    return run_skinny<Gemm, 2>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  if (rows.expected_rows <= tiled_rows<4>() && num_tiles < kEnoughTiles) {
+    return run_skinny<Gemm, 4>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  if (rows.expected_rows <= tiled_rows<4>()) {
+    return run_tiled<Gemm, 4>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  run_tiled<Gemm, 8>(launcher, gemm, features, rows, max_row_blocks);
+}
+
+}  // namespace dsl::cuda

@@ -1,0 +1,49 @@
+// What the kernels on tensor cores ask of a matrix product, a `Gemm`:
+//
+//   Weight                 element type of the weights: BFloat16 or Float8E4M3
+//   kSides                 weights that share the activations: 1, or 2 for gate and up
+//   kSum                   what becomes of the leaves
+//   group(z)               one of gridDim.z groups of rows that share weights, e.g. of an expert: a
+//                          Group with num_rows
+//   row(group, r)          contiguous BF16
+//   weight(group, side)    a WeightView
+//   num_features()         of the output
+//   slices()               of its input features
+//   store(group, r, feature, outputs)  takes the output of every side; not for GemmSum::kLeaves
+//   add_leaf(group, r, feature, leaf, sum)  for GemmSum::kLeaves
+#pragma once
+
+#include "engine/kernels/cuda/slices.cuh"
+
+namespace dsl::cuda {
+
+extern __shared__ unsigned char shared_bytes[];
+
+/// Rows of activations in one product of the tensor cores.
+inline constexpr int kTileCols = 8;
+inline constexpr float kNotANumber = __builtin_nanf("");
+
+enum class GemmSum {
+  kWhole,  // there is one leaf
+  kTree,   // they are joined
+  kLeaves  // each is an output of its own
+};
+
+/// The sums of the leaves of one output.
+template <int kLeaves>
+struct LeafTotals {
+  float leaves[kLeaves] = {};
+
+  __device__ void add(int leaf, float value) { leaves[leaf] += value; }
+  __device__ float tree(int num_leaves) { return join_tree(leaves, num_leaves); }
+};
+
+template <>
+struct LeafTotals<1> {
+  float total = 0;
+
+  __device__ void add(int, float value) { total += value; }
+  __device__ float tree(int) const { return total; }
+};
+
+}  // namespace dsl::cuda

@@ -1,0 +1,66 @@
+// Linear layers on tensor cores.
+#pragma once
+
+#include "engine/kernels/cuda/gemm_tile.cuh"
+#include "engine/kernels/cuda/scalars.cuh"
+#include "engine/kernels/ops.h"
+
+namespace dsl::cuda {
+
+/// All rows of a matrix.
+struct WholeGroup {
+  int num_rows = 0;
+};
+
+/// out = x w^T, over one leaf or the tree of leaves.
+template <typename W, typename Out, GemmSum kLeafSum>
+struct LinearGemm {
+  using Weight = W;
+  using Group = WholeGroup;
+  static constexpr int kSides = 1;
+  static constexpr GemmSum kSum = kLeafSum;
+
+  Matrix x;
+  WeightView w;
+  Slices input;
+  Matrix out;
+
+  __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
+  __device__ const BFloat16* row(const Group&, int row) const {
+    return static_cast<const BFloat16*>(x.data) + row * x.row_stride;
+  }
+  __device__ std::int64_t num_features() const { return w.out_features; }
+  __device__ const WeightView& weight(const Group&, int) const { return w; }
+  __device__ const Slices& slices() const { return input; }
+  __device__ void store(const Group&, int row, std::int64_t feature,
+                        const float (&outputs)[1]) const {
+    static_cast<Out*>(out.data)[row * out.row_stride + feature] = encode<Out>(outputs[0]);
+  }
+};
+
+/// sums.leaf(i) += leaf i of x w^T.
+template <typename W>
+struct LeavesGemm {
+  using Weight = W;
+  using Group = WholeGroup;
+  static constexpr int kSides = 1;
+  static constexpr GemmSum kSum = GemmSum::kLeaves;
+
+  Matrix x;
+  WeightView w;
+  Slices input;
+  LeafSums sums;
+
+  __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
+  __device__ const BFloat16* row(const Group&, int row) const {
+    return static_cast<const BFloat16*>(x.data) + row * x.row_stride;
+  }
+  __device__ std::int64_t num_features() const { return w.out_features; }
+  __device__ const WeightView& weight(const Group&, int) const { return w; }
+  __device__ const Slices& slices() const { return input; }
+  __device__ void add_leaf(const Group&, int row, std::int64_t feature, int leaf, float sum) const {
+    sums.data[(leaf * sums.rows + row) * sums.cols + feature] += sum;
+  }
+};
+
+}  // namespace dsl::cuda
