@@ -172,11 +172,11 @@ Result<std::vector<sampling::SampledToken>> RankWorker::compute(const scheduler:
   } else {
     DSL_TRY(receive_hidden_states(plan, patience_for_stage_before(patience)));
   }
-  for (std::int64_t layer = 0; layer < model_->num_layers(); ++layer) {
-    DSL_TRY(model_->run_layer(layer, batch));
+  const auto after_layer = [&]() -> Status {
     pulse_->beat();
-    if (progress) DSL_TRY(progress());
-  }
+    return progress ? progress() : Status{};
+  };
+  DSL_TRY(model_->run_layers(batch, after_layer));
   if (model_->is_last()) return finish(rows, scored);
   DSL_TRY(parts_.device.ops->finish());
   DSL_TRY(send_hidden_states(plan, patience));

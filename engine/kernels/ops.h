@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -122,6 +123,19 @@ struct Routing {
   std::int64_t num_experts_per_tok = 0;
 };
 
+/// The rows of a step as its ops are called with them. Non-owning.
+struct StepInputs {
+  std::span<const std::int32_t> positions;
+  std::span<const std::int64_t> slots;
+  std::span<const AttentionSegment> segments;
+};
+
+/// How many steps' layers a backend computed, and how.
+struct StepCounts {
+  std::int64_t called = 0;    // op by op
+  std::int64_t repeated = 0;  // as the recording of an earlier step
+};
+
 struct ExpertWeights {
   WeightView gate_proj;  // [moe_intermediate_size, hidden_size]
   WeightView up_proj;    // [moe_intermediate_size, hidden_size]
@@ -139,6 +153,16 @@ class Ops {
   /// Returns when all that was called is computed. A device's failure comes out here; the CPU has
   /// none.
   virtual Status finish() { return {}; }
+
+  /// Computes the layers of a step. `work` calls their ops with these inputs and, but for
+  /// operations in order with them, nothing else: a device may record the calls and repeat them for
+  /// a later step of the same shape without calling `work`, whose other arguments must then be the
+  /// same.
+  virtual Status run_step(const StepInputs& /*inputs*/, const std::function<Status()>& work) {
+    return work();
+  }
+  /// Of run_step().
+  virtual StepCounts step_counts() const { return {}; }
 
   /// out[i, :] = table[token_ids[i] - first_token, :], or zeros when this vocabulary shard lacks
   /// the token.

@@ -78,13 +78,30 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
   return {};
 }
 
+Status StageModel::run_layers(const StepBatch& batch, const std::function<Status()>& after_layer) {
+  step_rows_ = batch.rows();
+  if (tp_.needs_host()) {
+    for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
+      DSL_TRY(run_layer(layer, batch));
+      DSL_TRY(after_layer());
+    }
+    return {};
+  }
+  const auto run_all = [&]() -> Status {
+    for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
+      DSL_TRY(run_layer(layer, batch));
+    }
+    return {};
+  };
+  DSL_TRY(ops_->run_step({batch.positions, batch.slots, batch.segments}, run_all));
+  return after_layer();
+}
+
 Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
   const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};
   const DecoderLayer& decoder_layer = layers_[static_cast<std::size_t>(layer)];
-  DSL_TRY(decoder_layer.forward(context, batch, caches_.layer(layer),
-                                workspace_.hidden_states(batch.rows())));
-  step_rows_ = batch.rows();
-  return {};
+  return decoder_layer.forward(context, batch, caches_.layer(layer),
+                               workspace_.hidden_states(batch.rows()));
 }
 
 Result<std::int64_t> StageModel::take_bytes_read() {

@@ -61,8 +61,9 @@ class StageModel {
 
   /// First stage: hidden_states = rows of the embedding.
   Status embed(std::span<const std::int32_t> token_ids);
-  /// Runs layer `layer` of the stage (0 is its first) on hidden_states.
-  Status run_layer(std::int64_t layer, const StepBatch& batch);
+  /// Runs the stage's layers on hidden_states. `after_layer` is called after each, or once where
+  /// the device repeats the recording of an earlier step.
+  Status run_layers(const StepBatch& batch, const std::function<Status()>& after_layer);
   /// Last stage: logits of the given rows of hidden_states, at most max_logits_rows. The view
   /// [rows, vocab_size] on the host is valid until the next call.
   Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
@@ -78,6 +79,8 @@ class StageModel {
         workspace_(std::move(workspace)),
         rope_(std::move(rope)),
         caches_(std::move(caches)) {}
+
+  Status run_layer(std::int64_t layer, const StepBatch& batch);
 
   Ops* ops_;
   parallel::TensorParallel tp_;

@@ -27,6 +27,8 @@ class TensorParallel {
 
   int shard() const { return shard_; }
   int shards() const { return shards_; }
+  /// Whether its sums wait for the host, so that a step with them cannot be recorded on a device.
+  bool needs_host() const { return shards_ > 1; }
 
   /// Bounds later waits for the other members.
   void set_patience(Deadline::Clock::duration patience) { patience_ = patience; }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "emulated_capture.h"
 #include "emulated_threads.h"
 #include "transport/base/error.h"
 
@@ -183,15 +184,6 @@ std::size_t shared_limit(const void* kernel) {
   return std::max<std::size_t>(found == granted_bytes.end() ? 0 : found->second, 48 * 1024);
 }
 
-}  // namespace
-
-cudaError_t grant_shared_bytes(const void* kernel, int bytes) {
-  if (bytes < 0 || bytes > static_cast<int>(cuda::kMaxSharedBytes)) return cudaErrorInvalidValue;
-  const std::lock_guard lock(grants_mutex);
-  granted_bytes[kernel] = static_cast<std::size_t>(bytes);
-  return cudaSuccess;
-}
-
 cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
                      const std::function<void()>& thread) {
   const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
@@ -213,6 +205,21 @@ cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
     }
   }
   return cudaSuccess;
+}
+
+}  // namespace
+
+cudaError_t grant_shared_bytes(const void* kernel, int bytes) {
+  if (bytes < 0 || bytes > static_cast<int>(cuda::kMaxSharedBytes)) return cudaErrorInvalidValue;
+  const std::lock_guard lock(grants_mutex);
+  granted_bytes[kernel] = static_cast<std::size_t>(bytes);
+  return cudaSuccess;
+}
+
+cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
+                       std::function<void()> thread) {
+  return run_or_record(
+      [kernel, config, thread = std::move(thread)] { return run_grid(kernel, config, thread); });
 }
 
 void wait_for_block() { give_way(Pause::kBlock); }
@@ -251,6 +258,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
   }
   return "unrecognized error code";
 }
@@ -266,9 +275,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return dsl::test::may_run_now() ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
+}
 
 cudaError_t cudaMalloc(void** data, std::size_t bytes) {
+  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
   *data = dsl::test::device_memory().allocate(bytes);
   return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -285,13 +297,17 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t) {
-  const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
-  std::memset(data, byte, bytes);
-  return cudaSuccess;
+  return dsl::test::run_or_record([=] {
+    const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
+    std::memset(data, byte, bytes);
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
                             cudaStream_t) {
+  // All are from or to pageable memory of the host, which a capture does not allow.
+  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
   const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
   std::memcpy(to, from, bytes);
   return cudaSuccess;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "engine/kernels/cuda/attention.cuh"
@@ -43,20 +44,25 @@ std::int64_t rows_of_pass(std::int64_t num_rows, std::int64_t floats_of_row) {
   return std::clamp(limit / floats_of_row, std::int64_t{1}, std::min(num_rows, kMaxGridRows));
 }
 
+AttentionRows absorbed_rows(std::span<const AttentionSegment> segments) {
+  AttentionRows all;
+  for (const AttentionSegment& segment : segments) {
+    if (segment.form == MlaForm::kAbsorbed) all.add(segment);
+  }
+  return all;
+}
+
 /// All such rows at once.
 void attend_absorbed(Launcher& launcher, AttentionCopies& copies, const Matrix& q,
                      const WeightView& kv_b, const LatentCache& cache,
                      std::span<const AttentionSegment> segments, const MlaShape& shape,
                      const Matrix& out) {
-  AttentionRows all;
-  for (const AttentionSegment& segment : segments) {
-    if (segment.form == MlaForm::kAbsorbed) all.add(segment);
-  }
+  const AttentionRows all = absorbed_rows(segments);
   if (all.rows.empty()) return;
   const AttentionRow* rows = launcher.copy<AttentionRow>(copies.rows, all.rows);
   const std::int32_t* tables = launcher.copy<std::int32_t>(copies.block_tables, all.block_tables);
   const std::int64_t rank = shape.kv_lora_rank;
-  const std::int64_t num_splits = all.num_splits();
+  const std::int64_t num_splits = absorbed_splits(segments);
   const std::int64_t floats =
       split_floats(shape.num_heads, num_splits, rank) + 2 * shape.num_heads * rank;
   const std::int64_t max_rows = rows_of_pass(std::ssize(all.rows), floats);
@@ -160,6 +166,22 @@ void attend_expanded(Launcher& launcher, AttentionCopies& copies, const Matrix& 
 }
 
 }  // namespace
+
+void copy_absorbed_rows(Launcher& launcher, AttentionCopies& copies,
+                        std::span<const AttentionSegment> segments) {
+  const AttentionRows all = absorbed_rows(segments);
+  launcher.copy<AttentionRow>(copies.rows, all.rows);
+  launcher.copy<std::int32_t>(copies.block_tables, all.block_tables);
+}
+
+std::int64_t absorbed_splits(std::span<const AttentionSegment> segments) {
+  std::int64_t end = 1;
+  for (const AttentionSegment& segment : segments) {
+    if (segment.form != MlaForm::kAbsorbed) continue;
+    end = std::max(end, segment.first_position + segment.num_rows);
+  }
+  return static_cast<std::int64_t>(std::bit_ceil(blocks_for(end, kSplitPositions)));
+}
 
 void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const WeightView& kv_b,
             const LatentCache& cache, std::span<const AttentionSegment> segments,

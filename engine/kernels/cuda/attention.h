@@ -21,6 +21,14 @@ struct AttentionCopies {
   DeviceCopy<AttentionRow> rows{"rows of attention"};
 };
 
+/// Copies what attend() needs to know of the absorbed rows, ahead of it.
+void copy_absorbed_rows(Launcher& launcher, AttentionCopies& copies,
+                        std::span<const AttentionSegment> segments);
+
+/// The splits of the context that attend() launches for absorbed rows: a power of two, so that the
+/// shape of the launch seldom changes while sequences grow.
+std::int64_t absorbed_splits(std::span<const AttentionSegment> segments);
+
 /// Ops::mla_attention.
 void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const WeightView& kv_b,
             const LatentCache& cache, std::span<const AttentionSegment> segments,

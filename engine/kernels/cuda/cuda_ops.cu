@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "engine/kernels/cuda/attention.h"
@@ -7,6 +9,7 @@
 #include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/linear.h"
 #include "engine/kernels/cuda/routing.cuh"
+#include "engine/kernels/cuda/step_graphs.h"
 #include "engine/kernels/linear_shapes.h"
 #include "engine/runtime/cuda/device_memory.h"
 
@@ -23,6 +26,24 @@ class CudaOps final : public Ops {
 
   std::string_view name() const override { return "cuda"; }
   Status finish() override { return launcher_.finish(); }
+
+  Status run_step(const StepInputs& inputs, const std::function<Status()>& work) override {
+    const bool is_decode =
+        std::all_of(inputs.segments.begin(), inputs.segments.end(),
+                    [](const auto& segment) { return segment.form == MlaForm::kAbsorbed; });
+    if (!is_decode) {
+      graphs_.count_called();
+      return work();
+    }
+    // Ops that are recorded, or not called at all, find these in place.
+    launcher_.copy(positions_, inputs.positions);
+    launcher_.copy(slots_, inputs.slots);
+    copy_absorbed_rows(launcher_, attention_, inputs.segments);
+    return graphs_.run(launcher_.stream(),
+                       {std::ssize(inputs.positions), absorbed_splits(inputs.segments)},
+                       launcher_.moves(), work);
+  }
+  StepCounts step_counts() const override { return graphs_.counts(); }
 
   void embed(std::span<const std::int32_t> token_ids, const WeightView& table,
              std::int64_t first_token, const Matrix& out) override {
@@ -126,7 +147,8 @@ class CudaOps final : public Ops {
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
                       const LeafSums& sums) override {
-    add_routed_experts(launcher_, experts_, x, routing, experts, split, sums);
+    const auto [copy, is_new] = experts_.try_emplace(experts.data(), "addresses of experts");
+    add_routed_experts(launcher_, copy->second, x, routing, experts, split, sums);
   }
 
   void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
@@ -140,8 +162,9 @@ class CudaOps final : public Ops {
   DeviceCopy<std::int32_t> token_ids_{"token ids"};
   DeviceCopy<std::int32_t> positions_{"positions"};
   DeviceCopy<std::int64_t> slots_{"cache slots"};
-  DeviceCopy<ExpertWeights> experts_{"addresses of experts"};
+  std::map<const ExpertWeights*, DeviceCopy<ExpertWeights>> experts_;  // of every layer
   AttentionCopies attention_;
+  StepGraphs graphs_;
 };
 
 }  // namespace

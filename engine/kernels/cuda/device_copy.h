@@ -26,7 +26,10 @@ class DeviceCopy {
     }
     is_valid_ = false;
     last_.assign(bytes, bytes + values.size_bytes());
-    DSL_TRY(buffer_.reserve(last_.size(), what_));
+    if (last_.size() > buffer_.bytes()) {
+      // Arrays grow with the answers; a buffer that moves makes recorded steps worthless.
+      DSL_TRY(buffer_.reserve(std::max(2 * last_.size(), kMinBytes), what_));
+    }
     // From pageable memory: `last_` has been read when the call returns.
     DSL_TRY(cuda_status(cudaMemcpyAsync(buffer_.data(), last_.data(), last_.size(),
                                         cudaMemcpyHostToDevice, stream.get()),
@@ -35,7 +38,12 @@ class DeviceCopy {
     return static_cast<const T*>(buffer_.data());
   }
 
+  /// Null before the first copy.
+  const void* address() const { return buffer_.data(); }
+
  private:
+  static constexpr std::size_t kMinBytes = 16 << 10;
+
   std::string_view what_;
   std::vector<std::byte> last_;
   DeviceBuffer buffer_;

@@ -31,7 +31,9 @@ class Launcher {
   /// The device's copy; null after a failure.
   template <typename T>
   const T* copy(DeviceCopy<T>& device_copy, std::span<const T> values) {
+    const void* const address = device_copy.address();
     Result<const T*> copied = device_copy.of(values, *stream_);
+    moves_ += device_copy.address() == address ? 0 : 1;
     if (copied) return *copied;
     note(tl::unexpected<Error>(std::move(copied).error()));
     return nullptr;
@@ -40,7 +42,9 @@ class Launcher {
   /// Until the next call, by whatever op. Null after a failure.
   template <typename T>
   T* scratch(std::int64_t count) {
+    const void* const address = scratch_.data();
     Status reserved = scratch_.reserve(static_cast<std::size_t>(count) * sizeof(T), "scratch");
+    moves_ += scratch_.data() == address ? 0 : 1;
     if (reserved) return static_cast<T*>(scratch_.data());
     note(std::move(reserved));
     return nullptr;
@@ -53,6 +57,10 @@ class Launcher {
     return tl::unexpected<Error>(*std::exchange(failure_, std::nullopt));
   }
 
+  const Stream& stream() const { return *stream_; }
+  /// How often a copy or the scratch got another address.
+  const std::int64_t& moves() const { return moves_; }
+
  private:
   /// The first failure stays: what follows works on garbage, and nobody reads it.
   void note(Status status) {
@@ -61,6 +69,7 @@ class Launcher {
 
   std::shared_ptr<const Stream> stream_;
   DeviceBuffer scratch_;
+  std::int64_t moves_ = 0;
   std::optional<Error> failure_;
 };
 

@@ -34,6 +34,7 @@ class DeviceBuffer {
   }
 
   void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
 
  private:
   void* data_ = nullptr;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -35,9 +36,10 @@ struct cudaLaunchConfig_t {
 
 namespace dsl::test {
 
-/// Runs `thread`, which calls `kernel`, for every thread of the grid, block after block.
-cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
-                     const std::function<void()>& thread);
+/// Runs `thread`, the kernel with its arguments, for every thread of the grid, block after block;
+/// or records that.
+cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
+                       std::function<void()> thread);
 /// As much as Hopper has; without it a kernel gets 48 KiB.
 cudaError_t grant_shared_bytes(const void* kernel, int bytes);
 /// All threads of the block arrive before any goes on.
@@ -51,8 +53,11 @@ int lane_of_warp();
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-  return dsl::test::run_grid(reinterpret_cast<const void*>(kernel), *config,
-                             [&] { kernel(Parameters(arguments)...); });
+  // By value: a recorded launch runs when the caller's arguments are gone.
+  return dsl::test::start_grid(
+      reinterpret_cast<const void*>(kernel), *config,
+      [kernel, parameters = std::tuple<std::decay_t<Parameters>...>(
+                   std::forward<Arguments>(arguments)...)] { std::apply(kernel, parameters); });
 }
 
 template <typename... Parameters>

@@ -1,0 +1,81 @@
+#include "emulated_capture.h"
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+using Recording = std::vector<std::function<cudaError_t()>>;
+
+struct CUgraph_st {
+  Recording recording;
+};
+struct CUgraphExec_st {
+  Recording recording;
+};
+
+namespace dsl::test {
+namespace {
+
+struct Capture {
+  Recording recording;
+  bool is_active = false;
+  bool is_broken = false;
+};
+
+Capture& capture_of_thread() {
+  thread_local Capture capture;
+  return capture;
+}
+
+}  // namespace
+
+cudaError_t run_or_record(std::function<cudaError_t()> work) {
+  Capture& capture = capture_of_thread();
+  if (!capture.is_active) return work();
+  capture.recording.push_back(std::move(work));
+  return cudaSuccess;
+}
+
+bool may_run_now() {
+  Capture& capture = capture_of_thread();
+  capture.is_broken = capture.is_active;
+  return !capture.is_active;
+}
+
+}  // namespace dsl::test
+
+using dsl::test::capture_of_thread;
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+  capture_of_thread() = {{}, true, false};
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  dsl::test::Capture ended = std::exchange(capture_of_thread(), {});
+  if (ended.is_broken) return cudaErrorStreamCaptureUnsupported;
+  *graph = std::make_unique<CUgraph_st>(CUgraph_st{std::move(ended.recording)}).release();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  *instance = std::make_unique<CUgraphExec_st>(CUgraphExec_st{graph->recording}).release();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t) {
+  for (const auto& work : instance->recording) {
+    if (const cudaError_t error = work(); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  const std::unique_ptr<CUgraph_st> owner(graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
+  const std::unique_ptr<CUgraphExec_st> owner(instance);
+  return cudaSuccess;
+}

@@ -1,0 +1,16 @@
+// What a stream that captures records.
+#pragma once
+
+#include <functional>
+
+#include "tests/emulated_cuda/include/cuda_runtime_api.h"
+
+namespace dsl::test {
+
+/// Runs `work` now, or records it where the thread captures.
+cudaError_t run_or_record(std::function<cudaError_t()> work);
+/// False during a capture, which is broken by the question: only what a capture does not allow
+/// asks.
+bool may_run_now();
+
+}  // namespace dsl::test
