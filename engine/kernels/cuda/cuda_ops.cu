@@ -60,7 +60,8 @@ class CudaOps final : public Ops {
   void rms_norm(const Matrix& x, const VectorView& weight, float eps, const Matrix& out) override {
     with_activation(x.dtype, [&](auto a) {
       with_weight(weight.dtype, [&](auto w) {
-        launcher_.run({dim3(static_cast<unsigned>(x.rows)), kWarpSize},
+        launcher_.run({dim3(static_cast<unsigned>(x.rows)), kElementThreads,
+                       kElementThreads / kWarpSize * sizeof(float)},
                       rms_norm_kernel<decltype(a), decltype(w)>, x,
                       static_cast<const decltype(w)*>(weight.data), eps, out);
       });

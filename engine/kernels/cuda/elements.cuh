@@ -7,6 +7,8 @@
 
 namespace dsl::cuda {
 
+extern __shared__ unsigned char shared_bytes[];
+
 inline constexpr int kElementThreads = 256;
 
 /// One thread an element.
@@ -37,19 +39,46 @@ __global__ void embed_kernel(const std::int32_t* token_ids, WeightView table,
       encode<Out>(is_here ? WeightRow<W>(table, row).at(col) : 0.0f);
 }
 
-/// One warp a row, so that no sum depends on the number of threads. Grid: rows.
+/// The sum over a block of kElementThreads, the same bits on every thread. `sums` is shared memory
+/// for one value a warp.
+__device__ inline float block_sum(float value, float* sums) {
+  value = warp_sum(value);
+  if (lane_index() == 0) sums[warp_index()] = value;
+  __syncthreads();
+  constexpr int kWarps = kElementThreads / kWarpSize;
+  return warp_sum(lane_index() < kWarps ? sums[lane_index()] : 0.0f);
+}
+
+/// One block a row, whatever the number of rows, so that no sum depends on it. Grid: rows.
 template <typename X, typename W>
 __global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out) {
   const X* from = row_of<X>(x, blockIdx.x);
   X* to = row_of<X>(out, blockIdx.x);
+  constexpr std::int64_t kStep = std::int64_t{kElementThreads} * kGroupSize;
+  const std::int64_t begin = std::int64_t{threadIdx.x} * kGroupSize;
   float sum = 0;
-  for (std::int64_t col = lane_index(); col < x.cols; col += kWarpSize) {
-    const float value = decode(from[col]);
-    sum = fmaf(value, value, sum);
+  for (std::int64_t first = begin; first < x.cols; first += kStep) {
+    const int count = x.cols - first < kGroupSize ? static_cast<int>(x.cols - first) : kGroupSize;
+    float values[kGroupSize];
+    load_group(from + first, count, values);
+#pragma unroll
+    for (int i = 0; i < kGroupSize; ++i) {
+      if (i < count) sum = fmaf(values[i], values[i], sum);
+    }
   }
-  const float factor = 1.0f / sqrtf(warp_sum(sum) / static_cast<float>(x.cols) + eps);
-  for (std::int64_t col = lane_index(); col < x.cols; col += kWarpSize) {
-    to[col] = encode<X>(decode(from[col]) * factor * decode(weight[col]));
+  const float mean =
+      block_sum(sum, reinterpret_cast<float*>(shared_bytes)) / static_cast<float>(x.cols);
+  const float factor = 1.0f / sqrtf(mean + eps);
+  for (std::int64_t first = begin; first < x.cols; first += kStep) {
+    const int count = x.cols - first < kGroupSize ? static_cast<int>(x.cols - first) : kGroupSize;
+    float values[kGroupSize];
+    float weights[kGroupSize];
+    load_group(from + first, count, values);
+    load_group(weight + first, count, weights);
+#pragma unroll
+    for (int i = 0; i < kGroupSize; ++i) {
+      if (i < count) to[first + i] = encode<X>(values[i] * factor * weights[i]);
+    }
   }
 }
 

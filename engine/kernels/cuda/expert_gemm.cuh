@@ -10,14 +10,32 @@ namespace dsl::cuda {
 struct ExpertGroup {
   const ExpertWeights* expert = nullptr;
   const std::int32_t* pairs = nullptr;
+  int only_pair = 0;  // where `pairs` is null
   int num_rows = 0;
+
+  __device__ std::int32_t pair(int row) const { return pairs == nullptr ? only_pair : pairs[row]; }
 };
 
-__device__ inline ExpertGroup expert_group(const ExpertWeights* experts, const ExpertPairs& pairs,
-                                           int expert) {
-  const std::int32_t begin = pairs.begin[expert];
-  return {experts + expert, pairs.pairs + begin, pairs.begin[expert + 1] - begin};
-}
+/// The experts of a shard and who chose them.
+struct ExpertChoice {
+  const ExpertWeights* experts = nullptr;
+  std::int64_t num_experts = 0;
+  std::int64_t num_experts_per_tok = 0;
+  ExpertPairs pairs;  // unused with one row
+  /// Of one row, whose experts are all different: each is a group, and nothing need be sorted.
+  const std::int32_t* only_row = nullptr;
+  std::int64_t first_expert = 0;
+
+  __device__ ExpertGroup group(int index) const {
+    if (only_row == nullptr) {
+      const std::int32_t begin = pairs.begin[index];
+      return {experts + index, pairs.pairs + begin, 0, pairs.begin[index + 1] - begin};
+    }
+    const std::int64_t expert = only_row[index] - first_expert;
+    const bool is_here = expert >= 0 && expert < num_experts;
+    return {is_here ? experts + expert : nullptr, nullptr, index, is_here ? 1 : 0};
+  }
+};
 
 /// activated[p] = silu(gate_proj x) * up_proj x of pair p's row.
 template <typename W>
@@ -28,15 +46,13 @@ struct ExpertUpGemm {
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
   Matrix x;
-  const ExpertWeights* experts = nullptr;
-  ExpertPairs pairs;
-  std::int64_t num_experts_per_tok = 0;
+  ExpertChoice choice;
   Slices input;
   Matrix activated;
 
-  __device__ Group group(int expert) const { return expert_group(experts, pairs, expert); }
+  __device__ Group group(int index) const { return choice.group(index); }
   __device__ const BFloat16* row(const Group& group, int row) const {
-    return row_of<BFloat16>(x, group.pairs[row] / num_experts_per_tok);
+    return row_of<BFloat16>(x, group.pair(row) / choice.num_experts_per_tok);
   }
   __device__ std::int64_t num_features() const { return activated.cols; }
   __device__ const WeightView& weight(const Group& group, int side) const {
@@ -45,7 +61,7 @@ struct ExpertUpGemm {
   __device__ const Slices& slices() const { return input; }
   __device__ void store(const Group& group, int row, std::int64_t feature,
                         const float (&outputs)[2]) const {
-    row_of<BFloat16>(activated, group.pairs[row])[feature] =
+    row_of<BFloat16>(activated, group.pair(row))[feature] =
         encode<BFloat16>(silu(outputs[0]) * outputs[1]);
   }
 };
@@ -59,14 +75,13 @@ struct ExpertDownGemm {
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
   Matrix activated;
-  const ExpertWeights* experts = nullptr;
-  ExpertPairs pairs;
+  ExpertChoice choice;
   Slices input;
   MatrixView<float> outputs;
 
-  __device__ Group group(int expert) const { return expert_group(experts, pairs, expert); }
+  __device__ Group group(int index) const { return choice.group(index); }
   __device__ const BFloat16* row(const Group& group, int row) const {
-    return row_of<BFloat16>(activated, group.pairs[row]);
+    return row_of<BFloat16>(activated, group.pair(row));
   }
   __device__ std::int64_t num_features() const { return outputs.cols; }
   __device__ const WeightView& weight(const Group& group, int) const {
@@ -75,7 +90,7 @@ struct ExpertDownGemm {
   __device__ const Slices& slices() const { return input; }
   __device__ void store(const Group& group, int row, std::int64_t feature,
                         const float (&values)[1]) const {
-    outputs.data[group.pairs[row] * outputs.row_stride + feature] = values[0];
+    outputs.data[group.pair(row) * outputs.row_stride + feature] = values[0];
   }
 };
 

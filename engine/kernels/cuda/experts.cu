@@ -29,13 +29,11 @@ void check_alike(std::span<const ExpertWeights> experts) {
   }
 }
 
-/// The experts of a shard and the rows that chose them, on the device.
+/// A call of the experts of a shard.
 struct ExpertCall {
   std::span<const ExpertWeights> experts;
-  const ExpertWeights* table = nullptr;  // the device's copy
-  ExpertPairs pairs;
+  ExpertChoice choice;
   GemmRows rows;
-  std::int64_t num_experts_per_tok = 0;
 
   /// For kernels that do not use tensor cores.
   dim3 grid(std::int64_t features) const {
@@ -44,15 +42,20 @@ struct ExpertCall {
   }
 };
 
+bool is_on_tensor_cores(DType activations, const ExpertWeights& expert) {
+  const auto is_taken = [&](const WeightView& weight) {
+    return is_tensor_core_gemm(activations, weight, single_leaf(weight.in_features));
+  };
+  return is_taken(expert.gate_proj) && is_taken(expert.down_proj);
+}
+
 void activate_experts(Launcher& launcher, const ExpertCall& call, const Matrix& x,
                       const Matrix& activated) {
   const WeightView& weight = call.experts.front().gate_proj;
   const LeafBounds leaves = single_leaf(x.cols);
   if (is_tensor_core_gemm(x.dtype, weight, leaves)) {
     with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertUpGemm<decltype(w)> gemm{
-          x,        call.table, call.pairs, call.num_experts_per_tok, slices_of(weight, leaves),
-          activated};
+      const ExpertUpGemm<decltype(w)> gemm{x, call.choice, slices_of(weight, leaves), activated};
       run_gemm(launcher, gemm, activated.cols, call.rows);
     });
     return;
@@ -60,8 +63,8 @@ void activate_experts(Launcher& launcher, const ExpertCall& call, const Matrix& 
   with_activation(x.dtype, [&](auto a) {
     with_weight(weight.dtype, [&](auto w) {
       launcher.run({call.grid(activated.cols), kTileThreads},
-                   expert_up_kernel<decltype(a), decltype(w)>, x, call.table, call.pairs,
-                   call.num_experts_per_tok, activated);
+                   expert_up_kernel<decltype(a), decltype(w)>, x, call.choice.experts,
+                   call.choice.pairs, call.choice.num_experts_per_tok, activated);
     });
   });
 }
@@ -72,8 +75,8 @@ void project_experts(Launcher& launcher, const ExpertCall& call, const Matrix& a
   const LeafBounds leaves = single_leaf(activated.cols);
   if (is_tensor_core_gemm(activated.dtype, weight, leaves)) {
     with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertDownGemm<decltype(w)> gemm{activated, call.table, call.pairs,
-                                             slices_of(weight, leaves), outputs};
+      const ExpertDownGemm<decltype(w)> gemm{activated, call.choice, slices_of(weight, leaves),
+                                             outputs};
       run_gemm(launcher, gemm, outputs.cols, call.rows);
     });
     return;
@@ -81,8 +84,8 @@ void project_experts(Launcher& launcher, const ExpertCall& call, const Matrix& a
   with_activation(activated.dtype, [&](auto a) {
     with_weight(weight.dtype, [&](auto w) {
       launcher.run({call.grid(outputs.cols), kTileThreads},
-                   expert_down_kernel<decltype(a), decltype(w)>, activated, call.table, call.pairs,
-                   outputs);
+                   expert_down_kernel<decltype(a), decltype(w)>, activated, call.choice.experts,
+                   call.choice.pairs, outputs);
     });
   });
 }
@@ -117,10 +120,16 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
                        top_k};
     const Matrix activated{inner_data, x.dtype, rows * top_k, inner, inner};
     const MatrixView<float> down{outputs, rows * top_k, sums.cols, sums.cols};
-    const ExpertCall call{
-        experts, table, pairs, {num_experts, rows, rows * top_k / split.size}, top_k};
-    launcher.run({dim3(static_cast<unsigned>(num_experts)), kWarpSize}, group_pairs_kernel, part,
-                 first_expert, pairs);
+    ExpertCall call{
+        experts, {table, num_experts, top_k, pairs, nullptr, first_expert}, {num_experts, rows, 0}};
+    if (rows == 1 && is_on_tensor_cores(x.dtype, experts.front())) {
+      call.choice.only_row = part.expert_ids;
+      call.rows = {top_k, 1, 1};
+    } else {
+      call.rows.expected_rows = rows * top_k / split.size;
+      launcher.run({dim3(static_cast<unsigned>(num_experts)), kWarpSize}, group_pairs_kernel, part,
+                   first_expert, pairs);
+    }
     activate_experts(launcher, call, x.rows_from(first, rows), activated);
     project_experts(launcher, call, activated, down);
     launcher.run({element_grid(sums.cols, rows), kElementThreads}, add_experts_kernel, part,
