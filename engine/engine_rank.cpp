@@ -8,20 +8,16 @@
 namespace dsl::engine {
 namespace {
 
-constexpr std::int64_t kLogitsBytes = 4 << 20;
-constexpr std::int64_t kMaxLogitsRows = 32;
+constexpr std::int64_t kHostLogitsBytes = 4 << 20;
+constexpr std::int64_t kMaxHostLogitsRows = 32;
+constexpr std::int64_t kDeviceLogitsBytes = 64 << 20;
+constexpr std::int64_t kMaxDeviceLogitsRows = 256;
 constexpr std::int64_t kRowsPerPatience = 64;
 constexpr std::uint8_t kHiddenStatesLane = 0;
 
 std::size_t bytes_of_rows(const Matrix& matrix) {
   return static_cast<std::size_t>(matrix.rows * matrix.row_stride) * size_of(matrix.dtype);
 }
-
-/// A row whose logits are wanted, and the segment it belongs to.
-struct WantedRow {
-  const scheduler::StepSegment* segment = nullptr;
-  std::int32_t row = 0;
-};
 
 std::vector<WantedRow> wanted_rows(const scheduler::StepRows& rows) {
   std::vector<WantedRow> wanted;
@@ -38,11 +34,47 @@ std::vector<WantedRow> wanted_rows(const scheduler::StepRows& rows) {
   return wanted;
 }
 
+/// Whether a device with a TokenChooser samples the sequence: what its history does to logits stays
+/// with the host.
+bool is_chosen_on_device(const scheduler::TrackedSequence& sequence) {
+  const sampling::SamplingParams& params = sequence.sampling;
+  return sequence.goal != scheduler::SequenceGoal::kScore && params.logit_bias.empty() &&
+         params.repetition_penalty == 1 && params.presence_penalty == 0 &&
+         params.frequency_penalty == 0;
+}
+
+std::int64_t position_of_next(const scheduler::TrackedSequence& sequence) {
+  return std::ssize(sequence.token_ids);
+}
+
+TokenChoice choice_of(const scheduler::TrackedSequence& sequence) {
+  const sampling::SamplingParams& params = sequence.sampling;
+  TokenChoice choice;
+  choice.temperature = params.temperature;
+  choice.top_p = params.top_p;
+  choice.min_p = params.min_p;
+  choice.top_k = params.top_k;
+  choice.num_logprobs = params.num_logprobs;
+  choice.seed = params.seed;
+  choice.position = position_of_next(sequence);
+  return choice;
+}
+
+sampling::SampledToken as_sampled(const ChosenToken& chosen) {
+  sampling::SampledToken token{chosen.token.token_id, chosen.token.logprob, {}};
+  for (const TokenWithLogprob& other : chosen.top_logprobs) {
+    token.top_logprobs.push_back({other.token_id, other.logprob});
+  }
+  return token;
+}
+
 }  // namespace
 
-std::int64_t logits_rows_at_once(std::int64_t vocab_size) {
+std::int64_t logits_rows_at_once(std::int64_t vocab_size, bool on_device) {
   const std::int64_t row_bytes = vocab_size * static_cast<std::int64_t>(sizeof(float));
-  return std::clamp<std::int64_t>(kLogitsBytes / row_bytes, 1, kMaxLogitsRows);
+  return on_device
+             ? std::clamp<std::int64_t>(kDeviceLogitsBytes / row_bytes, 1, kMaxDeviceLogitsRows)
+             : std::clamp<std::int64_t>(kHostLogitsBytes / row_bytes, 1, kMaxHostLogitsRows);
 }
 
 std::chrono::milliseconds step_patience(std::chrono::milliseconds step_deadline,
@@ -84,7 +116,8 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   options.compute_dtype = parts_.options.compute_dtype;
   options.max_rows = parts_.options.max_batch_tokens;
   options.max_logits_rows =
-      std::min(options.max_rows, logits_rows_at_once(parts_.config.vocab_size));
+      std::min(options.max_rows,
+               logits_rows_at_once(parts_.config.vocab_size, !parts_.device.memory->is_host()));
   options.num_blocks = parts_.num_blocks;
   DSL_ASSIGN(model_, model::StageModel::load(*parts_.checkpoint, parts_.config, parts_.plan, tp,
                                              *parts_.device.ops, *parts_.device.memory, options));
@@ -196,21 +229,44 @@ Result<std::vector<sampling::SampledToken>> RankWorker::finish(const scheduler::
     DSL_ASSIGN(const MatrixView<float> logits, model_->logits(row_ids));
     pulse_->beat();
     if (!samples()) continue;
+    DSL_ASSIGN(const std::vector<ChosenToken> chosen, choose_on_device(logits, part));
     for (std::size_t i = 0; i < part.size(); ++i) {
-      const std::span<float> row(logits.row(static_cast<std::int64_t>(i)),
-                                 static_cast<std::size_t>(logits.cols));
       const auto& sequence = *part[i].segment->sequence;
+      if (!chosen.empty() && is_chosen_on_device(sequence)) {
+        tokens.push_back(as_sampled(chosen[i]));
+        continue;
+      }
+      DSL_ASSIGN(const std::span<float> row,
+                 model_->host_logits(logits, static_cast<std::int64_t>(i)));
       if (sequence.goal == scheduler::SequenceGoal::kScore) {
         DSL_TRY(scored(row));
       } else {
         DSL_ASSIGN(sampling::SampledToken token,
                    sampling::sample(row, sequence.sampling, sequence.prompt(), sequence.generated(),
-                                    static_cast<std::int64_t>(sequence.token_ids.size())));
+                                    position_of_next(sequence)));
         tokens.push_back(std::move(token));
       }
     }
   }
   return tokens;
+}
+
+Result<std::vector<ChosenToken>> RankWorker::choose_on_device(
+    const MatrixView<float>& logits, std::span<const WantedRow> rows) const {
+  const bool has_some = std::any_of(rows.begin(), rows.end(), [](const WantedRow& row) {
+    return is_chosen_on_device(*row.segment->sequence);
+  });
+  if (!has_some || !model_->leaves_logits_on_device() || parts_.device.chooser == nullptr) {
+    return std::vector<ChosenToken>{};
+  }
+  std::vector<TokenChoice> choices;
+  for (const WantedRow& row : rows) {
+    const auto& sequence = *row.segment->sequence;
+    // The others' largest logit costs nothing, and keeps choices and rows side by side.
+    choices.push_back(is_chosen_on_device(sequence) ? choice_of(sequence) : TokenChoice{});
+  }
+  return parts_.device.chooser->choose({logits.data, logits.rows, logits.cols, logits.row_stride},
+                                       choices);
 }
 
 }  // namespace dsl::engine

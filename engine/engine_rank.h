@@ -27,8 +27,9 @@
 
 namespace dsl::engine {
 
-/// Rows of logits that are computed and sent at once: about 4 MiB.
-std::int64_t logits_rows_at_once(std::int64_t vocab_size);
+/// Rows of logits that are computed at once: about 4 MiB, which caches hold, or 64 MiB on a device,
+/// for which the head should be read once a step.
+std::int64_t logits_rows_at_once(std::int64_t vocab_size, bool on_device);
 
 /// How long a step of `num_rows` rows may keep rank 0 waiting for its tokens: `step_deadline`, and
 /// as much again for every 64 rows, because a peer that computes is silent.
@@ -43,6 +44,12 @@ struct StepResults {
 StepResults results_of(const scheduler::StepRows& rows);
 
 /// Owns this rank's share of the model and its place in the pipeline. Thread-compatible: one thread
+/// A row whose logits are wanted, and the segment it belongs to.
+struct WantedRow {
+  const scheduler::StepSegment* segment = nullptr;
+  std::int32_t row = 0;
+};
+
 /// runs the steps.
 class RankWorker {
  public:
@@ -105,6 +112,9 @@ class RankWorker {
                                                       const Progress& progress);
   Result<std::vector<sampling::SampledToken>> finish(const scheduler::StepRows& rows,
                                                      const ScoredRows& scored);
+  /// A token for every row; empty where the host is to sample all of them.
+  Result<std::vector<ChosenToken>> choose_on_device(const MatrixView<float>& logits,
+                                                    std::span<const WantedRow> rows) const;
 
   Parts parts_;
   scheduler::SequenceTable table_;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "engine/kernels/ops.h"
+#include "engine/kernels/token_choice.h"
 #include "engine/runtime/memory.h"
 
 namespace dsl {
@@ -13,6 +14,7 @@ namespace dsl {
 struct Device {
   std::unique_ptr<Memory> memory;
   std::unique_ptr<Ops> ops;
+  std::unique_ptr<TokenChooser> chooser;  // null: tokens are chosen on the host
 };
 
 /// Opens a device of this node; kNotFound when it is not there.

@@ -42,8 +42,9 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
     DSL_ASSIGN(const WeightView weight,
                checkpoint.weight(head, config.vocab_size, config.hidden_size));
     result.lm_head_.emplace(weight, tp);
-    const auto logits = static_cast<std::size_t>(options.max_logits_rows * config.vocab_size);
-    DSL_ASSIGN(result.logits_, Buffer::allocate(host_memory(), logits * sizeof(float), "logits"));
+    const std::int64_t host_rows = result.leaves_logits_on_device() ? 1 : options.max_logits_rows;
+    const auto host_bytes = static_cast<std::size_t>(host_rows * config.vocab_size) * sizeof(float);
+    DSL_ASSIGN(result.host_logits_, Buffer::allocate(host_memory(), host_bytes, "logits"));
     DSL_ASSIGN(result.head_scratch_,
                result.lm_head_->make_scratch(memory, options.max_logits_rows));
   }
@@ -128,15 +129,30 @@ Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows)
   DSL_CHECK(count <= max_logits_rows_, "{} of at most {} rows", count, max_logits_rows_);
   const Matrix hidden_states = workspace_.hidden_states(workspace_.max_rows());
   const Matrix normed = workspace_.normed(count);
-  for (std::int64_t i = 0; i < count; ++i) {
-    ops_->rms_norm(hidden_states.rows_from(rows[static_cast<std::size_t>(i)], 1), norm_,
-                   rms_norm_eps_, normed.rows_from(i, 1));
+  // Rows that follow each other are normed together.
+  for (std::int64_t begin = 0, end = 0; begin < count; begin = end) {
+    const std::int64_t first = rows[static_cast<std::size_t>(begin)];
+    for (end = begin + 1; end < count; ++end) {
+      if (rows[static_cast<std::size_t>(end)] != first + end - begin) break;
+    }
+    ops_->rms_norm(hidden_states.rows_from(first, end - begin), norm_, rms_norm_eps_,
+                   normed.rows_from(begin, end - begin));
   }
   head_was_read_ = true;
-  const MatrixView<float> result{logits_.as<float>(), count, vocab_size_, vocab_size_};
-  DSL_TRY(lm_head_->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, result));
-  DSL_TRY(ops_->finish());
-  return result;
+  const MatrixView<float> host{host_logits_.as<float>(), count, vocab_size_, vocab_size_};
+  DSL_ASSIGN(const MatrixView<float> logits,
+             lm_head_->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, host));
+  if (!leaves_logits_on_device()) DSL_TRY(ops_->finish());
+  return logits;
+}
+
+Result<std::span<float>> StageModel::host_logits(const MatrixView<float>& logits,
+                                                 std::int64_t row) {
+  const auto size = static_cast<std::size_t>(logits.cols);
+  if (!leaves_logits_on_device()) return std::span<float>(logits.row(row), size);
+  const std::span<float> host(host_logits_.as<float>(), size);
+  DSL_TRY(workspace_.memory().read(host.data(), logits.row(row), host.size_bytes()));
+  return host;
 }
 
 }  // namespace dsl::model

@@ -64,9 +64,15 @@ class StageModel {
   /// Runs the stage's layers on hidden_states. `after_layer` is called after each, or once where
   /// the device repeats the recording of an earlier step.
   Status run_layers(const StepBatch& batch, const std::function<Status()>& after_layer);
-  /// Last stage: logits of the given rows of hidden_states, at most max_logits_rows. The view
-  /// [rows, vocab_size] on the host is valid until the next call.
+  /// Last stage: logits [rows, vocab_size] of the given rows of hidden_states, at most
+  /// max_logits_rows, where they were computed; valid until the next call.
   Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
+  /// Whether logits() leaves them in the device's memory.
+  bool leaves_logits_on_device() const {
+    return parallel::VocabParallelHead::leaves_on_device(workspace_.memory(), tp_);
+  }
+  /// A row of logits() on the host, which may be changed; valid until the next call.
+  Result<std::span<float>> host_logits(const MatrixView<float>& logits, std::int64_t row);
   /// Stored bytes of the distinct weights that the last step touched, which is counted once;
   /// embedding rows are left out.
   Result<std::int64_t> take_bytes_read();
@@ -94,7 +100,8 @@ class StageModel {
   std::optional<parallel::VocabParallelEmbedding> embed_tokens_;  // on the first stage
   VectorView norm_;                                     // [hidden_size], on the last stage
   std::optional<parallel::VocabParallelHead> lm_head_;  // on the last stage
-  Buffer logits_;  // on the host: float32 [max_logits_rows, vocab_size]
+  Buffer
+      host_logits_;  // float32 [max_logits_rows or, where they stay on the device, 1, vocab_size]
   parallel::VocabParallelHead::Scratch head_scratch_;
   Buffer placed_weights_;       // empty where the weights stay in the checkpoint
   std::int64_t step_rows_ = 0;  // of the step that take_bytes_read() has not counted

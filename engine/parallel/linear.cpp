@@ -61,16 +61,18 @@ Result<VocabParallelHead::Scratch> VocabParallelHead::make_scratch(Memory& memor
   return scratch;
 }
 
-Status VocabParallelHead::forward(Ops& ops, Memory& memory, const TensorParallel& tp,
-                                  const Matrix& x, const Scratch& scratch,
-                                  MatrixView<float> logits) const {
+Result<MatrixView<float>> VocabParallelHead::forward(Ops& ops, Memory& memory,
+                                                     const TensorParallel& tp, const Matrix& x,
+                                                     const Scratch& scratch,
+                                                     MatrixView<float> host_logits) const {
   const std::int64_t local = weight_.out_features;
-  const std::span<float> mine(tp.shards() == 1 ? logits.data : scratch.mine.as<float>(),
+  const std::span<float> mine(tp.shards() == 1 ? host_logits.data : scratch.mine.as<float>(),
                               static_cast<std::size_t>(x.rows * local));
-  float* computed = memory.is_host() ? mine.data() : scratch.computed.as<float>();
-  ops.linear(x, weight_, as_matrix({computed, x.rows, local, local}));
-  if (!memory.is_host()) DSL_TRY(memory.read(mine.data(), computed, mine.size_bytes()));
-  if (tp.shards() == 1) return {};
+  float* data = memory.is_host() ? mine.data() : scratch.computed.as<float>();
+  const MatrixView<float> computed{data, x.rows, local, local};
+  ops.linear(x, weight_, as_matrix(computed));
+  if (tp.shards() == 1) return computed;
+  if (!memory.is_host()) DSL_TRY(memory.read(mine.data(), computed.data, mine.size_bytes()));
   const std::span<float> all(scratch.gathered.as<float>(),
                              static_cast<std::size_t>(x.rows * vocab_size_));
   DSL_TRY(tp.all_gather(std::as_bytes(mine), std::as_writable_bytes(all)));
@@ -78,10 +80,10 @@ Status VocabParallelHead::forward(Ops& ops, Memory& memory, const TensorParallel
   for (std::int64_t row = 0; row < x.rows; ++row) {
     for (int shard = 0; shard < tp.shards(); ++shard) {
       const float* piece = all.data() + (shard * x.rows + row) * local;
-      std::copy_n(piece, local, logits.row(row) + shard * local);
+      std::copy_n(piece, local, host_logits.row(row) + shard * local);
     }
   }
-  return {};
+  return host_logits;
 }
 
 ExpertParallel::ExpertParallel(std::int64_t n_routed_experts, const TensorParallel& tp)

@@ -104,9 +104,15 @@ class VocabParallelHead {
     Buffer gathered;  // on the host: all shards' logits, with several shards
   };
   Result<Scratch> make_scratch(Memory& memory, std::int64_t rows) const;
-  /// x [rows, hidden_size] -> logits [rows, vocab_size], contiguous, on the host.
-  Status forward(Ops& ops, Memory& memory, const TensorParallel& tp, const Matrix& x,
-                 const Scratch& scratch, MatrixView<float> logits) const;
+  /// Whether forward() leaves the logits in `memory`, which the host does not reach.
+  static bool leaves_on_device(const Memory& memory, const TensorParallel& tp) {
+    return !memory.is_host() && tp.shards() == 1;
+  }
+  /// x [rows, hidden_size] -> all logits [rows, vocab_size], contiguous: in `host_logits`, or where
+  /// the ops computed them.
+  Result<MatrixView<float>> forward(Ops& ops, Memory& memory, const TensorParallel& tp,
+                                    const Matrix& x, const Scratch& scratch,
+                                    MatrixView<float> host_logits) const;
 
  private:
   WeightView weight_;

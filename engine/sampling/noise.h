@@ -1,30 +1,33 @@
-// Counter-based noise: random numbers as a pure function of (seed, position, token id).
+// The noise of sampling: a pure function of (seed, position, token id).
 #pragma once
 
-#include <array>
 #include <cstdint>
 
-namespace dsl::sampling {
+#include "engine/runtime/philox.h"
 
-/// Philox4x32-10 of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter,
-                                        std::array<std::uint32_t, 2> key);
+namespace dsl::sampling {
 
 /// The noise of one position of a sequence. Thread-compatible: keeps the last block of four
 /// numbers.
 class PositionNoise {
  public:
-  PositionNoise(std::uint64_t seed, std::int64_t position);
+  PositionNoise(std::uint64_t seed, std::int64_t position) : seed_(seed), position_(position) {}
 
-  /// Uniform on (0, 1), in steps of 2^-32 from 2^-33; a function of the token id alone for this
-  /// object.
-  double uniform(std::int32_t token_id);
+  /// uniform_of() its word; a function of the token id alone for this object.
+  double uniform(std::int32_t token_id) {
+    const auto id = static_cast<std::uint32_t>(token_id);
+    if (id / 4 != block_index_) {
+      block_index_ = id / 4;
+      block_ = token_noise(seed_, position_, block_index_);
+    }
+    return uniform_of(block_.words[id % 4]);
+  }
 
  private:
-  std::array<std::uint32_t, 2> key_;
-  std::array<std::uint32_t, 2> position_;
+  std::uint64_t seed_;
+  std::int64_t position_;
   std::uint32_t block_index_ = ~std::uint32_t{0};
-  std::array<std::uint32_t, 4> block_{};
+  PhiloxBlock block_{};
 };
 
 }  // namespace dsl::sampling

@@ -10,6 +10,7 @@
 #include "engine/kernels/cuda/linear.h"
 #include "engine/kernels/cuda/routing.cuh"
 #include "engine/kernels/cuda/step_graphs.h"
+#include "engine/kernels/cuda/token_chooser.h"
 #include "engine/kernels/linear_shapes.h"
 #include "engine/runtime/cuda/device_memory.h"
 
@@ -178,7 +179,8 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(int device) {
 Result<Device> open_cuda_device(int device) {
   DSL_ASSIGN(Stream opened, Stream::open(device));
   const auto stream = std::make_shared<const Stream>(std::move(opened));
-  return Device{std::make_unique<DeviceMemory>(stream), std::make_unique<CudaOps>(stream)};
+  return Device{std::make_unique<DeviceMemory>(stream), std::make_unique<CudaOps>(stream),
+                make_token_chooser(stream)};
 }
 
 }  // namespace dsl::cuda

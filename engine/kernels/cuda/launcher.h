@@ -50,6 +50,15 @@ class Launcher {
     return nullptr;
   }
 
+  /// Copies to the host what was started so far has left, and waits for it.
+  Status read(void* to, const void* from, std::size_t bytes) {
+    if (!failure_) {
+      note(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_->get()),
+                       "copying results from the device"));
+    }
+    return finish();
+  }
+
   /// Waits for all that was started; the first failure comes out once.
   Status finish() {
     const Status ended = stream_->wait();

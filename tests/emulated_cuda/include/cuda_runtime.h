@@ -2,6 +2,7 @@
 // only: __shared__ variables of a fixed size would be each fiber's own.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -70,9 +71,12 @@ inline void __syncwarp() { dsl::test::exchange_in_warp(0, 0); }
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int lane_mask) {
-  static_assert(sizeof(T) == sizeof(std::uint32_t));
-  return std::bit_cast<T>(dsl::test::exchange_in_warp(std::bit_cast<std::uint32_t>(value),
-                                                      dsl::test::lane_of_warp() ^ lane_mask));
+  static_assert(sizeof(T) % sizeof(std::uint32_t) == 0);
+  auto words = std::bit_cast<std::array<std::uint32_t, sizeof(T) / sizeof(std::uint32_t)>>(value);
+  for (std::uint32_t& word : words) {
+    word = dsl::test::exchange_in_warp(word, dsl::test::lane_of_warp() ^ lane_mask);
+  }
+  return std::bit_cast<T>(words);
 }
 inline unsigned __ballot_sync(unsigned, bool predicate) {
   unsigned votes = predicate ? 1u << dsl::test::lane_of_warp() : 0;
