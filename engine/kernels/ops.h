@@ -191,6 +191,13 @@ class Ops {
   /// residual += update, in float32, rounded once to the dtype of residual.
   virtual void add(const Matrix& residual, MatrixView<const float> update) = 0;
 
+  /// add(), and out = rms_norm() of the new residual: the bits of both calls.
+  virtual void add_rms_norm(const Matrix& residual, MatrixView<const float> update,
+                            const VectorView& weight, float eps, const Matrix& out) {
+    add(residual, update);
+    rms_norm(residual, weight, eps, out);
+  }
+
   /// Rotates pairs (2i, 2i+1) of the last rope_dim columns of each of num_heads groups of columns,
   /// in place.
   virtual void rope(const Matrix& x, std::int64_t num_heads,
@@ -208,6 +215,15 @@ class Ops {
 
   /// out = silu(gate) * up in float32, rounded once.
   virtual void silu_mul(const Matrix& gate, const Matrix& up, const Matrix& out) = 0;
+
+  /// activated = silu(gate_proj x) * (up_proj x). A backend may leave `gate` and `up`, of the shape
+  /// of `activated`, alone and round once; others keep both there, rounded to their dtype.
+  virtual void gated_linear(const Matrix& x, const WeightView& gate_proj, const WeightView& up_proj,
+                            const Matrix& gate, const Matrix& up, const Matrix& activated) {
+    linear(x, gate_proj, gate);
+    linear(x, up_proj, up);
+    silu_mul(gate, up, activated);
+  }
 
   /// Router: logits = x w^T in float32, then scores, groups, top-k and weights. bias may be empty
   /// (size 0).

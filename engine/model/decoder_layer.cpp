@@ -33,18 +33,17 @@ Status DecoderLayer::forward(const LayerContext& context, const StepBatch& batch
                              const LatentCache& cache, const Matrix& hidden_states) const {
   Ops& ops = context.ops;
   const Matrix normed = context.workspace.normed(hidden_states.rows);
-  const auto add = [&](MatrixView<float> update) {
-    ops.add(hidden_states, {update.data, update.rows, update.cols, update.row_stride});
+  const auto view = [](MatrixView<float> update) -> MatrixView<const float> {
+    return {update.data, update.rows, update.cols, update.row_stride};
   };
 
   ops.rms_norm(hidden_states, input_layernorm_, rms_norm_eps_, normed);
   DSL_ASSIGN(const MatrixView<float> attention, self_attn_.forward(context, batch, cache, normed));
-  add(attention);
-
-  ops.rms_norm(hidden_states, post_attention_layernorm_, rms_norm_eps_, normed);
+  ops.add_rms_norm(hidden_states, view(attention), post_attention_layernorm_, rms_norm_eps_,
+                   normed);
   DSL_ASSIGN(const MatrixView<float> feed_forward,
              std::visit([&](const auto& mlp) { return mlp.forward(context, normed); }, mlp_));
-  add(feed_forward);
+  ops.add(hidden_states, view(feed_forward));
   return {};
 }
 

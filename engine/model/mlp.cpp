@@ -27,9 +27,7 @@ Matrix Mlp::activate(const LayerContext& context, const Matrix& x) const {
   const Matrix gate = context.workspace.gate(x.rows, width);
   const Matrix up = context.workspace.up(x.rows, width);
   const Matrix activated = context.workspace.activated(x.rows, width);
-  gate_proj_.forward(context.ops, x, gate);
-  up_proj_.forward(context.ops, x, up);
-  context.ops.silu_mul(gate, up, activated);
+  context.ops.gated_linear(x, gate_proj_.weight(), up_proj_.weight(), gate, up, activated);
   return activated;
 }
 

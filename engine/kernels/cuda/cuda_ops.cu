@@ -61,10 +61,21 @@ class CudaOps final : public Ops {
   void rms_norm(const Matrix& x, const VectorView& weight, float eps, const Matrix& out) override {
     with_activation(x.dtype, [&](auto a) {
       with_weight(weight.dtype, [&](auto w) {
-        launcher_.run({dim3(static_cast<unsigned>(x.rows)), kElementThreads,
-                       kElementThreads / kWarpSize * sizeof(float)},
+        launcher_.run({dim3(static_cast<unsigned>(x.rows)), kElementThreads, kNormSharedBytes},
                       rms_norm_kernel<decltype(a), decltype(w)>, x,
                       static_cast<const decltype(w)*>(weight.data), eps, out);
+      });
+    });
+  }
+
+  void add_rms_norm(const Matrix& residual, MatrixView<const float> update,
+                    const VectorView& weight, float eps, const Matrix& out) override {
+    with_activation(residual.dtype, [&](auto a) {
+      with_weight(weight.dtype, [&](auto w) {
+        launcher_.run(
+            {dim3(static_cast<unsigned>(residual.rows)), kElementThreads, kNormSharedBytes},
+            add_rms_norm_kernel<decltype(a), decltype(w)>, residual, update,
+            static_cast<const decltype(w)*>(weight.data), eps, out);
       });
     });
   }
@@ -86,6 +97,15 @@ class CudaOps final : public Ops {
     check_linear(x, w, sums.rows, sums.cols);
     check_split(split, x.cols);
     add_leaves(launcher_, x, w, leaf_bounds(split), sums);
+  }
+
+  void gated_linear(const Matrix& x, const WeightView& gate_proj, const WeightView& up_proj,
+                    const Matrix& gate, const Matrix& up, const Matrix& activated) override {
+    check_linear(x, gate_proj, activated.rows, activated.cols);
+    check_linear(x, up_proj, activated.rows, activated.cols);
+    if (!multiply_gated(launcher_, x, gate_proj, up_proj, activated)) {
+      Ops::gated_linear(x, gate_proj, up_proj, gate, up, activated);
+    }
   }
 
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override {

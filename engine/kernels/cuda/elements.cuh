@@ -49,16 +49,18 @@ __device__ inline float block_sum(float value, float* sums) {
   return warp_sum(lane_index() < kWarps ? sums[lane_index()] : 0.0f);
 }
 
-/// One block a row, whatever the number of rows, so that no sum depends on it. Grid: rows.
+/// to = from / sqrt(mean(from^2) + eps) * weight, by a block of kElementThreads: however many rows
+/// there are, so that no sum depends on it. `from` may be `to`.
 template <typename X, typename W>
-__global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out) {
-  const X* from = row_of<X>(x, blockIdx.x);
-  X* to = row_of<X>(out, blockIdx.x);
+__device__ void norm_row(const X* from, std::int64_t size, const W* weight, float eps, X* to) {
   constexpr std::int64_t kStep = std::int64_t{kElementThreads} * kGroupSize;
   const std::int64_t begin = std::int64_t{threadIdx.x} * kGroupSize;
+  const auto count_of = [&](std::int64_t first) {
+    return size - first < kGroupSize ? static_cast<int>(size - first) : kGroupSize;
+  };
   float sum = 0;
-  for (std::int64_t first = begin; first < x.cols; first += kStep) {
-    const int count = x.cols - first < kGroupSize ? static_cast<int>(x.cols - first) : kGroupSize;
+  for (std::int64_t first = begin; first < size; first += kStep) {
+    const int count = count_of(first);
     float values[kGroupSize];
     load_group(from + first, count, values);
 #pragma unroll
@@ -67,10 +69,10 @@ __global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out
     }
   }
   const float mean =
-      block_sum(sum, reinterpret_cast<float*>(shared_bytes)) / static_cast<float>(x.cols);
+      block_sum(sum, reinterpret_cast<float*>(shared_bytes)) / static_cast<float>(size);
   const float factor = 1.0f / sqrtf(mean + eps);
-  for (std::int64_t first = begin; first < x.cols; first += kStep) {
-    const int count = x.cols - first < kGroupSize ? static_cast<int>(x.cols - first) : kGroupSize;
+  for (std::int64_t first = begin; first < size; first += kStep) {
+    const int count = count_of(first);
     float values[kGroupSize];
     float weights[kGroupSize];
     load_group(from + first, count, values);
@@ -80,6 +82,32 @@ __global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out
       if (i < count) to[first + i] = encode<X>(values[i] * factor * weights[i]);
     }
   }
+}
+
+/// Shared memory of norm_row().
+inline constexpr std::size_t kNormSharedBytes = kElementThreads / kWarpSize * sizeof(float);
+
+/// Grid: rows.
+template <typename X, typename W>
+__global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out) {
+  norm_row(row_of<const X>(x, blockIdx.x), x.cols, weight, eps, row_of<X>(out, blockIdx.x));
+}
+
+/// residual += update, then its norm. Grid: rows.
+template <typename X, typename W>
+__global__ void add_rms_norm_kernel(Matrix residual, MatrixView<const float> update,
+                                    const W* weight, float eps, Matrix out) {
+  X* row = row_of<X>(residual, blockIdx.x);
+  const float* added = update.data + blockIdx.x * update.row_stride;
+  // A thread adds up what it will norm, so that nobody waits.
+  constexpr std::int64_t kStep = std::int64_t{kElementThreads} * kGroupSize;
+  for (std::int64_t first = std::int64_t{threadIdx.x} * kGroupSize; first < residual.cols;
+       first += kStep) {
+    for (std::int64_t i = first; i < first + kGroupSize && i < residual.cols; ++i) {
+      row[i] = encode<X>(decode(row[i]) + added[i]);
+    }
+  }
+  norm_row(row, residual.cols, weight, eps, row_of<X>(out, blockIdx.x));
 }
 
 /// Grid: cols / threads, rows.

@@ -48,6 +48,24 @@ void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const Le
   });
 }
 
+bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
+                    const WeightView& up_proj, const Matrix& activated) {
+  const LeafBounds leaves = single_leaf(x.cols);
+  const bool is_alike =
+      gate_proj.dtype == up_proj.dtype && gate_proj.scales.first_col == up_proj.scales.first_col;
+  if (!is_alike || activated.dtype != DType::kBF16 ||
+      !is_tensor_core_gemm(x.dtype, gate_proj, leaves) ||
+      !is_tensor_core_gemm(x.dtype, up_proj, leaves)) {
+    return false;
+  }
+  with_tensor_core_weight(gate_proj.dtype, [&](auto w) {
+    const GatedGemm<decltype(w)> gemm{x, gate_proj, up_proj, slices_of(gate_proj, leaves),
+                                      activated};
+    run_gemm(launcher, gemm, activated.cols, {1, x.rows, x.rows});
+  });
+  return true;
+}
+
 void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
                 const LeafSums& sums) {
   if (is_tensor_core_gemm(x.dtype, w, leaves)) {

@@ -11,6 +11,11 @@ namespace dsl::cuda {
 void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
               const Matrix& out);
 
+/// activated = silu(gate_proj x) * up_proj x, rounded once. False, with nothing done, where tensor
+/// cores do not take it.
+bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
+                    const WeightView& up_proj, const Matrix& activated);
+
 /// sums.leaf(i)[m, n] += leaf i's sum.
 void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
                 const LeafSums& sums);

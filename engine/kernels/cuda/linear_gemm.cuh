@@ -1,6 +1,7 @@
 // Linear layers on tensor cores.
 #pragma once
 
+#include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/scalars.cuh"
 #include "engine/kernels/ops.h"
@@ -27,14 +28,43 @@ struct LinearGemm {
 
   __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
   __device__ const BFloat16* row(const Group&, int row) const {
-    return static_cast<const BFloat16*>(x.data) + row * x.row_stride;
+    return row_of<const BFloat16>(x, row);
   }
   __device__ std::int64_t num_features() const { return w.out_features; }
   __device__ const WeightView& weight(const Group&, int) const { return w; }
   __device__ const Slices& slices() const { return input; }
   __device__ void store(const Group&, int row, std::int64_t feature,
                         const float (&outputs)[1]) const {
-    static_cast<Out*>(out.data)[row * out.row_stride + feature] = encode<Out>(outputs[0]);
+    row_of<Out>(out, row)[feature] = encode<Out>(outputs[0]);
+  }
+};
+
+/// activated = silu(x gate_proj^T) * x up_proj^T.
+template <typename W>
+struct GatedGemm {
+  using Weight = W;
+  using Group = WholeGroup;
+  static constexpr int kSides = 2;
+  static constexpr GemmSum kSum = GemmSum::kWhole;
+
+  Matrix x;
+  WeightView gate_proj;
+  WeightView up_proj;
+  Slices input;
+  Matrix activated;
+
+  __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
+  __device__ const BFloat16* row(const Group&, int row) const {
+    return row_of<const BFloat16>(x, row);
+  }
+  __device__ std::int64_t num_features() const { return gate_proj.out_features; }
+  __device__ const WeightView& weight(const Group&, int side) const {
+    return side == 0 ? gate_proj : up_proj;
+  }
+  __device__ const Slices& slices() const { return input; }
+  __device__ void store(const Group&, int row, std::int64_t feature,
+                        const float (&outputs)[2]) const {
+    row_of<BFloat16>(activated, row)[feature] = encode<BFloat16>(silu(outputs[0]) * outputs[1]);
   }
 };
 
@@ -53,7 +83,7 @@ struct LeavesGemm {
 
   __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
   __device__ const BFloat16* row(const Group&, int row) const {
-    return static_cast<const BFloat16*>(x.data) + row * x.row_stride;
+    return row_of<const BFloat16>(x, row);
   }
   __device__ std::int64_t num_features() const { return w.out_features; }
   __device__ const WeightView& weight(const Group&, int) const { return w; }

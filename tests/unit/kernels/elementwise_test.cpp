@@ -74,6 +74,26 @@ TEST_P(ElementwiseTest, AddRoundsOnce) {
   }
 }
 
+TEST_P(ElementwiseTest, AddingAndNormingAtOnceHasTheBitsOfBoth) {
+  for (const DType type : kTypes) {
+    for (const std::int64_t cols : {1, 16, 130, 2500}) {
+      const auto start = TestMatrix::random(random_, type, 4, cols);
+      const auto update = TestMatrix::random(random_, DType::kF32, 4, cols);
+      const auto weight = TestVector::random(random_, DType::kBF16, cols);
+      const MatrixView<const float> view{update.floats().data, 4, cols, update.view().row_stride};
+      const TestMatrix residual = start.clone();
+      const TestMatrix out(type, 4, cols);
+      ops_->add_rms_norm(residual.view(), view, weight.view(), 1e-6f, out.view());
+      const TestMatrix added = start.clone();
+      const TestMatrix normed(type, 4, cols);
+      ops_->add(added.view(), view);
+      ops_->rms_norm(added.view(), weight.view(), 1e-6f, normed.view());
+      EXPECT_EQ(residual.bits(), added.bits()) << cols;
+      EXPECT_EQ(out.bits(), normed.bits()) << cols;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, ElementwiseTest, testing::ValuesIn(fast_variants()),
                          variant_name);
 

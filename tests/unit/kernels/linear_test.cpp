@@ -45,6 +45,47 @@ TEST_P(LinearTest, LinearEqualsReference) {
   }
 }
 
+TEST_P(LinearTest, GatedLinearEqualsReference) {
+  for (const DType weight_type : kWeightTypes) {
+    for (const DType type : kActivationTypes) {
+      for (int round = 0; round < 6; ++round) {
+        const std::int64_t rows = round == 0 ? 1 : pick(random_, 1, 40);
+        const std::int64_t in = pick(random_, 1, 300);
+        const std::int64_t out = pick(random_, 1, 70);
+        const auto shape = random_shape(random_, out, in);
+        const auto gate_proj = TestWeight::random(random_, weight_type, shape);
+        const auto up_proj = TestWeight::random(random_, weight_type, shape);
+        const auto x = TestMatrix::random(random_, type, rows, in);
+        const TestMatrix gate(DType::kF32, rows, out);
+        const TestMatrix up(DType::kF32, rows, out);
+        const TestMatrix expected(DType::kF32, rows, out);
+        reference_->gated_linear(x.view(), gate_proj.view(), up_proj.view(), gate.view(), up.view(),
+                                 expected.view());
+        const TestMatrix gate_scratch(type, rows, out);
+        const TestMatrix up_scratch(type, rows, out);
+        const TestMatrix actual(type, rows, out);
+        ops_->gated_linear(x.view(), gate_proj.view(), up_proj.view(), gate_scratch.view(),
+                           up_scratch.view(), actual.view());
+        ASSERT_TRUE(is_close(
+            actual, expected,
+            [&](std::int64_t row, std::int64_t col) {
+              // Gate and up as two linears; silu is at most 1.1 steep.
+              const double gate_error = dot_tolerance(in, row_norm(x, row), gate_proj.row_norm(col),
+                                                      type, gate.at(row, col));
+              const double up_error =
+                  dot_tolerance(in, row_norm(x, row), up_proj.row_norm(col), type, up.at(row, col));
+              const double rounding = type == DType::kBF16 ? std::ldexp(1.0, -8) : 1e-6;
+              return 1.1 * gate_error * (std::abs(up.at(row, col)) + up_error) +
+                     std::abs(gate.at(row, col)) * up_error +
+                     rounding * std::abs(expected.at(row, col)) + 1e-12;
+            }))
+            << name_of(weight_type) << " x " << name_of(type) << ", " << rows << " rows, [" << out
+            << ", " << in << "]";
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, TreesAndLeavesEqualReference) {
   for (const DType weight_type : kWeightTypes) {
     for (const DType type : kActivationTypes) {
