@@ -83,6 +83,10 @@ void wait_for_copies(int groups) {
   }
 }
 
+std::uint32_t round_pair(float first, float second) {
+  return to_bfloat16(first).bits | std::uint32_t{to_bfloat16(second).bits} << 16;
+}
+
 std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b) {
   std::uint32_t product = 0;
   for (int i = 0; i < 2; ++i) {

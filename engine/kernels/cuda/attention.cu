@@ -1,32 +1,60 @@
 #include <algorithm>
 #include <bit>
+#include <type_traits>
 #include <vector>
 
 #include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/element_types.h"
+#include "engine/kernels/cuda/mla_launch.cuh"
 
 namespace dsl::cuda {
 namespace {
 
-/// Concatenated tables of some sequences, and rows that know where theirs begins.
+/// What all segments of a call share. Non-owning.
+struct AttentionJob {
+  Launcher& launcher;
+  Matrix q;
+  WeightView kv_b;
+  PagedLatents latents;
+  MlaShape shape;
+  Matrix out;
+};
+
+/// Rows of a form, on the device.
+struct DeviceRows {
+  const AttentionRow* rows = nullptr;
+  std::int64_t num_rows = 0;
+  std::int64_t num_splits = 1;  // of the longest context
+};
+
+std::int64_t splits_until(std::int64_t position) { return position / kSplitPositions + 1; }
+
+/// Concatenated tables of a call's sequences, and rows: absorbed ones first.
 struct AttentionRows {
   std::vector<AttentionRow> rows;
   std::vector<std::int32_t> block_tables;
 
-  void add(const AttentionSegment& segment) {
-    const auto block_table = static_cast<std::int64_t>(block_tables.size());
-    block_tables.insert(block_tables.end(), segment.block_table.begin(), segment.block_table.end());
+  /// `block_table`: where the rows' kernels find the segment's.
+  void add_rows(const AttentionSegment& segment, std::int64_t block_table) {
     for (std::int64_t i = 0; i < segment.num_rows; ++i) {
       rows.push_back({segment.first_row + i, segment.first_position + i, block_table});
     }
   }
-  std::int64_t num_splits() const {
-    std::int64_t last = 0;
-    for (const AttentionRow& row : rows) last = std::max(last, row.position);
-    return last / kSplitPositions + 1;
+  void add_table(const AttentionSegment& segment) {
+    block_tables.insert(block_tables.end(), segment.block_table.begin(), segment.block_table.end());
   }
 };
+
+AttentionRows absorbed_rows(std::span<const AttentionSegment> segments) {
+  AttentionRows all;
+  for (const AttentionSegment& segment : segments) {
+    if (segment.form != MlaForm::kAbsorbed) continue;
+    all.add_rows(segment, std::ssize(all.block_tables));
+    all.add_table(segment);
+  }
+  return all;
+}
 
 /// Floats of SplitResults for one row.
 std::int64_t split_floats(std::int64_t num_heads, std::int64_t num_splits, std::int64_t value_dim) {
@@ -36,7 +64,8 @@ std::int64_t split_floats(std::int64_t num_heads, std::int64_t num_splits, std::
 SplitResults split_results(float* data, std::int64_t num_rows, std::int64_t num_heads,
                            std::int64_t num_splits, std::int64_t value_dim) {
   const std::int64_t count = num_rows * num_heads * num_splits;
-  return {data, data + count, data + 2 * count, num_splits, value_dim};
+  float* behind = data + count * value_dim;
+  return {behind, behind + count, data, num_splits, value_dim};
 }
 
 std::int64_t rows_of_pass(std::int64_t num_rows, std::int64_t floats_of_row) {
@@ -44,125 +73,130 @@ std::int64_t rows_of_pass(std::int64_t num_rows, std::int64_t floats_of_row) {
   return std::clamp(limit / floats_of_row, std::int64_t{1}, std::min(num_rows, kMaxGridRows));
 }
 
-AttentionRows absorbed_rows(std::span<const AttentionSegment> segments) {
-  AttentionRows all;
-  for (const AttentionSegment& segment : segments) {
-    if (segment.form == MlaForm::kAbsorbed) all.add(segment);
-  }
-  return all;
-}
-
-/// All such rows at once.
-void attend_absorbed(Launcher& launcher, AttentionCopies& copies, const Matrix& q,
-                     const WeightView& kv_b, const LatentCache& cache,
-                     std::span<const AttentionSegment> segments, const MlaShape& shape,
-                     const Matrix& out) {
-  const AttentionRows all = absorbed_rows(segments);
-  if (all.rows.empty()) return;
-  const AttentionRow* rows = launcher.copy<AttentionRow>(copies.rows, all.rows);
-  const std::int32_t* tables = launcher.copy<std::int32_t>(copies.block_tables, all.block_tables);
+/// Some absorbed rows. `data` has room for two vectors of the rank for every row and head, and for
+/// the splits.
+template <typename X>
+void attend_absorbed_rows(const AttentionJob& job, const DeviceRows& some, float* data) {
+  const MlaShape& shape = job.shape;
   const std::int64_t rank = shape.kv_lora_rank;
-  const std::int64_t num_splits = absorbed_splits(segments);
-  const std::int64_t floats =
-      split_floats(shape.num_heads, num_splits, rank) + 2 * shape.num_heads * rank;
-  const std::int64_t max_rows = rows_of_pass(std::ssize(all.rows), floats);
-  float* data = launcher.scratch<float>(max_rows * floats);
-  if (rows == nullptr || tables == nullptr || data == nullptr) return;
+  const std::int64_t vectors = some.num_rows * shape.num_heads * rank;
+  auto* query = reinterpret_cast<X*>(data);
+  auto* o_latents = reinterpret_cast<X*>(data + vectors);
+  const SplitResults results =
+      split_results(data + 2 * vectors, some.num_rows, shape.num_heads, some.num_splits, rank);
+  if constexpr (std::is_same_v<X, BFloat16>) {
+    if (is_tensor_core_decode(job.q.dtype, shape, job.kv_b)) {
+      return run_absorbed(job.launcher, {job.latents, some.rows, some.num_rows, job.q, job.kv_b,
+                                         shape, results, query, o_latents, job.out});
+    }
+  }
   const auto heads = static_cast<unsigned>(shape.num_heads);
-  for (std::int64_t first = 0; first < std::ssize(all.rows); first += max_rows) {
-    const std::int64_t num_rows = std::min(max_rows, std::ssize(all.rows) - first);
-    const auto count = static_cast<unsigned>(num_rows);
-    const SplitResults results = split_results(data, num_rows, shape.num_heads, num_splits, rank);
-    float* behind = data + num_rows * split_floats(shape.num_heads, num_splits, rank);
-    const dim3 over_rank(blocks_for(rank, kAttentionThreads), heads, count);
-    with_activation(q.dtype, [&](auto a) {
-      using X = decltype(a);
-      auto* q_latent = reinterpret_cast<X*>(behind);
-      auto* o_latent = reinterpret_cast<X*>(behind + num_rows * shape.num_heads * rank);
-      const AttentionCall call{{cache, tables},
-                               rows + first,
-                               q,
-                               0,
-                               shape,
-                               {q_latent, shape.num_heads * rank, rank, rank},
-                               {}};
-      with_weight(kv_b.dtype, [&](auto w) {
-        launcher.run({over_rank, kAttentionThreads}, absorb_query_kernel<X, decltype(w)>, q, kv_b,
-                     rows + first, shape, q_latent);
-      });
-      launcher.run({dim3(static_cast<unsigned>(num_splits), heads, count), kAttentionThreads,
+  const auto count = static_cast<unsigned>(some.num_rows);
+  const dim3 over_rank(blocks_for(rank, kAttentionThreads), heads, count);
+  const AttentionCall call{
+      job.latents, some.rows, job.q, 0, shape, {query, shape.num_heads * rank, rank, rank}, {}};
+  with_weight(job.kv_b.dtype, [&](auto w) {
+    job.launcher.run({over_rank, kAttentionThreads}, absorb_query_kernel<X, decltype(w)>, job.q,
+                     job.kv_b, some.rows, shape, query);
+  });
+  job.launcher.run({dim3(static_cast<unsigned>(some.num_splits), heads, count), kAttentionThreads,
                     attend_shared_bytes(call)},
                    attend_kernel<X>, call, results);
-      launcher.run({over_rank, kAttentionThreads}, join_splits_kernel<X>, results, rows + first,
-                   false, o_latent, shape.num_heads * rank, rank);
-      with_weight(kv_b.dtype, [&](auto w) {
-        launcher.run({dim3(blocks_for(shape.v_head_dim, kTileWarps), heads, count), kTileThreads},
-                     project_values_kernel<X, decltype(w)>, o_latent, kv_b, rows + first, shape,
-                     out);
-      });
-    });
+  job.launcher.run({over_rank, kAttentionThreads}, join_splits_kernel<X>, results, some.rows, false,
+                   o_latents, shape.num_heads * rank, rank);
+  with_weight(job.kv_b.dtype, [&](auto w) {
+    job.launcher.run({dim3(blocks_for(shape.v_head_dim, kTileWarps), heads, count), kTileThreads},
+                     project_values_kernel<X, decltype(w)>, o_latents, job.kv_b, some.rows, shape,
+                     job.out);
+  });
+}
+
+/// All such rows of a call at once, or as many as scratch allows.
+void attend_absorbed(const AttentionJob& job, const DeviceRows& all) {
+  const std::int64_t rank = job.shape.kv_lora_rank;
+  const std::int64_t floats =
+      split_floats(job.shape.num_heads, all.num_splits, rank) + 2 * job.shape.num_heads * rank;
+  const std::int64_t max_rows = rows_of_pass(all.num_rows, floats);
+  float* data = job.launcher.scratch<float>(max_rows * floats);
+  if (data == nullptr) return;
+  with_activation(job.q.dtype, [&](auto a) {
+    for (std::int64_t first = 0; first < all.num_rows; first += max_rows) {
+      attend_absorbed_rows<decltype(a)>(
+          job, {all.rows + first, std::min(max_rows, all.num_rows - first), all.num_splits}, data);
+    }
+  });
+}
+
+/// Some heads of an expanded segment, whose keys and values are there.
+template <typename X>
+void attend_expanded_heads(const AttentionJob& job, const AttentionSegment& segment,
+                           const DeviceRows& all, std::int64_t first_head, const ExpandedKeys& keys,
+                           float* scratch, std::int64_t max_rows) {
+  const MlaShape& shape = job.shape;
+  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
+  const X* query = static_cast<const X*>(job.q.data) + first_head * q_dim;
+  X* out = static_cast<X*>(job.out.data) + first_head * shape.v_head_dim;
+  if constexpr (std::is_same_v<X, BFloat16>) {
+    if (is_tensor_core_prefill(job.q.dtype, shape)) {
+      return run_prefill(
+          job.launcher, shape, keys.num_heads,
+          {job.latents, segment.first_position, segment.num_rows,
+           query + segment.first_row * job.q.row_stride, job.q.row_stride,
+           static_cast<const X*>(keys.data), out + segment.first_row * job.out.row_stride,
+           job.out.row_stride, shape.softmax_scale});
+    }
+  }
+  const auto heads = static_cast<unsigned>(keys.num_heads);
+  for (std::int64_t first = 0; first < all.num_rows; first += max_rows) {
+    const std::int64_t num_rows = std::min(max_rows, all.num_rows - first);
+    const auto count = static_cast<unsigned>(num_rows);
+    const SplitResults results =
+        split_results(scratch, num_rows, keys.num_heads, all.num_splits, shape.v_head_dim);
+    const AttentionCall call{job.latents, all.rows + first,
+                             job.q,       first_head,
+                             shape,       {query, job.q.row_stride, q_dim, shape.qk_nope_head_dim},
+                             keys};
+    job.launcher.run({dim3(static_cast<unsigned>(all.num_splits), heads, count), kAttentionThreads,
+                      attend_shared_bytes(call)},
+                     attend_kernel<X>, call, results);
+    job.launcher.run(
+        {dim3(blocks_for(shape.v_head_dim, kAttentionThreads), heads, count), kAttentionThreads},
+        join_splits_kernel<X>, results, all.rows + first, true, out, job.out.row_stride,
+        shape.v_head_dim);
   }
 }
 
-/// Keys and values are computed for some heads at a time.
-void attend_expanded(Launcher& launcher, AttentionCopies& copies, const Matrix& q,
-                     const WeightView& kv_b, const LatentCache& cache,
-                     const AttentionSegment& segment, const MlaShape& shape, const Matrix& out) {
-  AttentionRows all;
-  all.add(segment);
-  const AttentionRow* rows = launcher.copy<AttentionRow>(copies.rows, all.rows);
-  const std::int32_t* tables = launcher.copy<std::int32_t>(copies.block_tables, all.block_tables);
+/// Keys and values are computed for some heads at a time. The job's tables begin with the
+/// segment's. Without rows, kernels need none.
+void attend_expanded(const AttentionJob& job, const AttentionSegment& segment,
+                     const DeviceRows& all) {
+  const MlaShape& shape = job.shape;
   const std::int64_t num_positions = segment.first_position + segment.num_rows;
   const std::int64_t head_dim = shape.qk_nope_head_dim + shape.v_head_dim;
-  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
-  const std::int64_t num_splits = all.num_splits();
   const std::int64_t max_heads =
       std::clamp(kMaxScratchBytes / (num_positions * head_dim * std::int64_t{sizeof(float)}),
                  std::int64_t{1}, shape.num_heads);
-  const std::int64_t row_floats = split_floats(max_heads, num_splits, shape.v_head_dim);
-  const std::int64_t max_rows = rows_of_pass(segment.num_rows, row_floats);
+  const std::int64_t row_floats = split_floats(max_heads, all.num_splits, shape.v_head_dim);
+  const std::int64_t max_rows = all.num_rows == 0 ? 0 : rows_of_pass(all.num_rows, row_floats);
   float* data =
-      launcher.scratch<float>(num_positions * max_heads * head_dim + max_rows * row_floats);
-  if (rows == nullptr || tables == nullptr || data == nullptr) return;
+      job.launcher.scratch<float>(num_positions * max_heads * head_dim + max_rows * row_floats);
+  if (data == nullptr) return;
   float* behind = data + num_positions * max_heads * head_dim;
-  for (std::int64_t head = 0; head < shape.num_heads; head += max_heads) {
-    const std::int64_t num_heads = std::min(max_heads, shape.num_heads - head);
-    const WeightView weights = kv_b.rows_from(head * head_dim, num_heads * head_dim);
-    with_activation(q.dtype, [&](auto a) {
-      using X = decltype(a);
-      auto* expanded = reinterpret_cast<X*>(data);
-      with_weight(kv_b.dtype, [&](auto w) {
-        launcher.run({dim3(blocks_for(num_heads * head_dim, kTileWarps),
-                           blocks_for(num_positions, kTileRows)),
-                      kTileThreads},
-                     expand_keys_kernel<X, decltype(w)>, PagedLatents{cache, tables}, num_positions,
-                     weights, expanded);
+  with_activation(job.q.dtype, [&](auto a) {
+    using X = decltype(a);
+    for (std::int64_t head = 0; head < shape.num_heads; head += max_heads) {
+      const std::int64_t num_heads = std::min(max_heads, shape.num_heads - head);
+      const WeightView weights = job.kv_b.rows_from(head * head_dim, num_heads * head_dim);
+      with_weight(job.kv_b.dtype, [&](auto w) {
+        job.launcher.run({dim3(blocks_for(num_heads * head_dim, kTileWarps),
+                               blocks_for(num_positions, kTileRows)),
+                          kTileThreads},
+                         expand_keys_kernel<X, decltype(w)>, job.latents, num_positions, weights,
+                         reinterpret_cast<X*>(data));
       });
-      for (std::int64_t first = 0; first < segment.num_rows; first += max_rows) {
-        const std::int64_t num_rows = std::min(max_rows, segment.num_rows - first);
-        const auto count = static_cast<unsigned>(num_rows);
-        const auto heads = static_cast<unsigned>(num_heads);
-        const SplitResults results =
-            split_results(behind, num_rows, num_heads, num_splits, shape.v_head_dim);
-        const AttentionCall call{{cache, tables},
-                                 rows + first,
-                                 q,
-                                 head,
-                                 shape,
-                                 {static_cast<const X*>(q.data) + head * q_dim, q.row_stride, q_dim,
-                                  shape.qk_nope_head_dim},
-                                 {expanded, num_heads}};
-        launcher.run({dim3(static_cast<unsigned>(num_splits), heads, count), kAttentionThreads,
-                      attend_shared_bytes(call)},
-                     attend_kernel<X>, call, results);
-        launcher.run({dim3(blocks_for(shape.v_head_dim, kAttentionThreads), heads, count),
-                      kAttentionThreads},
-                     join_splits_kernel<X>, results, rows + first, true,
-                     static_cast<X*>(out.data) + head * shape.v_head_dim, out.row_stride,
-                     shape.v_head_dim);
-      }
-    });
-  }
+      attend_expanded_heads<X>(job, segment, all, head, {data, num_heads}, behind, max_rows);
+    }
+  });
 }
 
 }  // namespace
@@ -186,11 +220,32 @@ std::int64_t absorbed_splits(std::span<const AttentionSegment> segments) {
 void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const WeightView& kv_b,
             const LatentCache& cache, std::span<const AttentionSegment> segments,
             const MlaShape& shape, const Matrix& out) {
-  attend_absorbed(launcher, copies, q, kv_b, cache, segments, shape, out);
+  // Absorbed rows are attended to together, expanded segments one by one.
+  AttentionRows call = absorbed_rows(segments);
+  DeviceRows absorbed{nullptr, std::ssize(call.rows), absorbed_splits(segments)};
+  const std::int64_t first_table = std::ssize(call.block_tables);
+  const bool wants_rows = !is_tensor_core_prefill(q.dtype, shape);
   for (const AttentionSegment& segment : segments) {
-    if (segment.form == MlaForm::kExpanded && segment.num_rows > 0) {
-      attend_expanded(launcher, copies, q, kv_b, cache, segment, shape, out);
-    }
+    if (segment.form != MlaForm::kExpanded || segment.num_rows == 0) continue;
+    if (wants_rows) call.add_rows(segment, 0);
+    call.add_table(segment);
+  }
+  const std::int32_t* tables = launcher.copy<std::int32_t>(copies.block_tables, call.block_tables);
+  const AttentionRow* rows = nullptr;
+  if (!call.rows.empty()) rows = launcher.copy<AttentionRow>(copies.rows, call.rows);
+  if (tables == nullptr || (rows == nullptr && !call.rows.empty())) return;
+  AttentionJob job{launcher, q, kv_b, {cache, tables}, shape, out};
+  absorbed.rows = rows;
+  if (absorbed.num_rows > 0) attend_absorbed(job, absorbed);
+  rows += absorbed.num_rows;
+  job.latents.block_tables += first_table;
+  for (const AttentionSegment& segment : segments) {
+    if (segment.form != MlaForm::kExpanded || segment.num_rows == 0) continue;
+    const std::int64_t num_rows = wants_rows ? segment.num_rows : 0;
+    const std::int64_t last_position = segment.first_position + segment.num_rows - 1;
+    attend_expanded(job, segment, {rows, num_rows, splits_until(last_position)});
+    rows += num_rows;
+    job.latents.block_tables += segment.block_table.size();
   }
 }
 

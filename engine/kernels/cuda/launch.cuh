@@ -40,6 +40,18 @@ cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)
   return cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
 }
 
+/// What a kernel may ask for on this thread's device; 0 after a failure, which comes out elsewhere.
+inline std::size_t max_shared_bytes() {
+  int device = 0;
+  int bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaSuccess) {
+    return 0;
+  }
+  return static_cast<std::size_t>(bytes);
+}
+
 /// Blocks of `size` that cover `count` items.
 inline unsigned blocks_for(std::int64_t count, std::int64_t size) {
   return static_cast<unsigned>((count + size - 1) / size);

@@ -53,6 +53,22 @@ __device__ void load_matrices(std::uint32_t (&matrices)[4], const void* shared_r
 #endif
 }
 
+/// The first two of load_matrices(), not transposed: lanes 0 to 15 give addresses.
+__device__ inline void load_two_matrices(std::uint32_t (&matrices)[2], const void* shared_row) {
+#ifdef __CUDACC__
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared_row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(matrices[0]), "=r"(matrices[1])
+               : "r"(address)
+               : "memory");
+#else
+  std::uint32_t four[4];
+  test::load_matrices(four, shared_row, false);
+  matrices[0] = four[0];
+  matrices[1] = four[1];
+#endif
+}
+
 /// Begins to copy 16 bytes to shared memory, of which those behind the first `bytes` become zero.
 /// Both addresses are aligned to 16.
 __device__ inline void copy_async(void* shared, const void* global, int bytes) {
@@ -83,6 +99,17 @@ __device__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 #else
   test::wait_for_copies(kGroups);
+#endif
+}
+
+/// Two floats as a pair of BF16, rounded to nearest even; the first in the lower half.
+__device__ inline std::uint32_t round_pair(float first, float second) {
+#ifdef __CUDACC__
+  std::uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return test::round_pair(first, second);
 #endif
 }
 

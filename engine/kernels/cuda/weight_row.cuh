@@ -46,6 +46,7 @@ class WeightRow<Float8E4M3> {
     for (int i = 0; i < count; ++i) values[i] *= scale_of(block_of(first + i));
   }
   __device__ float at(std::int64_t i) const { return decode(data_[i]) * scale_of(block_of(i)); }
+  __device__ float scale_at(std::int64_t i) const { return scale_of(block_of(i)); }
 
  private:
   __device__ std::int64_t block_of(std::int64_t i) const {

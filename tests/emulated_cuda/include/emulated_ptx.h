@@ -12,6 +12,7 @@ void load_matrices(std::uint32_t (&matrices)[4], const void* shared_row, bool tr
 void copy_async(void* shared, const void* global, int bytes);
 void commit_copies();
 void wait_for_copies(int groups);
+std::uint32_t round_pair(float first, float second);
 std::uint32_t multiply_pairs(std::uint32_t a, std::uint32_t b);
 
 }  // namespace dsl::test

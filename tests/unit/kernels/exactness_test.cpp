@@ -1,5 +1,5 @@
-// The exactness contract of ops.h, bit for bit: batches, shards, leaf trees, threads and chunks
-// change nothing.
+// The exactness contract of ops.h, bit for bit: batches, shards, leaf trees and threads change
+// nothing. Attention has its own (attention_exactness_test.cpp).
 #include <algorithm>
 #include <numeric>
 
@@ -192,94 +192,6 @@ TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
                   whole.bits());
       }
     }
-  }
-}
-
-/// A sequence of 300 positions whose last 290 rows are computed by some op, in some cut.
-class AttentionLayer {
- public:
-  AttentionLayer(Random& random, DType weight_type, DType type)
-      : type_(type),
-        cache_(TestCache::random(random, type, kPositions, 32, 40, 8)),
-        kv_b_(TestWeight::random(random, weight_type,
-                                 {.out_features = kHeads * 28, .in_features = 40})),
-        q_(TestMatrix::random(random, type, kPositions, kHeads * 24)) {}
-
-  /// Rows of positions [first, last) with cuts in between, heads [first_head, first_head + heads).
-  TestMatrix run(Ops& ops, MlaForm form, const std::vector<std::int64_t>& cuts,
-                 std::int64_t first_head = 0, std::int64_t heads = kHeads) {
-    MlaShape shape{heads, 16, 8, 12, 40, 0.2f};
-    TestMatrix out(type_, kPositions, heads * 12);
-    const Matrix q = q_.view().cols_from(first_head * 24, heads * 24);
-    const WeightView kv_b = kv_b_.view().rows_from(first_head * 28, heads * 28);
-    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-      const std::int64_t count = cuts[i + 1] - cuts[i];
-      const AttentionSegment segments[] = {{0, count, cuts[i], form, cache_.block_table}};
-      ops.mla_attention(q.rows_from(cuts[i], count), kv_b, cache_.view, segments, shape,
-                        out.view().rows_from(cuts[i], count));
-    }
-    return out;
-  }
-
-  static constexpr std::int64_t kPositions = 300;
-  static constexpr std::int64_t kHeads = 4;
-
- private:
-  DType type_;
-  TestCache cache_;
-  TestWeight kv_b_;
-  TestMatrix q_;
-};
-
-TEST_P(ExactnessTest, AttentionDoesNotDependOnChunksHeadsOrThreads) {
-  for (const DType weight_type : {DType::kBF16, DType::kF8E4M3}) {
-    for (const DType type : kActivationTypes) {
-      AttentionLayer layer(random_, weight_type, type);
-      for (const MlaForm form : {MlaForm::kExpanded, MlaForm::kAbsorbed}) {
-        const TestMatrix whole = layer.run(*ops_, form, {0, 300});
-        for (const std::vector<std::int64_t>& cuts : {std::vector<std::int64_t>{0, 1, 300},
-                                                      {0, 127, 128, 129, 300},
-                                                      {0, 64, 200, 299, 300}}) {
-          EXPECT_EQ(layer.run(*ops_, form, cuts).bits(), whole.bits());
-        }
-        for (std::int64_t head = 0; head < AttentionLayer::kHeads; ++head) {
-          const TestMatrix part = layer.run(*ops_, form, {0, 300}, head, 1);
-          for (std::int64_t row = 0; row < 300; ++row) {
-            for (std::int64_t v = 0; v < 12; ++v) {
-              ASSERT_EQ(part.at(row, v), whole.at(row, head * 12 + v));
-            }
-          }
-        }
-        for (const int threads : other_thread_counts()) {
-          const auto pool = make_pool(threads);
-          EXPECT_EQ(layer.run(*make_variant(GetParam(), *pool), form, {0, 300}).bits(),
-                    whole.bits());
-        }
-      }
-    }
-  }
-}
-
-TEST_P(ExactnessTest, SequencesOfABatchDoNotSeeEachOther) {
-  for (const DType type : kActivationTypes) {
-    const MlaShape shape{2, 16, 8, 12, 40, 0.2f};
-    const auto kv_b =
-        TestWeight::random(random_, DType::kBF16, {.out_features = 56, .in_features = 40});
-    auto cache = TestCache::random(random_, type, 400, 16, 40, 8);
-    const std::span<const std::int32_t> table(cache.block_table);
-    const auto q = TestMatrix::random(random_, type, 12, 48);
-    // Rows 0-4 continue a prompt, row 5 and rows 6-7 are generated, 8-11 begin a prompt.
-    const AttentionSegment segments[] = {{0, 5, 131, MlaForm::kExpanded, table.subspan(0, 10)},
-                                         {5, 1, 40, MlaForm::kAbsorbed, table.subspan(10, 5)},
-                                         {6, 2, 100, MlaForm::kAbsorbed, table.subspan(15, 8)},
-                                         {8, 4, 0, MlaForm::kExpanded, table.subspan(23, 1)}};
-    const TestMatrix together(type, 12, 24);
-    const TestMatrix alone(type, 12, 24);
-    ops_->mla_attention(q.view(), kv_b.view(), cache.view, segments, shape, together.view());
-    for (const AttentionSegment& segment : segments) {
-      ops_->mla_attention(q.view(), kv_b.view(), cache.view, {&segment, 1}, shape, alone.view());
-    }
-    EXPECT_EQ(together.bits(), alone.bits());
   }
 }
 

@@ -1,0 +1,270 @@
+// Attention of generated tokens over the cached latents, on tensor cores. All heads of a block read
+// a latent once: as a key and as a value.
+#pragma once
+
+#include "engine/kernels/cuda/mla_tiles.cuh"
+
+namespace dsl::cuda {
+
+/// Latents that are in shared memory at a time, twice. Small enough that two blocks of 16 heads fit
+/// on a multiprocessor of Hopper, and one on GPUs with 99 KiB.
+inline constexpr int kDecodePositions = 32;
+
+struct MlaDecode {
+  PagedLatents latents;
+  const AttentionRow* rows = nullptr;
+  const BFloat16* query = nullptr;  // [rows, num_heads, rank + rope]
+  int num_heads = 0;
+  float softmax_scale = 0;
+};
+
+/// A block's share of the work, and its shared memory. kHeadTiles times 16 heads; the number
+/// changes no bit.
+template <typename Dims, int kHeadTiles>
+struct DecodeBlock {
+  static constexpr int kHeads = kHeadTiles * kMmaRows;
+  static constexpr int kWarps = kHeadTiles > 1 ? 8 : 4;
+  static constexpr int kThreads = kWarps * kWarpSize;
+  /// Scores: a warp has some groups of 8 positions for 16 heads.
+  static constexpr int kGroups = kDecodePositions / 8;
+  static constexpr int kWarpGroups = kHeadTiles * kGroups / kWarps;
+  static constexpr int kWarpsOfTile = kGroups / kWarpGroups;
+  /// Values: a warp has some columns for all heads.
+  static constexpr int kWarpCols = Dims::kRank / kWarps;
+  static_assert(kWarpCols % 16 == 0);
+
+  static constexpr int kStride = kTileStride<Dims::kCacheRow>;
+  static constexpr int kWeightStride = kTileStride<kDecodePositions>;
+  static constexpr int kTileSize = kDecodePositions * kStride;
+
+  alignas(16) BFloat16 query[kHeads * kStride];
+  alignas(16) BFloat16 tiles[2][kTileSize];
+  alignas(16) BFloat16 weights[kHeads * kWeightStride];  // exponentials
+  float group_largest[kGroups][kHeads];
+  float group_sums[kGroups][kHeads];
+  float largest[2][kHeads];  // before and behind a tile, in turn
+  std::int64_t slots[kSplitPositions];
+};
+
+/// Begins to copy positions [first, first + kDecodePositions) of a split; those from `count` on are
+/// zeros, whatever the cache holds there.
+template <typename Block>
+__device__ void begin_latents(const MlaDecode& call, const Block& block, int first, int count,
+                              BFloat16* tile) {
+  constexpr int kChunks = (Block::kStride - kChunk) / kChunk;
+  const auto* cache = static_cast<const BFloat16*>(call.latents.cache.data);
+  for (int i = warp_index(); i < kDecodePositions; i += Block::kWarps) {
+    const bool is_cached = first + i < count;
+    const BFloat16* from = is_cached ? cache + block.slots[first + i] * (kChunks * kChunk) : cache;
+#pragma unroll
+    for (int c = 0; c < kChunks; c += kWarpSize) {
+      const int at = (c + lane_index()) * kChunk;
+      if (c + lane_index() >= kChunks) continue;
+      copy_async(tile + i * Block::kStride + at, from + at, is_cached ? 16 : 0);
+    }
+  }
+  commit_copies();
+}
+
+/// Scores of a warp's heads and groups of positions. Even and odd steps are added up apart, which
+/// halves the chain of products that wait for each other.
+template <typename Dims, typename Block>
+__device__ void decode_scores(const BFloat16* query, const BFloat16* keys,
+                              float (&scores)[Block::kWarpGroups][4]) {
+  float sums[2][Block::kWarpGroups][4] = {};
+#pragma unroll 6
+  for (int step = 0; step < Dims::kCacheRow / 16; step += 2) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int col = (step + half) * 16;
+      if (col >= Dims::kCacheRow) continue;
+      std::uint32_t a[4];
+      load_left(a, query + col, Block::kStride);
+      if constexpr (Block::kWarpGroups == 1) {
+        std::uint32_t b[2];
+        const int lane = lane_index();
+        load_two_matrices(b, keys + lane % 8 * Block::kStride + col + lane / 8 % 2 * kChunk);
+        mma_m16n8k16(sums[half][0], a, b);
+      } else {
+        std::uint32_t b[4];
+        load_right_rows(b, keys + col, Block::kStride);
+        multiply_two(sums[half][0], sums[half][1], a, b);
+      }
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < Block::kWarpGroups; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[n][i] = sums[0][n][i] + sums[1][n][i];
+  }
+}
+
+/// The largest score up to this tile, of one head.
+template <typename Block>
+__device__ float largest_score(const Block& block, int tile, int head) {
+  float largest = block.largest[tile % 2][head];
+#pragma unroll
+  for (int n = 0; n < Block::kGroups; ++n) largest = fmaxf(largest, block.group_largest[n][head]);
+  return largest;
+}
+
+/// values = values * factors + weights * latents, for all heads and this warp's columns.
+template <typename Dims, typename Block, int kHeadTiles>
+__device__ void add_values(const Block& block, int tile, const BFloat16* latents,
+                           float (&values)[kHeadTiles][Block::kWarpCols / 8][4]) {
+  const int g = lane_index() / 4;
+#pragma unroll
+  for (int m = 0; m < kHeadTiles; ++m) {
+    float factors[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int head = m * kMmaRows + g + 8 * i;
+      factors[i] = expf(block.largest[tile % 2][head] - block.largest[(tile + 1) % 2][head]);
+    }
+    // A factor of one changes nothing.
+    if (__ballot_sync(kAllLanes, factors[0] != 1.0f || factors[1] != 1.0f) == 0) continue;
+#pragma unroll
+    for (int n = 0; n < Block::kWarpCols / 8; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[m][n][i] *= factors[i / 2];
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kDecodePositions; k += 16) {
+    std::uint32_t a[kHeadTiles][4];
+#pragma unroll
+    for (int m = 0; m < kHeadTiles; ++m) {
+      load_left(a[m], block.weights + m * kMmaRows * Block::kWeightStride + k,
+                Block::kWeightStride);
+    }
+#pragma unroll
+    for (int n = 0; n < Block::kWarpCols / 8; n += 2) {
+      std::uint32_t b[4];
+      load_right_cols(b, latents + k * Block::kStride + warp_index() * Block::kWarpCols + n * 8,
+                      Block::kStride);
+#pragma unroll
+      for (int m = 0; m < kHeadTiles; ++m) multiply_two(values[m][n], values[m][n + 1], a[m], b);
+    }
+  }
+}
+
+/// One split of a row, for some heads. Grid: splits, heads / kHeads, rows.
+template <typename Dims, int kHeadTiles>
+__global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHeadTiles == 1 ? 2 : 1)
+    mla_decode_kernel(MlaDecode call, SplitResults results) {
+  using Block = DecodeBlock<Dims, kHeadTiles>;
+  auto& block = *reinterpret_cast<Block*>(shared_bytes);
+  const AttentionRow row = call.rows[blockIdx.z];
+  const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
+  if (begin > row.position) return;
+  const int count = row.position + 1 - begin < kSplitPositions
+                        ? static_cast<int>(row.position + 1 - begin)
+                        : kSplitPositions;
+  const int first_head = static_cast<int>(blockIdx.y) * Block::kHeads;
+  const int thread = static_cast<int>(threadIdx.x);
+
+  const std::int64_t first_query = std::int64_t{blockIdx.z} * call.num_heads + first_head;
+  constexpr int kChunks = Dims::kCacheRow / kChunk;
+  for (int i = thread; i < Block::kHeads * kChunks; i += Block::kThreads) {
+    const int head = i / kChunks;
+    const int at = i % kChunks * kChunk;
+    const bool is_head = first_head + head < call.num_heads;
+    const BFloat16* from =
+        is_head ? call.query + (first_query + head) * Dims::kCacheRow + at : call.query;
+    copy_async(block.query + head * Block::kStride + at, from, is_head ? 16 : 0);
+  }
+  for (int i = thread; i < count; i += Block::kThreads) {
+    block.slots[i] = slot_of(call.latents, row.block_table, begin + i);
+  }
+  for (int i = thread; i < Block::kHeads; i += Block::kThreads) block.largest[0][i] = no_score();
+  __syncthreads();
+  begin_latents(call, block, 0, count, block.tiles[0]);
+
+  const int head_tile = warp_index() / Block::kWarpsOfTile;
+  const int first_group = warp_index() % Block::kWarpsOfTile * Block::kWarpGroups;
+  const int g = lane_index() / 4;
+  const int t = lane_index() % 4;
+  float values[kHeadTiles][Block::kWarpCols / 8][4] = {};
+  float sum = 0;  // of this thread's head
+  const int num_tiles = (count + kDecodePositions - 1) / kDecodePositions;
+  for (int tile = 0; tile < num_tiles; ++tile) {
+    const int first = tile * kDecodePositions;
+    const BFloat16* latents = block.tiles[tile % 2];
+    wait_for_copies<0>();
+    __syncthreads();  // Nobody reads the other tile any more.
+    if (tile + 1 < num_tiles) {
+      begin_latents(call, block, first + kDecodePositions, count, block.tiles[(tile + 1) % 2]);
+    }
+
+    float scores[Block::kWarpGroups][4];
+    decode_scores<Dims, Block>(block.query + head_tile * kMmaRows * Block::kStride,
+                               latents + first_group * 8 * Block::kStride, scores);
+#pragma unroll
+    for (int n = 0; n < Block::kWarpGroups; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int position = first + (first_group + n) * 8 + 2 * t + i % 2;
+        scores[n][i] = position < count ? scores[n][i] * call.softmax_scale : no_score();
+      }
+      const float low = quad_max(fmaxf(scores[n][0], scores[n][1]));
+      const float high = quad_max(fmaxf(scores[n][2], scores[n][3]));
+      if (t == 0) {
+        block.group_largest[first_group + n][head_tile * kMmaRows + g] = low;
+        block.group_largest[first_group + n][head_tile * kMmaRows + g + 8] = high;
+      }
+    }
+    __syncthreads();
+
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int head = head_tile * kMmaRows + g + 8 * half;
+      const float largest = largest_score(block, tile, head);
+      if (first_group == 0 && t == 0) block.largest[(tile + 1) % 2][head] = largest;
+#pragma unroll
+      for (int n = 0; n < Block::kWarpGroups; ++n) {
+        const float left = expf(scores[n][2 * half] - largest);
+        const float right = expf(scores[n][2 * half + 1] - largest);
+        store_pair(block.weights + head * Block::kWeightStride + (first_group + n) * 8 + 2 * t,
+                   round_pair(left, right));
+        const float group_sum = quad_sum(left + right);
+        if (t == 0) block.group_sums[first_group + n][head] = group_sum;
+      }
+    }
+    __syncthreads();
+
+    if (thread < Block::kHeads) {
+      const float factor =
+          expf(block.largest[tile % 2][thread] - block.largest[(tile + 1) % 2][thread]);
+      float tile_sum = block.group_sums[0][thread];
+#pragma unroll
+      for (int n = 1; n < Block::kGroups; ++n) tile_sum += block.group_sums[n][thread];
+      sum = fmaf(sum, factor, tile_sum);
+    }
+    add_values<Dims, Block, kHeadTiles>(block, tile, latents, values);
+  }
+
+  const auto result_of = [&](int head) {
+    return (first_query + head) * results.num_splits + std::int64_t{blockIdx.x};
+  };
+  if (thread < Block::kHeads && first_head + thread < call.num_heads) {
+    results.largest[result_of(thread)] = block.largest[num_tiles % 2][thread];
+    results.sums[result_of(thread)] = sum;
+  }
+#pragma unroll
+  for (int m = 0; m < kHeadTiles; ++m) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int head = m * kMmaRows + g + 8 * half;
+      if (first_head + head >= call.num_heads) continue;
+      float* to =
+          results.values + result_of(head) * Dims::kRank + warp_index() * Block::kWarpCols + 2 * t;
+#pragma unroll
+      for (int n = 0; n < Block::kWarpCols / 8; ++n) {
+        to[n * 8] = values[m][n][2 * half];
+        to[n * 8 + 1] = values[m][n][2 * half + 1];
+      }
+    }
+  }
+}
+
+}  // namespace dsl::cuda
