@@ -7,8 +7,9 @@
 
 namespace dsl {
 
-/// Empty for "cpu"; for "cuda" and "cuda:N" opens that device, the first or the N-th that CUDA
-/// counts. kInvalidArgument for other names, kNotFound where this build has no CUDA.
+/// Empty for "cpu". "cuda:N" opens the N-th device that CUDA counts, "cuda" each rank's own: the
+/// ranks of a node take the devices that they see in turn. kInvalidArgument for other names,
+/// kNotFound where this build has no CUDA.
 Result<DeviceOpener> device_opener(std::string_view name);
 
 }  // namespace dsl

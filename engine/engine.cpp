@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
+#include "engine/device_budget.h"
 #include "engine/engine_agreement.h"
 #include "engine/engine_follower.h"
 #include "engine/engine_leader.h"
@@ -18,6 +20,7 @@
 #include "engine/model/latent_caches.h"
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/rank_memory.h"
 #include "engine/runtime/memory.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
@@ -45,10 +48,10 @@ std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
   return num_layers * model::latent_bytes(config.kv_lora_rank, config.qk_rope_head_dim, dtype);
 }
 
-/// Tokens that this rank can cache in `available` bytes: as asked, or the whole context as far as
-/// memory goes.
-Result<std::int64_t> cacheable_tokens(const EngineOptions& options, const ModelConfig& config,
-                                      std::int64_t num_layers, std::int64_t available) {
+/// Tokens that this rank can cache in `available` bytes of the host's memory: as asked, or the
+/// whole context as far as memory goes. The host has room for more than a rank's own share of it.
+Result<std::int64_t> host_tokens(const EngineOptions& options, const ModelConfig& config,
+                                 std::int64_t num_layers, std::int64_t available) {
   const std::int64_t per_token =
       stage_cache_bytes_per_token(config, options.compute_dtype, num_layers);
   if (options.kv_tokens > 0) {
@@ -106,6 +109,7 @@ class RankEngine final : public Engine {
 
   const EngineInfo& info() const override { return info_; }
   std::shared_ptr<const RankPulse> pulse() const override { return worker_->pulse(); }
+  std::shared_ptr<const DeviceUse> device_use() const override { return worker_->device_use(); }
 
   Status follow() override {
     DSL_CHECK(!leader_, "rank 0 leads");
@@ -147,6 +151,21 @@ double measure_limit(const RankWorker& worker) {
   return measure_read_bandwidth(*worker.parts().pool).value_or(0);
 }
 
+/// The ops and their memory; the CPU where no other device is asked for.
+Result<Device> open_device(const EngineOptions& options, int node_rank, ThreadPool& pool) {
+  if (options.open_device) return options.open_device(node_rank);
+  Device device;
+  device.memory = std::make_unique<HostMemory>();
+  DSL_ASSIGN(device.ops, make_ops({options.kernels}, pool));
+  return device;
+}
+
+/// Equal on ranks whose results are equal bit for bit.
+std::string kernels_of(const EngineOptions& options, const Ops& ops) {
+  return fmt::format("{} of at best {}", options.open_device ? ops.name() : options.kernels,
+                     available_variants().back());
+}
+
 EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   const auto& parts = worker.parts();
   EngineInfo info;
@@ -177,34 +196,29 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   DSL_ASSIGN(ParallelPlan plan,
              ParallelPlan::make(options.tp, options.pp, model::split_dimensions(config),
                                 model::model_costs(*checkpoint, config)));
-
-  const std::int64_t num_layers = plan.stage(plan.stage_of(rank)).num_layers;
-  Device device;
-  if (options.open_device) {
-    DSL_ASSIGN(device, options.open_device());
-  } else {
-    device.memory = std::make_unique<HostMemory>();
-  }
-  DSL_ASSIGN(const std::int64_t kv_tokens,
-             cacheable_tokens(options, config, num_layers, device.memory->free_bytes()));
-  engine::RankOffer offer;
-  offer.tp = options.tp;
-  offer.pp = options.pp;
-  offer.compute_dtype = options.compute_dtype;
-  offer.max_batch_tokens = options.max_batch_tokens;
-  offer.kv_tokens = kv_tokens;
-  offer.model_digest = digest_of(*checkpoint);
-  offer.kernels_digest = std::hash<std::string>{}(fmt::format(
-      "{} of at best {}", device.ops ? device.ops->name() : std::string_view(options.kernels),
-      available_variants().back()));
-  DSL_ASSIGN(const engine::WorldTerms terms,
-             engine::agree(wire, offer, Deadline::after(kAgreementPatience)));
+  const Deadline agreement = Deadline::after(kAgreementPatience);
+  const engine::RankOffer offer{options.tp, options.pp, options.compute_dtype,
+                                options.max_batch_tokens, digest_of(*checkpoint)};
+  DSL_ASSIGN(const engine::RankPlace place, engine::agree(wire, offer, agreement));
 
   DSL_ASSIGN(auto pool,
-             ThreadPool::create({options.num_threads, terms.local_rank, terms.local_ranks, false}));
-  if (!device.ops) {
-    DSL_ASSIGN(device.ops, make_ops({options.kernels}, *pool));
+             ThreadPool::create({options.num_threads, place.local_rank, place.local_ranks, false}));
+  DSL_ASSIGN(Device device, open_device(options, place.node_rank, *pool));
+  DSL_ASSIGN(const int num_device_ranks,
+             engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
+                                        agreement));
+  const engine::RankOnDevice on_device{options, *checkpoint, config, plan, rank, device};
+  std::optional<model::MemoryPlanner> planner;
+  std::int64_t own_tokens = 0;
+  if (device.memory->is_host()) {
+    DSL_ASSIGN(own_tokens, host_tokens(options, config, plan.stage(plan.stage_of(rank)).num_layers,
+                                       device.memory->free_bytes()));
+  } else {
+    DSL_ASSIGN(planner, engine::plan_memory(on_device));
+    DSL_ASSIGN(own_tokens, engine::cacheable_tokens(on_device, *planner, num_device_ranks));
   }
+  DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, agreement));
+
   std::unique_ptr<collectives::Collectives> tensor_group;
   if (options.tp > 1) {
     std::vector<int> members;
@@ -214,15 +228,15 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
     tensor_group =
         std::make_unique<collectives::WireCollectives>(*wire, std::move(members), kTensorGroupLane);
   }
-  const std::int64_t num_blocks = (terms.kv_tokens + model::kBlockTokens - 1) / model::kBlockTokens;
-  const std::int64_t max_context = std::min(config.max_position_embeddings, terms.kv_tokens);
+  const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
   DSL_ASSIGN(auto worker,
              RankWorker::create(
                  {std::move(options), std::move(config), std::move(checkpoint), std::move(pool),
-                  std::move(device), std::move(tensor_group), std::move(plan), num_blocks, wire},
+                  std::move(device), std::move(planner), std::move(tensor_group), std::move(plan),
+                  engine::blocks_of(kv_tokens), wire},
                  progress));
   DSL_TRY(engine::wait_until_all_loaded(wire));
-  EngineInfo info = describe(*worker, terms.kv_tokens);
+  EngineInfo info = describe(*worker, kv_tokens);
   const double read_bytes_per_s = measure_limit(*worker);
   return std::make_unique<RankEngine>(std::move(worker), std::move(info), max_context,
                                       read_bytes_per_s);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device_use.h"
 #include "engine/engine_stats.h"
 #include "engine/kernels/device.h"
 #include "engine/rank_pulse.h"
@@ -30,8 +31,9 @@ struct EngineOptions {
   int num_threads = 0;                 // 0: the cores of this process's cpuset
   std::string kernels = "auto";        // auto, scalar, avx2, avx512, avx512_bf16
   DeviceOpener open_device;            // empty: the CPU, with `kernels`
-  std::int64_t kv_tokens =
-      0;  // capacity of the latent cache; 0: max_position_embeddings, bounded by memory
+  std::int64_t kv_tokens = 0;          // capacity of the latent cache; 0: on the CPU
+                               // max_position_embeddings, bounded by memory; on a device what is
+                               // left of it
   std::int64_t max_batch_tokens = 256;  // tokens of one step (prefill chunk)
   std::int64_t max_waiting = 1024;      // requests that wait for the cache; more are refused
   bool prefix_cache = true;             // requests with the same beginning share its blocks
@@ -106,6 +108,8 @@ class Engine {
   virtual const EngineInfo& info() const = 0;
   /// Whether this rank's steps advance. Whoever tells others of it may outlive the engine.
   virtual std::shared_ptr<const RankPulse> pulse() const = 0;
+  /// What this rank holds of its device; null on the CPU. Likewise.
+  virtual std::shared_ptr<const DeviceUse> device_use() const = 0;
 
   /// Ranks other than 0: executes step plans until rank 0 shuts down (ok) or the world fails
   /// (error).

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <functional>
@@ -18,44 +19,92 @@ namespace {
 
 // Lanes of the plan channel that step plans do not use.
 constexpr std::uint8_t kOfferLane = 2;
-constexpr std::uint8_t kTermsLane = 3;
+constexpr std::uint8_t kAnswerLane = 3;
 constexpr std::uint8_t kLoadedLane = 4;
 
-struct OfferMessage {
+/// The exchanges of a start, in order.
+enum class Exchange : std::uint8_t { kStart, kDevice, kCache };
+
+struct StartMessage {
   RankOffer offer;
   std::uint64_t cpus = 0;  // equal on ranks that share their CPUs
+  std::uint64_t node = 0;  // equal on ranks of a node that see the same devices
 };
 
-struct TermsMessage {
-  WorldTerms terms;
-  std::int64_t differing_rank = 0;  // 0: all agree
+struct DeviceMessage {
+  std::uint64_t device = 0;
+  std::uint64_t kernels = 0;
 };
+
+/// Of the machine's boot: the same in all its containers.
+std::string boot_id() {
+  std::string id;
+  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
+  return id;
+}
+
+std::uint64_t digest(const std::string& text) { return std::hash<std::string>{}(text); }
 
 /// Identifies the CPUs this process may use: the machine's boot and the affinity mask.
 std::uint64_t cpu_identity() {
-  std::string identity;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), identity);
+  std::string identity = boot_id();
   cpu_set_t mask;
   CPU_ZERO(&mask);
   ::sched_getaffinity(0, sizeof(mask), &mask);
   identity.append(reinterpret_cast<const char*>(&mask), sizeof(mask));
-  return std::hash<std::string>{}(identity);
+  return digest(identity);
+}
+
+/// A rank that was given devices of its own counts for itself.
+std::uint64_t node_identity() {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  return digest(boot_id() + " " + (visible == nullptr ? "" : visible));
 }
 
 template <typename T>
-SharedBytes to_bytes(const T& message) {
-  const auto* begin = reinterpret_cast<const std::byte*>(&message);
-  return std::make_shared<const std::vector<std::byte>>(begin, begin + sizeof(T));
+SharedBytes to_bytes(const std::vector<T>& values) {
+  const auto* begin = reinterpret_cast<const std::byte*>(values.data());
+  return std::make_shared<const std::vector<std::byte>>(begin, begin + values.size() * sizeof(T));
 }
 
 template <typename T>
-Result<T> receive(wire::Wire& wire, int peer, std::uint8_t lane, Deadline deadline) {
-  DSL_ASSIGN(PostedReceive posted,
-             PostedReceive::post(wire, peer, make_tag(wire::Channel::kPlan, lane, 0), sizeof(T)));
+Result<std::vector<T>> receive(wire::Wire& wire, int peer, std::uint8_t lane, Exchange exchange,
+                               std::size_t count, Deadline deadline) {
+  const auto tag = make_tag(wire::Channel::kPlan, lane, static_cast<std::uint64_t>(exchange));
+  DSL_ASSIGN(PostedReceive posted, PostedReceive::post(wire, peer, tag, count * sizeof(T)));
   DSL_ASSIGN(const std::vector<std::byte> bytes, posted.take(deadline));
-  T message;
-  std::memcpy(&message, bytes.data(), sizeof(T));
-  return message;
+  std::vector<T> values(count);
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+/// What every rank says, in their order, through rank 0.
+template <typename T>
+Result<std::vector<T>> exchange_all(wire::Wire* wire, Exchange exchange, const T& own,
+                                    Deadline deadline) {
+  std::vector<T> all{own};
+  if (wire == nullptr || wire->world_size() == 1) return all;
+  const auto world = static_cast<std::size_t>(wire->world_size());
+  const auto tag = [&](std::uint8_t lane) {
+    return make_tag(wire::Channel::kPlan, lane, static_cast<std::uint64_t>(exchange));
+  };
+  Outbox outbox(*wire);
+  if (wire->rank() != 0) {
+    DSL_TRY(outbox.send(0, tag(kOfferLane), to_bytes(all)));
+    DSL_ASSIGN(all, receive<T>(*wire, 0, kAnswerLane, exchange, world, deadline));
+    DSL_TRY(outbox.wait_until_at_most(0, deadline));
+    return all;
+  }
+  for (int rank = 1; rank < wire->world_size(); ++rank) {
+    DSL_ASSIGN(const std::vector<T> offer,
+               receive<T>(*wire, rank, kOfferLane, exchange, 1, deadline));
+    all.push_back(offer.front());
+  }
+  for (int rank = 1; rank < wire->world_size(); ++rank) {
+    DSL_TRY(outbox.send(rank, tag(kAnswerLane), to_bytes(all)));
+  }
+  DSL_TRY(outbox.wait_until_at_most(0, deadline));
+  return all;
 }
 
 bool same_start(const RankOffer& a, const RankOffer& b) {
@@ -70,65 +119,50 @@ tl::unexpected<Error> differs(std::int64_t rank) {
               rank);
 }
 
-/// Rank 0: hears all offers, answers all, and returns its own terms.
-Result<WorldTerms> lead(wire::Wire& wire, const OfferMessage& own, Deadline deadline) {
-  const int world = wire.world_size();
-  std::vector<OfferMessage> offers{own};
-  for (int rank = 1; rank < world; ++rank) {
-    DSL_ASSIGN(const OfferMessage offer, receive<OfferMessage>(wire, rank, kOfferLane, deadline));
-    offers.push_back(offer);
-  }
+int rank_in(const wire::Wire* wire) { return wire == nullptr ? 0 : wire->rank(); }
 
-  TermsMessage answer;
-  answer.terms.kv_tokens = own.offer.kv_tokens;
-  bool same_kernels = true;
-  for (int rank = 1; rank < world; ++rank) {
-    const RankOffer& offer = offers[static_cast<std::size_t>(rank)].offer;
-    answer.terms.kv_tokens = std::min(answer.terms.kv_tokens, offer.kv_tokens);
-    if (!same_start(offer, own.offer) && answer.differing_rank == 0) answer.differing_rank = rank;
-    same_kernels = same_kernels && offer.kernels_digest == own.offer.kernels_digest;
-  }
-  if (!same_kernels) {
+}  // namespace
+
+Result<RankPlace> agree(wire::Wire* wire, const RankOffer& offer, Deadline deadline) {
+  const StartMessage own{offer, cpu_identity(), node_identity()};
+  DSL_ASSIGN(const std::vector<StartMessage> all,
+             exchange_all(wire, Exchange::kStart, own, deadline));
+  const auto differing = std::find_if(all.begin(), all.end(), [&](const StartMessage& other) {
+    return !same_start(other.offer, all.front().offer);
+  });
+  if (differing != all.end()) return differs(differing - all.begin());
+  const auto shares_cpus = [&](const StartMessage& other) { return other.cpus == own.cpus; };
+  const auto shares_node = [&](const StartMessage& other) { return other.node == own.node; };
+  const auto self = all.begin() + rank_in(wire);
+  return RankPlace{static_cast<int>(std::count_if(all.begin(), self, shares_cpus)),
+                   static_cast<int>(std::count_if(all.begin(), all.end(), shares_cpus)),
+                   static_cast<int>(std::count_if(all.begin(), self, shares_node))};
+}
+
+Result<int> count_device_ranks(wire::Wire* wire, std::string_view identifier,
+                               std::string_view kernels, Deadline deadline) {
+  const DeviceMessage own{digest(boot_id() + " " + std::string(identifier)),
+                          digest(std::string(kernels))};
+  DSL_ASSIGN(const std::vector<DeviceMessage> all,
+             exchange_all(wire, Exchange::kDevice, own, deadline));
+  const auto has_other_kernels = [&](const DeviceMessage& other) {
+    return other.kernels != own.kernels;
+  };
+  if (rank_in(wire) == 0 && std::any_of(all.begin(), all.end(), has_other_kernels)) {
     log(LogLevel::kWarning,
         "the ranks run different kernel variants: results may differ in their last bits from those "
         "of one process");
   }
-
-  Outbox outbox(wire);
-  WorldTerms own_terms;
-  for (int rank = 0; rank < world; ++rank) {
-    const std::uint64_t cpus = offers[static_cast<std::size_t>(rank)].cpus;
-    const auto shares = [&](const OfferMessage& other) { return other.cpus == cpus; };
-    answer.terms.local_rank =
-        static_cast<int>(std::count_if(offers.begin(), offers.begin() + rank, shares));
-    answer.terms.local_ranks =
-        static_cast<int>(std::count_if(offers.begin(), offers.end(), shares));
-    if (rank == 0) {
-      own_terms = answer.terms;
-    } else {
-      DSL_TRY(outbox.send(rank, make_tag(wire::Channel::kPlan, kTermsLane, 0), to_bytes(answer)));
-    }
-  }
-  DSL_TRY(outbox.wait_until_at_most(0, deadline));
-  if (answer.differing_rank != 0) return differs(answer.differing_rank);
-  return own_terms;
+  if (identifier.empty()) return 1;
+  return static_cast<int>(std::count_if(all.begin(), all.end(), [&](const DeviceMessage& other) {
+    return other.device == own.device;
+  }));
 }
 
-Result<WorldTerms> follow(wire::Wire& wire, const OfferMessage& own, Deadline deadline) {
-  Outbox outbox(wire);
-  DSL_TRY(outbox.send(0, make_tag(wire::Channel::kPlan, kOfferLane, 0), to_bytes(own)));
-  DSL_ASSIGN(const TermsMessage answer, receive<TermsMessage>(wire, 0, kTermsLane, deadline));
-  DSL_TRY(outbox.wait_until_at_most(0, deadline));
-  if (answer.differing_rank != 0) return differs(answer.differing_rank);
-  return answer.terms;
-}
-
-}  // namespace
-
-Result<WorldTerms> agree(wire::Wire* wire, const RankOffer& offer, Deadline deadline) {
-  if (wire == nullptr || wire->world_size() == 1) return WorldTerms{offer.kv_tokens, 0, 1};
-  const OfferMessage own{offer, cpu_identity()};
-  return wire->rank() == 0 ? lead(*wire, own, deadline) : follow(*wire, own, deadline);
+Result<std::int64_t> agree_on_cache(wire::Wire* wire, std::int64_t kv_tokens, Deadline deadline) {
+  DSL_ASSIGN(const std::vector<std::int64_t> all,
+             exchange_all(wire, Exchange::kCache, kv_tokens, deadline));
+  return *std::min_element(all.begin(), all.end());
 }
 
 Status wait_until_all_loaded(wire::Wire* wire) {
@@ -136,13 +170,14 @@ Status wait_until_all_loaded(wire::Wire* wire) {
   // Loading takes as long as the storage needs; a rank that dies meanwhile ends the wait.
   if (wire->rank() == 0) {
     for (int rank = 1; rank < wire->world_size(); ++rank) {
-      DSL_TRY(receive<std::uint64_t>(*wire, rank, kLoadedLane, Deadline::never()));
+      DSL_TRY(
+          receive<std::uint64_t>(*wire, rank, kLoadedLane, Exchange::kStart, 1, Deadline::never()));
     }
     return {};
   }
   Outbox outbox(*wire);
-  DSL_TRY(
-      outbox.send(0, make_tag(wire::Channel::kPlan, kLoadedLane, 0), to_bytes(std::uint64_t{1})));
+  DSL_TRY(outbox.send(0, make_tag(wire::Channel::kPlan, kLoadedLane, 0),
+                      to_bytes(std::vector<std::uint64_t>{1})));
   return outbox.wait_until_at_most(0, Deadline::never());
 }
 

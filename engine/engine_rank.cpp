@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/device_budget.h"
 #include "engine/kernels/dispatch.h"
 
 namespace dsl::engine {
@@ -116,8 +117,7 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   options.compute_dtype = parts_.options.compute_dtype;
   options.max_rows = parts_.options.max_batch_tokens;
   options.max_logits_rows =
-      std::min(options.max_rows,
-               logits_rows_at_once(parts_.config.vocab_size, !parts_.device.memory->is_host()));
+      plan_options(parts_.options, parts_.config, !parts_.device.memory->is_host()).max_logits_rows;
   options.num_blocks = parts_.num_blocks;
   DSL_ASSIGN(model_, model::StageModel::load(*parts_.checkpoint, parts_.config, parts_.plan, tp,
                                              *parts_.device.ops, *parts_.device.memory, options));
@@ -126,10 +126,29 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   const auto loaded = [&](std::int64_t done, std::int64_t total) {
     if (progress) progress({done, total});
   };
-  if (!parts_.device.memory->is_host()) return model_->place_weights(loaded);
+  if (!parts_.device.memory->is_host()) return place(loaded);
   std::vector<WeightView> weights;
   for (const WeightView* weight : parameters.weights) weights.push_back(*weight);
   return checkpoint::prefetch(weights, {}, loaded);
+}
+
+Status RankWorker::place(const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  const OpsLimits limits = parts_.memory->limits(parts_.num_blocks);
+  DSL_TRY(parts_.device.ops->reserve(limits));
+  if (parts_.device.chooser) DSL_TRY(parts_.device.chooser->reserve(limits.max_chosen_rows));
+  DSL_TRY(model_->place_weights(progress));
+  device_use_ = std::make_shared<DeviceUse>(parts_.device.name,
+                                            parts_.memory->with_blocks(parts_.num_blocks));
+  note_device_use();
+  return {};
+}
+
+void RankWorker::note_device_use() {
+  if (!device_use_) return;
+  std::int64_t of_ops = parts_.device.ops->held_bytes();  // never fewer than before
+  if (parts_.device.chooser) of_ops += parts_.device.chooser->held_bytes();
+  device_use_->note(parts_.device.memory->allocated_bytes() + of_ops,
+                    parts_.device.memory->peak_bytes() + of_ops);
 }
 
 Status RankWorker::expect(const scheduler::StepPlan& plan) {
@@ -179,8 +198,10 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
                                                             const ScoredRows& scored,
                                                             const Progress& progress) {
   if (rows.token_ids.empty()) return std::vector<sampling::SampledToken>{};
+  DSL_TRY(parts_.device.ops->enter_thread());
   pulse_->begin_step();
   auto tokens = compute(plan, rows, scored, progress);
+  note_device_use();
   pulse_->end_step();
   return tokens;
 }

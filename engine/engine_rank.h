@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/engine_messages.h"
 #include "engine/kernels/device.h"
+#include "engine/model/memory_plan.h"
 #include "engine/model/stage_model.h"
 #include "engine/parallel/parallel_plan.h"
 #include "engine/parallel/tensor_parallel.h"
@@ -59,6 +60,7 @@ class RankWorker {
     std::unique_ptr<checkpoint::Checkpoint> checkpoint;
     std::unique_ptr<ThreadPool> pool;
     Device device;
+    std::optional<model::MemoryPlanner> memory;              // of a device; none on the CPU
     std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
     parallel::ParallelPlan plan;
     std::int64_t num_blocks = 0;
@@ -78,6 +80,7 @@ class RankWorker {
   std::int64_t shard_bytes() const { return shard_bytes_; }
   Outbox& outbox() { return *outbox_; }
   std::shared_ptr<const RankPulse> pulse() const { return pulse_; }
+  std::shared_ptr<const DeviceUse> device_use() const { return device_use_; }
 
   /// Makes room for the rows that the stage before will send for `plan`; before run(), at the
   /// latest by run() itself.
@@ -98,6 +101,9 @@ class RankWorker {
   explicit RankWorker(Parts parts);
 
   Status load(const std::function<void(LoadProgress)>& progress);
+  /// Fills the device.
+  Status place(const std::function<void(std::int64_t, std::int64_t)>& progress);
+  void note_device_use();
   int stage() const { return parts_.plan.stage_of(rank()); }
   int shard() const { return parts_.plan.shard_of(rank()); }
   /// Waits are nested, so that the one nearest to a silent rank ends first and names it: for a
@@ -122,6 +128,7 @@ class RankWorker {
   std::int64_t shard_bytes_ = 0;
   std::unique_ptr<Outbox> outbox_;
   const std::shared_ptr<RankPulse> pulse_ = std::make_shared<RankPulse>();
+  std::shared_ptr<DeviceUse> device_use_;  // null on the CPU
 
   /// Receives of the stage before, posted ahead, by step.
   struct Expected {

@@ -13,6 +13,7 @@
 #include "engine/checkpoint/model_config.h"
 #include "engine/checkpoint/synth.h"
 #include "engine/command_end.h"
+#include "engine/memory_command.h"
 
 namespace dsl {
 namespace {
@@ -194,6 +195,7 @@ void add_weights_commands(CLI::App& app, int& exit_code) {
   weights->require_subcommand(1);
   add_inspect(*weights, exit_code);
   add_synth(*weights, exit_code);
+  add_memory_plan_command(*weights, exit_code);
 }
 
 }  // namespace dsl

@@ -1,4 +1,4 @@
-// The commands `dsengine weights inspect` and `dsengine weights synth`.
+// The commands `dsengine weights inspect`, `synth` and `plan`.
 #pragma once
 
 namespace CLI {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "engine/kernels/ops.h"
 #include "engine/kernels/token_choice.h"
@@ -15,9 +16,11 @@ struct Device {
   std::unique_ptr<Memory> memory;
   std::unique_ptr<Ops> ops;
   std::unique_ptr<TokenChooser> chooser;  // null: tokens are chosen on the host
+  std::string name;                       // for people; empty: the host
+  std::string identifier;                 // equal in processes of a node that use the same device
 };
 
-/// Opens a device of this node; kNotFound when it is not there.
-using DeviceOpener = std::function<Result<Device>()>;
+/// Opens a device of this node for its `node_rank`-th rank; kNotFound when it is not there.
+using DeviceOpener = std::function<Result<Device>(int node_rank)>;
 
 }  // namespace dsl

@@ -142,6 +142,8 @@ struct ExpertWeights {
   WeightView down_proj;  // [hidden_size, moe_intermediate_size]
 };
 
+struct OpsLimits;  // ops_limits.h
+
 /// A backend. Views point to its device's memory; ops run in call order. Thread-compatible.
 class Ops {
  public:
@@ -163,6 +165,14 @@ class Ops {
   }
   /// Of run_step().
   virtual StepCounts step_counts() const { return {}; }
+
+  /// To be called first by every thread that calls ops.
+  virtual Status enter_thread() { return {}; }
+  /// Memory that the ops take for themselves beside what they are given: what calls within `limits`
+  /// need, taken at once by reserve(), and what they hold. Calls beyond the limits take more.
+  virtual std::int64_t needed_bytes(const OpsLimits&) const { return 0; }
+  virtual Status reserve(const OpsLimits&) { return {}; }
+  virtual std::int64_t held_bytes() const { return 0; }
 
   /// out[i, :] = table[token_ids[i] - first_token, :], or zeros when this vocabulary shard lacks
   /// the token.

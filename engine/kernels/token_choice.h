@@ -41,6 +41,9 @@ class TokenChooser {
   /// a finite logit is kInternal: the step computed nonsense.
   virtual Result<std::vector<ChosenToken>> choose(MatrixView<const float> logits,
                                                   std::span<const TokenChoice> choices) = 0;
+  /// Takes at once what calls with up to `max_rows` rows need, and what it holds.
+  virtual Status reserve(std::int64_t max_rows) = 0;
+  virtual std::int64_t held_bytes() const = 0;
 };
 
 }  // namespace dsl

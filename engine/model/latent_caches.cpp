@@ -1,13 +1,23 @@
 #include "engine/model/latent_caches.h"
 
 namespace dsl::model {
+namespace {
+
+std::int64_t bytes_of_layer(const LatentCacheShape& shape) {
+  return shape.num_blocks * kBlockTokens *
+         latent_bytes(shape.kv_lora_rank, shape.rope_dim, shape.dtype);
+}
+
+}  // namespace
+
+std::int64_t LatentCaches::bytes(const LatentCacheShape& shape) {
+  return bytes_of_layer(shape) * shape.num_layers;
+}
 
 Result<LatentCaches> LatentCaches::make(Memory& memory, const LatentCacheShape& shape) {
-  const std::int64_t layer_bytes = shape.num_blocks * kBlockTokens *
-                                   latent_bytes(shape.kv_lora_rank, shape.rope_dim, shape.dtype);
+  const std::int64_t layer_bytes = bytes_of_layer(shape);
   DSL_ASSIGN(Buffer buffer,
-             Buffer::allocate(memory, static_cast<std::size_t>(layer_bytes * shape.num_layers),
-                              "latent cache"));
+             Buffer::allocate(memory, static_cast<std::size_t>(bytes(shape)), "latent cache"));
   std::vector<LatentCache> views;
   for (std::int64_t i = 0; i < shape.num_layers; ++i) {
     views.push_back({buffer.as<std::byte>() + i * layer_bytes, shape.dtype, shape.num_blocks,

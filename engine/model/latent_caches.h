@@ -31,6 +31,8 @@ struct LatentCacheShape {
 class LatentCaches {
  public:
   static Result<LatentCaches> make(Memory& memory, const LatentCacheShape& shape);
+  /// What make() allocates.
+  static std::int64_t bytes(const LatentCacheShape& shape);
 
   /// `layer` counts from the stage's first.
   const LatentCache& layer(std::int64_t layer) const {

@@ -81,13 +81,18 @@ std::int64_t Parameters::weight_bytes() const {
   return bytes;
 }
 
-Result<Buffer> place_parameters(const Parameters& parameters, Memory& memory,
-                                const std::function<void(std::int64_t, std::int64_t)>& progress) {
+std::int64_t placed_bytes(const Parameters& parameters) {
   std::int64_t total = 0;
   for (const WeightView* weight : parameters.weights) {
     total += rows_of(*weight).placed_bytes() + scales_of(*weight).placed_bytes();
   }
   for (const VectorView* vector : parameters.vectors) total += row_of(*vector).placed_bytes();
+  return total;
+}
+
+Result<Buffer> place_parameters(const Parameters& parameters, Memory& memory,
+                                const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  const std::int64_t total = placed_bytes(parameters);
   DSL_ASSIGN(Buffer buffer, Buffer::allocate(memory, static_cast<std::size_t>(total), "weights"));
 
   Placement placement(memory, buffer.as<std::byte>());

@@ -20,6 +20,9 @@ struct Parameters {
   std::int64_t weight_bytes() const;
 };
 
+/// What place_parameters() allocates.
+std::int64_t placed_bytes(const Parameters& parameters);
+
 /// Copies all parameters into one allocation of `memory`, rows without gaps, and points the views
 /// there. `progress` gets copied and all bytes of weights.
 Result<Buffer> place_parameters(const Parameters& parameters, Memory& memory,

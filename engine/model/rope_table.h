@@ -26,6 +26,11 @@ class RopeTables {
   static Result<RopeTables> make(Memory& memory, const checkpoint::ModelConfig& config,
                                  std::int64_t max_positions);
 
+  /// What make() allocates.
+  static std::int64_t bytes(const checkpoint::ModelConfig& config, std::int64_t max_positions) {
+    return max_positions * config.qk_rope_head_dim * static_cast<std::int64_t>(sizeof(float));
+  }
+
   const RopeTable& view() const { return view_; }
 
  private:

@@ -10,7 +10,7 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
                                     const parallel::ParallelPlan& plan,
                                     const parallel::TensorParallel& tp, Ops& ops, Memory& memory,
                                     const StageModelOptions& options) {
-  const auto [first_layer, num_layers] = plan.stage(options.stage);
+  const std::int64_t num_layers = plan.stage(options.stage).num_layers;
   DSL_ASSIGN(
       Workspace workspace,
       Workspace::make(memory, config, tp, {options.max_rows, options.compute_dtype, num_layers}));
@@ -26,38 +26,13 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
   result.max_logits_rows_ = options.max_logits_rows;
   result.rms_norm_eps_ = static_cast<float>(config.rms_norm_eps);
 
-  const LayerSource source{checkpoint, config, tp};
-  for (std::int64_t layer = first_layer; layer < first_layer + num_layers; ++layer) {
-    DSL_ASSIGN(DecoderLayer loaded, DecoderLayer::load(source, layer));
-    result.layers_.push_back(std::move(loaded));
-  }
-  if (options.stage == 0) {
-    DSL_ASSIGN(const WeightView table, checkpoint.weight("model.embed_tokens.weight",
-                                                         config.vocab_size, config.hidden_size));
-    result.embed_tokens_.emplace(table, tp);
-  }
-  if (options.stage == plan.pp() - 1) {
-    DSL_ASSIGN(result.norm_, checkpoint.vector("model.norm.weight", config.hidden_size));
-    const auto* head = config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    DSL_ASSIGN(const WeightView weight,
-               checkpoint.weight(head, config.vocab_size, config.hidden_size));
-    result.lm_head_.emplace(weight, tp);
+  DSL_ASSIGN(result.modules_, StageModules::load({checkpoint, config, tp}, plan, options.stage));
+  if (result.is_last()) {
     const std::int64_t host_rows = result.leaves_logits_on_device() ? 1 : options.max_logits_rows;
     const auto host_bytes = static_cast<std::size_t>(host_rows * config.vocab_size) * sizeof(float);
     DSL_ASSIGN(result.host_logits_, Buffer::allocate(host_memory(), host_bytes, "logits"));
     DSL_ASSIGN(result.head_scratch_,
-               result.lm_head_->make_scratch(memory, options.max_logits_rows));
-  }
-  return result;
-}
-
-Parameters StageModel::parameters() {
-  Parameters result;
-  if (embed_tokens_) result.weights.push_back(embed_tokens_->mutable_weight());
-  for (DecoderLayer& layer : layers_) layer.append_parameters(result);
-  if (lm_head_) {
-    result.vectors.push_back(&norm_);
-    result.weights.push_back(lm_head_->mutable_weight());
+               result.modules_.lm_head->make_scratch(memory, options.max_logits_rows));
   }
   return result;
 }
@@ -71,7 +46,7 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
   const auto rows = static_cast<std::int64_t>(token_ids.size());
   const Matrix hidden_states = workspace_.hidden_states(rows);
   const MatrixView<float> update = workspace_.update(rows);
-  DSL_TRY(embed_tokens_->forward(*ops_, tp_, token_ids, update));
+  DSL_TRY(modules_.embed_tokens->forward(*ops_, tp_, token_ids, update));
   DSL_TRY(workspace_.memory().zero(
       hidden_states.data,
       static_cast<std::size_t>(rows * hidden_states.row_stride) * size_of(hidden_states.dtype)));
@@ -100,26 +75,27 @@ Status StageModel::run_layers(const StepBatch& batch, const std::function<Status
 
 Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
   const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};
-  const DecoderLayer& decoder_layer = layers_[static_cast<std::size_t>(layer)];
+  const DecoderLayer& decoder_layer = modules_.layers[static_cast<std::size_t>(layer)];
   return decoder_layer.forward(context, batch, caches_.layer(layer),
                                workspace_.hidden_states(batch.rows()));
 }
 
 Result<std::int64_t> StageModel::take_bytes_read() {
   const std::int64_t rows = std::exchange(step_rows_, 0);
-  std::int64_t bytes = std::exchange(head_was_read_, false) ? lm_head_->weight().bytes() : 0;
+  std::int64_t bytes =
+      std::exchange(head_was_read_, false) ? modules_.lm_head->weight().bytes() : 0;
   if (rows == 0) return bytes;
   const Routing first = workspace_.routing(rows, 0);
   const auto layer_ids = static_cast<std::size_t>(rows * first.num_experts_per_tok);
-  std::span<const std::int32_t> ids(first.expert_ids, layers_.size() * layer_ids);
+  std::span<const std::int32_t> ids(first.expert_ids, modules_.layers.size() * layer_ids);
   std::vector<std::int32_t> copied;
   if (!workspace_.memory().is_host()) {
     copied.resize(ids.size());
     DSL_TRY(workspace_.memory().read(copied.data(), ids.data(), ids.size_bytes()));
     ids = copied;
   }
-  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    bytes += layers_[layer].bytes_read(ids.subspan(layer * layer_ids, layer_ids));
+  for (std::size_t layer = 0; layer < modules_.layers.size(); ++layer) {
+    bytes += modules_.layers[layer].bytes_read(ids.subspan(layer * layer_ids, layer_ids));
   }
   return bytes;
 }
@@ -135,13 +111,14 @@ Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows)
     for (end = begin + 1; end < count; ++end) {
       if (rows[static_cast<std::size_t>(end)] != first + end - begin) break;
     }
-    ops_->rms_norm(hidden_states.rows_from(first, end - begin), norm_, rms_norm_eps_,
+    ops_->rms_norm(hidden_states.rows_from(first, end - begin), modules_.norm, rms_norm_eps_,
                    normed.rows_from(begin, end - begin));
   }
   head_was_read_ = true;
   const MatrixView<float> host{host_logits_.as<float>(), count, vocab_size_, vocab_size_};
-  DSL_ASSIGN(const MatrixView<float> logits,
-             lm_head_->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, host));
+  DSL_ASSIGN(
+      const MatrixView<float> logits,
+      modules_.lm_head->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, host));
   if (!leaves_logits_on_device()) DSL_TRY(ops_->finish());
   return logits;
 }

@@ -4,16 +4,14 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <span>
-#include <vector>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/kernels/ops.h"
-#include "engine/model/decoder_layer.h"
 #include "engine/model/latent_caches.h"
 #include "engine/model/rope_table.h"
+#include "engine/model/stage_modules.h"
 #include "engine/model/workspace.h"
 #include "engine/parallel/linear.h"
 #include "engine/parallel/parallel_plan.h"
@@ -40,14 +38,14 @@ class StageModel {
                                  const parallel::TensorParallel& tp, Ops& ops, Memory& memory,
                                  const StageModelOptions& options);
 
-  bool is_first() const { return embed_tokens_.has_value(); }
-  bool is_last() const { return lm_head_.has_value(); }
-  std::int64_t num_layers() const { return static_cast<std::int64_t>(layers_.size()); }
+  bool is_first() const { return modules_.embed_tokens.has_value(); }
+  bool is_last() const { return modules_.lm_head.has_value(); }
+  std::int64_t num_layers() const { return static_cast<std::int64_t>(modules_.layers.size()); }
   std::int64_t max_rows() const { return workspace_.max_rows(); }
   std::int64_t max_logits_rows() const { return max_logits_rows_; }
   std::int64_t vocab_size() const { return vocab_size_; }
   /// This shard's parameters, in the order of the layers.
-  Parameters parameters();
+  Parameters parameters() { return modules_.parameters(); }
   /// Copies the parameters to the memory of the ops, which the host does not reach. `progress` gets
   /// copied and all bytes.
   Status place_weights(const std::function<void(std::int64_t, std::int64_t)>& progress);
@@ -96,10 +94,7 @@ class StageModel {
   std::int64_t vocab_size_ = 0;
   std::int64_t max_logits_rows_ = 0;
   float rms_norm_eps_ = 0;
-  std::vector<DecoderLayer> layers_;
-  std::optional<parallel::VocabParallelEmbedding> embed_tokens_;  // on the first stage
-  VectorView norm_;                                     // [hidden_size], on the last stage
-  std::optional<parallel::VocabParallelHead> lm_head_;  // on the last stage
+  StageModules modules_;
   Buffer
       host_logits_;  // float32 [max_logits_rows or, where they stay on the device, 1, vocab_size]
   parallel::VocabParallelHead::Scratch head_scratch_;

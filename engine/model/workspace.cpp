@@ -13,9 +13,20 @@ Result<Workspace> Workspace::make(Memory& memory, const checkpoint::ModelConfig&
                                   const parallel::TensorParallel& tp, const Shape& shape) {
   Workspace result;
   result.memory_ = &memory;
-  result.shape_ = shape;
-  result.num_leaves_ = tp.leaf_split(config.hidden_size).num_leaves();
+  const std::size_t total = result.lay_out(config, tp, shape);
+  DSL_ASSIGN(result.buffer_, Buffer::allocate(memory, total, "activations"));
+  return result;
+}
 
+std::int64_t Workspace::bytes(const checkpoint::ModelConfig& config,
+                              const parallel::TensorParallel& tp, const Shape& shape) {
+  return static_cast<std::int64_t>(Workspace().lay_out(config, tp, shape));
+}
+
+std::size_t Workspace::lay_out(const checkpoint::ModelConfig& config,
+                               const parallel::TensorParallel& tp, const Shape& shape) {
+  shape_ = shape;
+  num_leaves_ = tp.leaf_split(config.hidden_size).num_leaves();
   std::size_t total = 0;
   const auto place = [&](Region& region, std::int64_t cols, std::size_t element_size,
                          std::int64_t copies = 1) {
@@ -27,22 +38,20 @@ Result<Workspace> Workspace::make(Memory& memory, const checkpoint::ModelConfig&
   const std::int64_t local_heads = tp.count(config.num_attention_heads);
   const std::int64_t widest_mlp = tp.count(
       std::max(config.intermediate_size, config.n_shared_experts * config.moe_intermediate_size));
-  place(result.hidden_states_, config.hidden_size, element);
-  place(result.normed_, config.hidden_size, element);
-  place(result.q_a_, config.q_lora_rank.value_or(0), element);
-  place(result.q_, local_heads * config.qk_head_dim(), element);
-  place(result.compressed_kv_, config.kv_lora_rank + config.qk_rope_head_dim, element);
-  place(result.attn_output_, local_heads * config.v_head_dim, element);
-  place(result.gate_, widest_mlp, element);
-  place(result.up_, widest_mlp, element);
-  place(result.activated_, widest_mlp, element);
-  place(result.update_, config.hidden_size, sizeof(float));
-  place(result.leaf_sums_, config.hidden_size, sizeof(float), result.num_leaves_);
-  place(result.expert_ids_, config.routing.num_experts_per_tok, sizeof(std::int32_t),
-        shape.num_layers);
-  place(result.expert_weights_, config.routing.num_experts_per_tok, sizeof(float));
-  DSL_ASSIGN(result.buffer_, Buffer::allocate(memory, total, "activations"));
-  return result;
+  place(hidden_states_, config.hidden_size, element);
+  place(normed_, config.hidden_size, element);
+  place(q_a_, config.q_lora_rank.value_or(0), element);
+  place(q_, local_heads * config.qk_head_dim(), element);
+  place(compressed_kv_, config.kv_lora_rank + config.qk_rope_head_dim, element);
+  place(attn_output_, local_heads * config.v_head_dim, element);
+  place(gate_, widest_mlp, element);
+  place(up_, widest_mlp, element);
+  place(activated_, widest_mlp, element);
+  place(update_, config.hidden_size, sizeof(float));
+  place(leaf_sums_, config.hidden_size, sizeof(float), num_leaves_);
+  place(expert_ids_, config.routing.num_experts_per_tok, sizeof(std::int32_t), shape.num_layers);
+  place(expert_weights_, config.routing.num_experts_per_tok, sizeof(float));
+  return total;
 }
 
 Matrix Workspace::matrix(const Region& region, std::int64_t rows, std::int64_t cols) const {

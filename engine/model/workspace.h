@@ -23,6 +23,10 @@ class Workspace {
   static Result<Workspace> make(Memory& memory, const checkpoint::ModelConfig& config,
                                 const parallel::TensorParallel& tp, const Shape& shape);
 
+  /// What make() allocates.
+  static std::int64_t bytes(const checkpoint::ModelConfig& config,
+                            const parallel::TensorParallel& tp, const Shape& shape);
+
   std::int64_t max_rows() const { return shape_.max_rows; }
   DType dtype() const { return shape_.dtype; }
   Memory& memory() const { return *memory_; }
@@ -53,6 +57,9 @@ class Workspace {
   };
 
   Workspace() = default;
+  /// Places the buffers one behind the other and returns where the last one ends.
+  std::size_t lay_out(const checkpoint::ModelConfig& config, const parallel::TensorParallel& tp,
+                      const Shape& shape);
   Matrix matrix(const Region& region, std::int64_t rows, std::int64_t cols) const;
 
   Memory* memory_ = nullptr;

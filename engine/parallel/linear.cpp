@@ -51,7 +51,8 @@ Result<VocabParallelHead::Scratch> VocabParallelHead::make_scratch(Memory& memor
   const std::int64_t local = weight_.out_features;
   Scratch scratch;
   if (!memory.is_host()) {
-    DSL_ASSIGN(scratch.computed, Buffer::allocate(memory, bytes(local), "logits"));
+    const auto computed = static_cast<std::size_t>(device_scratch_bytes(rows));
+    DSL_ASSIGN(scratch.computed, Buffer::allocate(memory, computed, "logits"));
   }
   if (local != vocab_size_) {
     DSL_ASSIGN(scratch.mine, Buffer::allocate(host_memory(), bytes(local), "logits"));

@@ -103,6 +103,10 @@ class VocabParallelHead {
     Buffer mine;      // on the host: this shard's logits, with several shards
     Buffer gathered;  // on the host: all shards' logits, with several shards
   };
+  /// What make_scratch() allocates of a memory that the host does not reach.
+  std::int64_t device_scratch_bytes(std::int64_t rows) const {
+    return rows * weight_.out_features * static_cast<std::int64_t>(sizeof(float));
+  }
   Result<Scratch> make_scratch(Memory& memory, std::int64_t rows) const;
   /// Whether forward() leaves the logits in `memory`, which the host does not reach.
   static bool leaves_on_device(const Memory& memory, const TensorParallel& tp) {

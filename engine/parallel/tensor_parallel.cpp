@@ -13,6 +13,13 @@ TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock:
       shard_(group == nullptr ? 0 : group->rank()),
       shards_(group == nullptr ? 1 : group->size()) {}
 
+TensorParallel TensorParallel::place(int shard, int shards) {
+  TensorParallel result;
+  result.shard_ = shard;
+  result.shards_ = shards;
+  return result;
+}
+
 Status TensorParallel::all_reduce(MatrixView<float> values) const {
   if (shards_ == 1) return {};
   DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",

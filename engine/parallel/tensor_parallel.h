@@ -25,6 +25,9 @@ class TensorParallel {
   TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
                  Memory& memory = host_memory());
 
+  /// A place in a group that communicates elsewhere: for what a shard holds, not for its sums.
+  static TensorParallel place(int shard, int shards);
+
   int shard() const { return shard_; }
   int shards() const { return shards_; }
   /// Whether its sums wait for the host, so that a step with them cannot be recorded on a device.

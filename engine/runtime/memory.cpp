@@ -8,19 +8,41 @@
 #include <string>
 
 namespace dsl {
+namespace {
 
-std::int64_t HostMemory::free_bytes() const {
+/// Bytes of an entry of /proc/meminfo; 0 where there is none.
+std::int64_t meminfo_bytes(std::string_view wanted) {
   std::ifstream meminfo("/proc/meminfo");
   std::string key;
   std::int64_t kib = 0;
   std::string unit;
   while (meminfo >> key >> kib >> unit) {
-    if (key == "MemAvailable:") return kib * 1024;
+    if (key == wanted) return kib * 1024;
   }
   return 0;
 }
 
-Result<void*> HostMemory::allocate(std::size_t bytes, std::string_view what) {
+}  // namespace
+
+Result<void*> Memory::allocate(std::size_t bytes, std::string_view what) {
+  DSL_ASSIGN(void* data, take(bytes, what));
+  const auto size = static_cast<std::int64_t>(bytes);
+  const std::int64_t now = allocated_.fetch_add(size, std::memory_order_relaxed) + size;
+  std::int64_t peak = peak_.load(std::memory_order_relaxed);
+  while (peak < now && !peak_.compare_exchange_weak(peak, now, std::memory_order_relaxed)) {
+  }
+  return data;
+}
+
+void Memory::release(void* data, std::size_t bytes) {
+  give_back(data, bytes);
+  allocated_.fetch_sub(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
+}
+
+std::int64_t HostMemory::free_bytes() const { return meminfo_bytes("MemAvailable:"); }
+std::int64_t HostMemory::total_bytes() const { return meminfo_bytes("MemTotal:"); }
+
+Result<void*> HostMemory::take(std::size_t bytes, std::string_view what) {
   void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (data == MAP_FAILED) {
@@ -30,7 +52,7 @@ Result<void*> HostMemory::allocate(std::size_t bytes, std::string_view what) {
   return data;
 }
 
-void HostMemory::release(void* data, std::size_t bytes) { ::munmap(data, bytes); }
+void HostMemory::give_back(void* data, std::size_t bytes) { ::munmap(data, bytes); }
 
 Status HostMemory::zero(void* data, std::size_t bytes) {
   std::memset(data, 0, bytes);

@@ -2,6 +2,7 @@
 // for.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -11,23 +12,40 @@
 
 namespace dsl {
 
-/// Memory of the device that the ops work on. Thread-compatible.
+/// Memory of the device that the ops work on. Counts what it has given out. Thread-compatible, but
+/// for the counts, which any thread may read.
 class Memory {
  public:
+  Memory() = default;
   virtual ~Memory() = default;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
   /// Whether the host reads and writes it in place. If not, only write() and read() reach it.
   virtual bool is_host() const = 0;
-  /// What is left for allocations, in bytes.
+  /// What is left for allocations, in bytes, and what there is at all.
   virtual std::int64_t free_bytes() const = 0;
+  virtual std::int64_t total_bytes() const = 0;
   /// Zeroed and aligned to 256 bytes; `what` names the purpose in errors (kOutOfMemory).
-  virtual Result<void*> allocate(std::size_t bytes, std::string_view what) = 0;
-  virtual void release(void* data, std::size_t bytes) = 0;
+  Result<void*> allocate(std::size_t bytes, std::string_view what);
+  void release(void* data, std::size_t bytes);
+  /// Given out now, and at most so far.
+  std::int64_t allocated_bytes() const { return allocated_.load(std::memory_order_relaxed); }
+  std::int64_t peak_bytes() const { return peak_.load(std::memory_order_relaxed); }
   /// Fills with zero bytes, in order with the ops.
   virtual Status zero(void* data, std::size_t bytes) = 0;
   /// Copies from the host, in order with the ops; `from` has been read when the call returns.
   virtual Status write(void* to, const void* from, std::size_t bytes) = 0;
   /// Copies to the host what the ops called so far have left; returns when it is there.
   virtual Status read(void* to, const void* from, std::size_t bytes) = 0;
+
+ private:
+  /// allocate() and release() without the counts.
+  virtual Result<void*> take(std::size_t bytes, std::string_view what) = 0;
+  virtual void give_back(void* data, std::size_t bytes) = 0;
+
+  std::atomic<std::int64_t> allocated_{0};
+  std::atomic<std::int64_t> peak_{0};
 };
 
 /// Pages of this process, taken from the system when they are first touched. Thread-safe.
@@ -35,11 +53,14 @@ class HostMemory final : public Memory {
  public:
   bool is_host() const override { return true; }
   std::int64_t free_bytes() const override;
-  Result<void*> allocate(std::size_t bytes, std::string_view what) override;
-  void release(void* data, std::size_t bytes) override;
+  std::int64_t total_bytes() const override;
   Status zero(void* data, std::size_t bytes) override;
   Status write(void* to, const void* from, std::size_t bytes) override;
   Status read(void* to, const void* from, std::size_t bytes) override;
+
+ private:
+  Result<void*> take(std::size_t bytes, std::string_view what) override;
+  void give_back(void* data, std::size_t bytes) override;
 };
 
 /// The process's own, for what the host computes beside a device.

@@ -9,7 +9,7 @@ namespace dsl::launcher {
 
 void add_weights(Command& root) {
   Command& command = root.add_subcommand(
-      "weights", "Inspect checkpoints or make synthetic ones (dsengine weights)");
+      "weights", "Inspect checkpoints, make synthetic ones, plan memory (dsengine weights)");
   const auto arguments = std::make_shared<std::vector<std::string>>();
   command.pass_through(*arguments);
   command.set_action([arguments]() -> Result<int> {

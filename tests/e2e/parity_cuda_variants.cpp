@@ -10,7 +10,7 @@ std::vector<std::string> parity_fixtures() {
 std::vector<std::string_view> parity_variants() { return {"cuda"}; }
 
 void select_variant(std::string_view, EngineOptions& options) {
-  options.open_device = [] { return cuda::open_cuda_device(0); };
+  options.open_device = [](int) { return cuda::open_cuda_device(0); };
 }
 
 }  // namespace dsl::testing

@@ -82,6 +82,9 @@ TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
       EXPECT_TRUE(found.error.message.empty()) << found.error.to_string();
       EXPECT_EQ(found.token_ids, expected_tokens[i]);
     }
+    if (const auto use = world->leader().device_use()) {
+      EXPECT_EQ(use->read().peak, use->read().planned.total()) << "steps took memory of the device";
+    }
     for (const Status& outcome : world->shutdown()) {
       EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
     }

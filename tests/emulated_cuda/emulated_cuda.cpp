@@ -1,12 +1,8 @@
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -14,6 +10,7 @@
 
 #include "cuda_runtime.h"
 #include "emulated_capture.h"
+#include "emulated_memory.h"
 #include "emulated_threads.h"
 #include "transport/base/error.h"
 
@@ -62,59 +59,6 @@ void resume(Thread& thread) {
   running = &thread;
   threadIdx = thread.index;
   thread.fiber = std::move(thread.fiber).resume();
-}
-
-/// The device's memory: closed to all but what holds an Opening. Thread-safe.
-class DeviceMemory {
- public:
-  /// One at a time: what runs on the device, too, is one after the other.
-  class Opening {
-   public:
-    explicit Opening(DeviceMemory& memory) : memory_(memory), lock_(memory.mutex_) {
-      memory_.protect(PROT_READ | PROT_WRITE);
-    }
-    ~Opening() { memory_.protect(PROT_NONE); }
-    Opening(const Opening&) = delete;
-    Opening& operator=(const Opening&) = delete;
-
-   private:
-    DeviceMemory& memory_;
-    std::lock_guard<std::mutex> lock_;
-  };
-
-  /// Null when the system has no more.
-  void* allocate(std::size_t bytes) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t size = (bytes + page - 1) / page * page;
-    const std::lock_guard lock(mutex_);
-    void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return nullptr;
-    std::memset(data, 0xff, size);
-    mprotect(data, size, PROT_NONE);
-    sizes_[data] = size;
-    return data;
-  }
-
-  void release(void* data) {
-    const std::lock_guard lock(mutex_);
-    const auto found = sizes_.find(data);
-    if (found == sizes_.end()) return;
-    munmap(data, found->second);
-    sizes_.erase(found);
-  }
-
- private:
-  void protect(int access) {
-    for (const auto& [data, size] : sizes_) mprotect(data, size, access);
-  }
-
-  std::mutex mutex_;
-  std::map<void*, std::size_t> sizes_;
-};
-
-DeviceMemory& device_memory() {
-  static DeviceMemory memory;
-  return memory;
 }
 
 /// Runs one block: every warp until all its lanes wait for the block, then the next warp.
@@ -186,6 +130,7 @@ std::size_t shared_limit(const void* kernel) {
 
 cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
                      const std::function<void()>& thread) {
+  if (!is_current(config.stream)) return cudaErrorInvalidResourceHandle;
   const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
                         config.blockDim.y == 1 && config.blockDim.z == 1 &&
                         config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
@@ -260,6 +205,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid device ordinal";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
   }
   return "unrecognized error code";
 }
@@ -268,55 +215,7 @@ const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "cudaError";
 }
 
-cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
-
-cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
-  return cudaSuccess;
-}
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = dsl::cuda::kMaxSharedBytes;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
-  return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return dsl::test::may_run_now() ? cudaSuccess : cudaErrorStreamCaptureUnsupported;
-}
-
-cudaError_t cudaMalloc(void** data, std::size_t bytes) {
-  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
-  *data = dsl::test::device_memory().allocate(bytes);
-  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
-}
-
-cudaError_t cudaFree(void* data) {
-  dsl::test::device_memory().release(data);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
-  *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
-  *free = *total;
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t) {
-  return dsl::test::run_or_record([=] {
-    const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
-    std::memset(data, byte, bytes);
-    return cudaSuccess;
-  });
-}
-
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  // All are from or to pageable memory of the host, which a capture does not allow.
-  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
-  const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
-  std::memcpy(to, from, bytes);
   return cudaSuccess;
 }

@@ -5,6 +5,7 @@
 
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/dots.cuh"
+#include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/ops.h"
 
 namespace dsl::cuda {
@@ -14,7 +15,7 @@ extern __shared__ unsigned char shared_bytes[];
 inline constexpr int kAttentionThreads = 128;
 /// Positions that one block attends to. Splits begin at multiples of it, whatever the batch, so
 /// that a row's result is that of the row alone.
-inline constexpr int kSplitPositions = 256;
+inline constexpr int kSplitPositions = kAttentionSplitPositions;
 
 /// The cached rows of some sequences.
 struct PagedLatents {

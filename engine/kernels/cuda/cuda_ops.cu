@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/cuda_ops.h"
@@ -9,9 +10,11 @@
 #include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/linear.h"
 #include "engine/kernels/cuda/routing.cuh"
+#include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"
 #include "engine/kernels/cuda/token_chooser.h"
 #include "engine/kernels/linear_shapes.h"
+#include "engine/runtime/cuda/device_facts.h"
 #include "engine/runtime/cuda/device_memory.h"
 
 namespace dsl::cuda {
@@ -45,6 +48,13 @@ class CudaOps final : public Ops {
                        launcher_.moves(), work);
   }
   StepCounts step_counts() const override { return graphs_.counts(); }
+
+  Status enter_thread() override { return launcher_.enter_thread(); }
+  std::int64_t needed_bytes(const OpsLimits& limits) const override {
+    return backend_bytes(limits);
+  }
+  Status reserve(const OpsLimits& limits) override;
+  std::int64_t held_bytes() const override;
 
   void embed(std::span<const std::int32_t> token_ids, const WeightView& table,
              std::int64_t first_token, const Matrix& out) override {
@@ -169,8 +179,11 @@ class CudaOps final : public Ops {
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
                       const LeafSums& sums) override {
-    const auto [copy, is_new] = experts_.try_emplace(experts.data(), "addresses of experts");
-    add_routed_experts(launcher_, copy->second, x, routing, experts, split, sums);
+    const auto found = experts_.find(experts.data());
+    auto& copy = found != experts_.end()
+                     ? found->second
+                     : experts_.emplace(experts.data(), take_spare_experts()).first->second;
+    add_routed_experts(launcher_, copy, x, routing, experts, split, sums);
   }
 
   void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
@@ -180,14 +193,48 @@ class CudaOps final : public Ops {
   }
 
  private:
+  using ExpertsCopy = DeviceCopy<ExpertWeights>;
+
+  ExpertsCopy take_spare_experts() {
+    if (spare_experts_.empty()) return ExpertsCopy("addresses of experts");
+    ExpertsCopy spare = std::move(spare_experts_.back());
+    spare_experts_.pop_back();
+    return spare;
+  }
+
   Launcher launcher_;
   DeviceCopy<std::int32_t> token_ids_{"token ids"};
   DeviceCopy<std::int32_t> positions_{"positions"};
   DeviceCopy<std::int64_t> slots_{"cache slots"};
-  std::map<const ExpertWeights*, DeviceCopy<ExpertWeights>> experts_;  // of every layer
+  std::map<const ExpertWeights*, ExpertsCopy> experts_;  // of every layer
+  std::vector<ExpertsCopy> spare_experts_;               // of layers that have not come yet
   AttentionCopies attention_;
   StepGraphs graphs_;
 };
+
+Status CudaOps::reserve(const OpsLimits& limits) {
+  static_assert(sizeof(AttentionRow) + 2 * sizeof(std::int32_t) + sizeof(std::int64_t) ==
+                kCopyBytesOfRow);
+  const CopySizes copies = copy_sizes(limits);
+  DSL_TRY(token_ids_.reserve(copies.rows));
+  DSL_TRY(positions_.reserve(copies.rows));
+  DSL_TRY(slots_.reserve(copies.rows));
+  for (std::int64_t layer = 0; layer < copies.expert_layers; ++layer) {
+    DSL_TRY(spare_experts_.emplace_back("addresses of experts").reserve(copies.experts));
+  }
+  DSL_TRY(attention_.rows.reserve(copies.rows));
+  DSL_TRY(attention_.block_tables.reserve(copies.block_tables));
+  return launcher_.reserve_scratch(scratch_bytes(limits));
+}
+
+std::int64_t CudaOps::held_bytes() const {
+  std::int64_t bytes = token_ids_.held_bytes() + positions_.held_bytes() + slots_.held_bytes() +
+                       attention_.rows.held_bytes() + attention_.block_tables.held_bytes() +
+                       launcher_.scratch_bytes();
+  for (const auto& [experts, copy] : experts_) bytes += copy.held_bytes();
+  for (const ExpertsCopy& copy : spare_experts_) bytes += copy.held_bytes();
+  return bytes;
+}
 
 }  // namespace
 
@@ -196,11 +243,15 @@ Result<std::unique_ptr<Ops>> make_cuda_ops(int device) {
   return std::move(opened.ops);
 }
 
+Result<int> num_cuda_devices() { return count_devices(); }
+
 Result<Device> open_cuda_device(int device) {
   DSL_ASSIGN(Stream opened, Stream::open(device));
+  DSL_ASSIGN(DeviceFacts facts, facts_of(device));
   const auto stream = std::make_shared<const Stream>(std::move(opened));
   return Device{std::make_unique<DeviceMemory>(stream), std::make_unique<CudaOps>(stream),
-                make_token_chooser(stream)};
+                make_token_chooser(stream), std::move(facts.name),
+                std::move(facts.identifier)};
 }
 
 }  // namespace dsl::cuda

@@ -12,6 +12,9 @@ namespace dsl::cuda {
 /// return before their work is done; finish() waits. kNotFound without a usable device.
 Result<std::unique_ptr<Ops>> make_cuda_ops(int device);
 
+/// How many this process sees; kNotFound without any.
+Result<int> num_cuda_devices();
+
 /// The ops and the memory of a device, in one order.
 Result<Device> open_cuda_device(int device);
 

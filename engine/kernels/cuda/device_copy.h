@@ -18,6 +18,14 @@ class DeviceCopy {
   /// `what` names the array in errors.
   explicit DeviceCopy(std::string_view what) : what_(what) {}
 
+  /// Room for `count` elements, so that no later array of as many allocates any.
+  Status reserve(std::int64_t count) {
+    is_valid_ = false;
+    last_.reserve(static_cast<std::size_t>(count) * sizeof(T));
+    return buffer_.reserve(static_cast<std::size_t>(count) * sizeof(T), what_);
+  }
+  std::int64_t held_bytes() const { return static_cast<std::int64_t>(buffer_.bytes()); }
+
   /// Valid until the next call; the copy is in order with the stream's kernels.
   Result<const T*> of(std::span<const T> values, const Stream& stream) {
     const auto* bytes = reinterpret_cast<const std::byte*>(values.data());

@@ -8,19 +8,21 @@
 
 #include "engine/kernels/cuda/device_copy.h"
 #include "engine/kernels/cuda/launch.cuh"
+#include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/runtime/cuda/device_buffer.h"
 #include "engine/runtime/cuda/stream.h"
 
 namespace dsl::cuda {
 
-/// Scratch of one pass over some rows; more rows make more passes.
-inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{64} << 20;
 inline constexpr std::int64_t kMaxGridRows = 65535;  // of the grid's y and z
 
 /// Starts kernels one behind the other. Thread-compatible.
 class Launcher {
  public:
   explicit Launcher(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
+
+  /// To be called first by every thread that starts kernels.
+  Status enter_thread() const { return stream_->enter_thread(); }
 
   template <typename... Parameters, typename... Arguments>
   void run(const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
@@ -58,6 +60,13 @@ class Launcher {
     }
     return finish();
   }
+
+  /// What scratch() then needs not allocate in the middle of a step.
+  Status reserve_scratch(std::int64_t bytes) {
+    ++moves_;
+    return scratch_.reserve(static_cast<std::size_t>(bytes), "scratch");
+  }
+  std::int64_t scratch_bytes() const { return static_cast<std::int64_t>(scratch_.bytes()); }
 
   /// Waits for all that was started; the first failure comes out once.
   Status finish() {

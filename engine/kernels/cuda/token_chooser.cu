@@ -49,6 +49,17 @@ class CudaTokenChooser final : public TokenChooser {
     return tokens;
   }
 
+  Status reserve(std::int64_t max_rows) override {
+    static_assert(sizeof(TokenChoice) == kChoiceBytes);
+    static_assert(sizeof(DeviceChoice) + kMaxChosenLogprobs * sizeof(TokenWithLogprob) ==
+                  kChoiceResultBytes);
+    DSL_TRY(choices_.reserve(max_rows));
+    return launcher_.reserve_scratch(max_rows * kChoiceResultBytes);
+  }
+  std::int64_t held_bytes() const override {
+    return choices_.held_bytes() + launcher_.scratch_bytes();
+  }
+
  private:
   static Status check(const DeviceChoice& chosen, std::int64_t position) {
     constexpr std::string_view kRemedy = "check the checkpoint; its weights may be damaged";

@@ -17,25 +17,8 @@ class DeviceMemory final : public Memory {
 
   bool is_host() const override { return false; }
 
-  std::int64_t free_bytes() const override {
-    std::size_t free = 0;
-    std::size_t total = 0;
-    return cudaMemGetInfo(&free, &total) == cudaSuccess ? static_cast<std::int64_t>(free) : 0;
-  }
-
-  Result<void*> allocate(std::size_t bytes, std::string_view what) override {
-    void* data = nullptr;
-    DSL_TRY(cuda_status(cudaMalloc(&data, bytes),
-                        fmt::format("allocating {} bytes of device memory for the {}, {} are free",
-                                    bytes, what, free_bytes())));
-    if (Status zeroed = zero(data, bytes); !zeroed) {
-      cudaFree(data);
-      return tl::unexpected<Error>(std::move(zeroed).error());
-    }
-    return data;
-  }
-
-  void release(void* data, std::size_t) override { cudaFree(data); }
+  std::int64_t free_bytes() const override { return info().first; }
+  std::int64_t total_bytes() const override { return info().second; }
 
   Status zero(void* data, std::size_t bytes) override {
     return cuda_status(cudaMemsetAsync(data, 0, bytes, stream_->get()),
@@ -55,6 +38,28 @@ class DeviceMemory final : public Memory {
   }
 
  private:
+  /// Free and all bytes; 0 where the device does not tell.
+  static std::pair<std::int64_t, std::int64_t> info() {
+    std::size_t free = 0;
+    std::size_t total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {0, 0};
+    return {static_cast<std::int64_t>(free), static_cast<std::int64_t>(total)};
+  }
+
+  Result<void*> take(std::size_t bytes, std::string_view what) override {
+    void* data = nullptr;
+    DSL_TRY(cuda_status(cudaMalloc(&data, bytes),
+                        fmt::format("allocating {} bytes of device memory for the {}, {} are free",
+                                    bytes, what, free_bytes())));
+    if (Status zeroed = zero(data, bytes); !zeroed) {
+      cudaFree(data);
+      return tl::unexpected<Error>(std::move(zeroed).error());
+    }
+    return data;
+  }
+
+  void give_back(void* data, std::size_t) override { cudaFree(data); }
+
   std::shared_ptr<const Stream> stream_;
 };
 

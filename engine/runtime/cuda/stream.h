@@ -15,11 +15,13 @@ class Stream {
     cudaStream_t stream = nullptr;
     DSL_TRY(cuda_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
                         fmt::format("opening a stream on CUDA device {}", device)));
-    return Stream(stream);
+    return Stream(stream, device);
   }
-  Stream(Stream&& other) noexcept : stream_(std::exchange(other.stream_, nullptr)) {}
+  Stream(Stream&& other) noexcept
+      : stream_(std::exchange(other.stream_, nullptr)), device_(other.device_) {}
   Stream& operator=(Stream&& other) noexcept {
     std::swap(stream_, other.stream_);
+    std::swap(device_, other.device_);
     return *this;
   }
   ~Stream() {
@@ -27,13 +29,18 @@ class Stream {
   }
 
   cudaStream_t get() const { return stream_; }
+  /// CUDA's current device is a thread's own: to be called first by each that uses the stream.
+  Status enter_thread() const {
+    return cuda_status(cudaSetDevice(device_), fmt::format("using CUDA device {}", device_));
+  }
   /// Until all that was put on the stream has run; its failures come out here.
   Status wait() const { return cuda_status(cudaStreamSynchronize(stream_), "running kernels"); }
 
  private:
-  explicit Stream(cudaStream_t stream) : stream_(stream) {}
+  Stream(cudaStream_t stream, int device) : stream_(stream), device_(device) {}
 
   cudaStream_t stream_ = nullptr;
+  int device_ = 0;
 };
 
 }  // namespace dsl::cuda

@@ -49,6 +49,8 @@ class InProcessWorld {
   ~InProcessWorld();
 
   Engine& leader() { return *engines_[0]; }
+  std::size_t size() const { return engines_.size(); }
+  const Engine& engine(std::size_t rank) const { return *engines_[rank]; }
   Generated generate(GenerateRequest request);
   /// Logits of all positions, row-major.
   Result<std::vector<float>> score(std::span<const std::int32_t> token_ids);

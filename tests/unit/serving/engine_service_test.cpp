@@ -32,6 +32,7 @@ class ScriptedEngine final : public Engine {
   std::shared_ptr<const RankPulse> pulse() const override {
     return std::make_shared<const RankPulse>();
   }
+  std::shared_ptr<const DeviceUse> device_use() const override { return nullptr; }
   Status follow() override { return {}; }
   Status start(std::function<void(const Error&)>) override { return {}; }
   Result<RequestId> submit(GenerateRequest request, EventSink sink) override {

@@ -1,0 +1,73 @@
+#include "engine/kernels/cuda/scratch_bounds.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace dsl::cuda {
+namespace {
+
+constexpr std::int64_t kFloat = sizeof(float);
+
+std::int64_t ceil_div(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+/// What some passes over `count` things take: all at once within the limit, at least one.
+std::int64_t pass_bytes(std::int64_t count, std::int64_t bytes_of_one) {
+  return std::min(count * bytes_of_one, std::max(kMaxScratchBytes, bytes_of_one));
+}
+
+std::int64_t absorbed_bytes(const OpsLimits& limits, std::int64_t num_splits) {
+  const MlaShape& shape = limits.attention;
+  const std::int64_t row_floats =
+      shape.num_heads * (num_splits * (shape.kv_lora_rank + 2) + 2 * shape.kv_lora_rank);
+  return pass_bytes(limits.max_rows, row_floats * kFloat);
+}
+
+std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
+  const MlaShape& shape = limits.attention;
+  const std::int64_t position_bytes = (shape.qk_nope_head_dim + shape.v_head_dim) * kFloat;
+  const std::int64_t keys = pass_bytes(shape.num_heads, limits.max_positions * position_bytes);
+  // A shorter sequence has fewer splits, and keys of more heads fit into a pass.
+  const std::int64_t positions_of_heads =
+      std::max(kMaxScratchBytes / position_bytes, limits.max_positions);
+  const std::int64_t splits_of_heads =
+      std::min(shape.num_heads * num_splits,
+               shape.num_heads + positions_of_heads / kAttentionSplitPositions);
+  return keys + pass_bytes(limits.max_rows, splits_of_heads * (shape.v_head_dim + 2) * kFloat);
+}
+
+std::int64_t routing_bytes(const OpsLimits& limits) {
+  return (limits.max_rows + 1) * limits.n_routed_experts * kFloat;
+}
+
+std::int64_t experts_bytes(const OpsLimits& limits) {
+  if (limits.n_routed_experts == 0) return 0;
+  const std::int64_t row_bytes =
+      limits.num_experts_per_tok * (limits.hidden_size + limits.moe_intermediate_size + 1) * kFloat;
+  return pass_bytes(limits.max_rows, row_bytes) + (limits.num_local_experts + 1) * kFloat;
+}
+
+}  // namespace
+
+std::int64_t scratch_bytes(const OpsLimits& limits) {
+  const std::int64_t num_splits = ceil_div(limits.max_positions, kAttentionSplitPositions);
+  // Absorbed rows are launched for a power of two of splits.
+  const auto launched_splits =
+      static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(num_splits)));
+  return std::max({absorbed_bytes(limits, launched_splits), expanded_bytes(limits, num_splits),
+                   routing_bytes(limits), experts_bytes(limits)});
+}
+
+CopySizes copy_sizes(const OpsLimits& limits) {
+  return {limits.max_rows, limits.max_rows * ceil_div(limits.max_positions, limits.block_tokens),
+          limits.num_local_experts, limits.num_expert_layers};
+}
+
+std::int64_t backend_bytes(const OpsLimits& limits) {
+  const CopySizes copies = copy_sizes(limits);
+  return scratch_bytes(limits) + copies.rows * kCopyBytesOfRow +
+         limits.max_chosen_rows * (kChoiceResultBytes + kChoiceBytes) +
+         copies.block_tables * static_cast<std::int64_t>(sizeof(std::int32_t)) +
+         copies.expert_layers * copies.experts * static_cast<std::int64_t>(sizeof(ExpertWeights));
+}
+
+}  // namespace dsl::cuda

@@ -1,0 +1,38 @@
+// How much memory the CUDA backend takes for itself. Plain C++: a plan is made without a GPU too.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/ops_limits.h"
+
+namespace dsl::cuda {
+
+/// Scratch of one pass over some rows; more rows make more passes.
+inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{64} << 20;
+/// Cached positions that one block of attention takes; their results are joined afterwards.
+inline constexpr std::int64_t kAttentionSplitPositions = 256;
+
+/// Bytes of the scratch that all ops share, one after the other.
+std::int64_t scratch_bytes(const OpsLimits& limits);
+
+/// Elements of the arrays that are copied to the device for kernels to read.
+struct CopySizes {
+  std::int64_t rows = 0;          // of each of the arrays below
+  std::int64_t block_tables = 0;  // of all sequences of a step
+  std::int64_t experts = 0;       // of one layer
+  std::int64_t expert_layers = 0;
+};
+CopySizes copy_sizes(const OpsLimits& limits);
+/// Token id, position, cache slot, and the row of attention.
+inline constexpr std::int64_t kCopyBytesOfRow = 4 + 4 + 8 + 24;
+
+/// What choosing a token takes: its result with as many logprobs as one may ask for, and how it is
+/// to be chosen.
+inline constexpr std::int64_t kMaxChosenLogprobs = 20;
+inline constexpr std::int64_t kChoiceResultBytes = 24 + kMaxChosenLogprobs * 8;
+inline constexpr std::int64_t kChoiceBytes = 40;
+
+/// All that the backend takes for such calls: scratch and copies.
+std::int64_t backend_bytes(const OpsLimits& limits);
+
+}  // namespace dsl::cuda

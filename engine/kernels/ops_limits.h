@@ -1,0 +1,25 @@
+// The largest calls that a rank's ops will get.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/kernels/ops.h"
+
+namespace dsl {
+
+/// What bounds the ops' own memory. Sizes of experts are 0 for a model without routed ones.
+struct OpsLimits {
+  std::int64_t max_rows = 0;         // of one call
+  std::int64_t max_positions = 0;    // of a sequence
+  std::int64_t block_tokens = 1;     // of the latent cache
+  std::int64_t max_chosen_rows = 0;  // whose tokens the device chooses; 0: the head is elsewhere
+  std::int64_t hidden_size = 0;
+  MlaShape attention;
+  std::int64_t n_routed_experts = 0;
+  std::int64_t num_local_experts = 0;
+  std::int64_t num_expert_layers = 0;
+  std::int64_t num_experts_per_tok = 0;
+  std::int64_t moe_intermediate_size = 0;
+};
+
+}  // namespace dsl

@@ -1,0 +1,85 @@
+#include "engine/model/memory_plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/model/latent_caches.h"
+#include "engine/model/rope_table.h"
+#include "engine/model/stage_modules.h"
+#include "engine/model/workspace.h"
+
+namespace dsl::model {
+
+Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoint,
+                                          const checkpoint::ModelConfig& config,
+                                          const parallel::ParallelPlan& plan, int rank,
+                                          const MemoryPlanOptions& options, OpsBytes ops_bytes) {
+  MemoryPlanner result;
+  result.config_ = config;
+  result.options_ = options;
+  result.ops_bytes_ = std::move(ops_bytes);
+  result.tp_ = parallel::TensorParallel::place(plan.shard_of(rank), plan.tp());
+  const int stage = plan.stage_of(rank);
+  const auto [first_layer, num_layers] = plan.stage(stage);
+  result.num_layers_ = num_layers;
+  for (std::int64_t layer = first_layer; layer < first_layer + num_layers; ++layer) {
+    if (config.is_moe_layer(layer)) ++result.num_expert_layers_;
+  }
+  DSL_ASSIGN(StageModules modules,
+             StageModules::load({checkpoint, config, result.tp_}, plan, stage));
+  result.fixed_.weights = placed_bytes(modules.parameters());
+  result.fixed_.activations = Workspace::bytes(
+      config, result.tp_, {options.max_rows, options.compute_dtype, result.num_layers_});
+  if (modules.lm_head) {
+    result.fixed_.logits = modules.lm_head->device_scratch_bytes(options.max_logits_rows);
+  }
+  return result;
+}
+
+std::int64_t MemoryPlanner::max_positions(std::int64_t num_blocks) const {
+  return std::min(config_.max_position_embeddings, num_blocks * kBlockTokens);
+}
+
+OpsLimits MemoryPlanner::limits(std::int64_t num_blocks) const {
+  OpsLimits limits;
+  limits.max_rows = options_.max_rows;
+  limits.max_positions = max_positions(num_blocks);
+  limits.block_tokens = kBlockTokens;
+  limits.max_chosen_rows = fixed_.logits > 0 ? options_.max_logits_rows : 0;
+  limits.hidden_size = config_.hidden_size;
+  limits.attention = {tp_.count(config_.num_attention_heads),
+                      config_.qk_nope_head_dim,
+                      config_.qk_rope_head_dim,
+                      config_.v_head_dim,
+                      config_.kv_lora_rank,
+                      static_cast<float>(config_.softmax_scale())};
+  if (config_.has_routed_experts()) {
+    limits.n_routed_experts = config_.routing.n_routed_experts;
+    limits.num_local_experts = tp_.count(config_.routing.n_routed_experts);
+    limits.num_expert_layers = num_expert_layers_;
+    limits.num_experts_per_tok = config_.routing.num_experts_per_tok;
+    limits.moe_intermediate_size = config_.moe_intermediate_size;
+  }
+  return limits;
+}
+
+MemoryPlan MemoryPlanner::with_blocks(std::int64_t num_blocks) const {
+  MemoryPlan plan = fixed_;
+  plan.cache = LatentCaches::bytes({num_layers_, num_blocks, config_.kv_lora_rank,
+                                    config_.qk_rope_head_dim, options_.compute_dtype});
+  plan.rope_tables = RopeTables::bytes(config_, max_positions(num_blocks));
+  plan.ops = ops_bytes_(limits(num_blocks));
+  return plan;
+}
+
+std::int64_t MemoryPlanner::blocks_within(std::int64_t bytes, std::int64_t max_blocks) const {
+  std::int64_t fits = 0;
+  std::int64_t too_many = max_blocks + 1;
+  while (too_many - fits > 1) {
+    const std::int64_t middle = fits + (too_many - fits) / 2;
+    (with_blocks(middle).total() <= bytes ? fits : too_many) = middle;
+  }
+  return fits;
+}
+
+}  // namespace dsl::model

@@ -1,0 +1,46 @@
+#include "engine/rank_memory.h"
+
+#include <algorithm>
+
+#include "engine/device_budget.h"
+#include "transport/base/log.h"
+
+namespace dsl::engine {
+namespace {
+
+model::MemoryPlanner::OpsBytes ops_bytes_of(const Device& device) {
+  return [ops = device.ops.get()](const OpsLimits& limits) { return ops->needed_bytes(limits); };
+}
+
+}  // namespace
+
+Result<model::MemoryPlanner> plan_memory(const RankOnDevice& rank) {
+  return model::MemoryPlanner::make(rank.checkpoint, rank.config, rank.plan, rank.rank,
+                                    plan_options(rank.options, rank.config),
+                                    ops_bytes_of(rank.device));
+}
+
+Result<std::int64_t> cacheable_tokens(const RankOnDevice& rank, const model::MemoryPlanner& planner,
+                                      int num_ranks) {
+  const Memory& memory = *rank.device.memory;
+  const DeviceBudget budget{rank.device.name, memory.free_bytes(), memory.total_bytes(), num_ranks,
+                            rank.plan.tp()};
+  const auto other_split = [&](std::int64_t kv_tokens) {
+    const auto available = [alone = budget](int tp) mutable {
+      alone.num_ranks = 1;
+      alone.tp = tp;
+      return alone.available();
+    };
+    return fewest_ranks(rank.checkpoint, rank.config, plan_options(rank.options, rank.config),
+                        kv_tokens, available, ops_bytes_of(rank.device));
+  };
+  log(LogLevel::kInfo, "computes on {}{}", rank.device.name,
+      num_ranks == 1 ? "" : fmt::format(", which {} ranks share", num_ranks));
+  auto tokens = fit_cache(planner, budget, rank.options.kv_tokens,
+                          most_useful_tokens(rank.options, rank.config), other_split);
+  if (tokens) return tokens;
+  return tl::unexpected<Error>(
+      std::move(tokens).error().within(fmt::format("the plan of rank {}'s memory", rank.rank)));
+}
+
+}  // namespace dsl::engine

@@ -1,0 +1,194 @@
+// The plan of a device's memory against what is used of an emulated one, and which device a rank
+// takes.
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+#include "engine/device_budget.h"
+#include "engine/device_choice.h"
+#include "engine/model/latent_caches.h"
+#include "tests/e2e/reference_fixture.h"
+#include "tests/e2e/scratch_dir.h"
+#include "tests/emulated_cuda/emulated_devices.h"
+#include "tests/unit/engine/in_process_world.h"
+
+namespace dsl::testing {
+namespace {
+
+class DeviceMemoryTest : public ::testing::Test {
+ protected:
+  ~DeviceMemoryTest() override { test::set_emulated_devices(1, 0); }
+
+  void use(const std::string& fixture) {
+    auto loaded = load_fixture(fixture, scratch_.path());
+    if (!loaded.has_value()) throw std::runtime_error(loaded.error().to_string());
+    fixture_ = *std::move(loaded);
+  }
+  EngineOptions options(int tp, int pp) const {
+    EngineOptions result;
+    result.model_dir = fixture_.model_dir;
+    result.tp = tp;
+    result.pp = pp;
+    result.num_threads = 1;
+    result.max_batch_tokens = 16;
+    result.kv_tokens = 96;
+    result.step_deadline = std::chrono::seconds(60);
+    result.open_device = *device_opener("cuda");
+    return result;
+  }
+  static std::unique_ptr<InProcessWorld> start(const EngineOptions& options) {
+    test::reset_peaks();
+    auto world = InProcessWorld::start(options);
+    if (!world.has_value()) throw std::runtime_error(world.error().to_string());
+    return *std::move(world);
+  }
+  GenerateRequest request() const {
+    GenerateRequest result;
+    result.prompt_token_ids.assign(fixture_.token_ids.begin(), fixture_.token_ids.begin() + 1);
+    result.max_tokens = 2;
+    result.ignore_eos = true;
+    return result;
+  }
+  static std::int64_t planned(const InProcessWorld& world) {
+    std::int64_t bytes = 0;
+    for (std::size_t rank = 0; rank < world.size(); ++rank) {
+      bytes += world.engine(rank).device_use()->read().planned.total();
+    }
+    return bytes;
+  }
+
+  ScratchDir scratch_{"dsl_device_memory"};
+  ReferenceFixture fixture_;
+};
+
+/// Property: whatever model and split, the plan is what the ranks take, and requests take no more.
+TEST_F(DeviceMemoryTest, ThePlanIsWhatIsUsed) {
+  for (const char* fixture : {"v2_lite_greedy_bf16", "v2_grouped_norm_norope_f16", "v3_fp8"}) {
+    use(fixture);
+    for (const auto& [tp, pp] : {std::pair{1, 1}, {2, 1}, {1, 2}, {2, 2}}) {
+      SCOPED_TRACE(fmt::format("{} tp {} pp {}", fixture, tp, pp));
+      const auto world = start(options(tp, pp));
+      const std::int64_t used = test::device_bytes_in_use(0);
+      EXPECT_NEAR(static_cast<double>(planned(*world)), static_cast<double>(used),
+                  0.05 * static_cast<double>(used));
+      EXPECT_EQ(test::device_bytes_peak(0), used);
+      std::int64_t told = 0;
+      for (std::size_t rank = 0; rank < world->size(); ++rank) {
+        told += world->engine(rank).device_use()->read().used;
+      }
+      EXPECT_EQ(told, used);
+    }
+  }
+}
+
+TEST_F(DeviceMemoryTest, RequestsTakeNoMemoryOfTheDevice) {
+  use("v2_lite_greedy_bf16");
+  const auto world = start(options(1, 2));
+  const std::int64_t used = test::device_bytes_in_use(0);
+  const Generated generated = world->generate(request());
+  EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
+  EXPECT_EQ(test::device_bytes_peak(0), used);
+  const DeviceUse::Reading told = world->leader().device_use()->read();
+  EXPECT_EQ(told.peak, told.used);
+}
+
+TEST_F(DeviceMemoryTest, TheCacheTakesWhatIsLeft) {
+  use("v3_fp8");
+  EngineOptions wanted = options(1, 1);
+  std::int64_t without_cache = 0;
+  {
+    const auto world = start(wanted);
+    const auto plan = world->leader().device_use()->read().planned;
+    without_cache = plan.total() - plan.cache;
+  }
+  const std::int64_t bytes = without_cache + (std::int64_t{4} << 20);
+  test::set_emulated_devices(1, bytes);
+  wanted.kv_tokens = 0;
+  const auto world = start(wanted);
+  const engine::DeviceBudget budget{"", bytes, bytes, 1, 1};
+  EXPECT_LE(test::device_bytes_peak(0), budget.available());
+  EXPECT_GT(test::device_bytes_peak(0), budget.available() - (std::int64_t{64} << 10));
+  EXPECT_GT(world->leader().info().kv_tokens, 96);
+}
+
+TEST_F(DeviceMemoryTest, ATooSmallDeviceIsToldWithTheArithmeticBeforeAnythingIsLoaded) {
+  use("v3_fp8");
+  std::int64_t needed = 0;
+  {
+    const auto world = start(options(1, 1));
+    needed = world->leader().device_use()->read().planned.total();
+  }
+  test::set_emulated_devices(1, needed * 4 / 5);
+  const auto refused = InProcessWorld::start(options(1, 1));
+  ASSERT_FALSE(refused.has_value());
+  const Error& error = refused.error();
+  EXPECT_EQ(error.code, ErrorCode::kOutOfMemory);
+  for (const char* part : {"rank 0", "weights", "cache of 96 tokens", "workspace", "reserve",
+                           "are needed", "are free on CUDA device 0"}) {
+    EXPECT_NE(error.message.find(part), std::string::npos) << part << ": " << error.to_string();
+  }
+  EXPECT_NE(error.remedy.find("--tp 1 --pp 2"), std::string::npos) << error.to_string();
+  EXPECT_EQ(test::device_bytes_peak(0), 0);
+}
+
+TEST_F(DeviceMemoryTest, ACacheThatDoesNotFitIsToldWithTheOneThatDoes) {
+  use("v2_lite_greedy_bf16");
+  std::int64_t needed = 0;
+  {
+    const auto world = start(options(1, 1));
+    needed = world->leader().device_use()->read().planned.total();
+  }
+  test::set_emulated_devices(1, needed + needed / 8);
+  EngineOptions large = options(1, 1);
+  large.kv_tokens = 1 << 20;
+  const auto refused = InProcessWorld::start(large);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_NE(refused.error().remedy.find("cached tokens"), std::string::npos)
+      << refused.error().to_string();
+}
+
+TEST_F(DeviceMemoryTest, RanksTakeTheDevicesOfTheirNodeInTurn) {
+  use("v2_lite_greedy_bf16");
+  const auto alone = start(options(1, 1))->generate(request());
+  test::set_emulated_devices(3, 0);
+  const auto world = start(options(4, 1));
+  for (std::size_t rank = 0; rank < world->size(); ++rank) {
+    const std::string device = world->engine(rank).device_use()->read().device;
+    EXPECT_TRUE(device.starts_with(fmt::format("CUDA device {} ", rank % 3))) << device;
+  }
+  std::int64_t used = 0;
+  for (int device = 0; device < 3; ++device) {
+    EXPECT_GT(test::device_bytes_in_use(device), 0);
+    used += test::device_bytes_in_use(device);
+  }
+  EXPECT_EQ(used, planned(*world));
+  const Generated generated = world->generate(request());
+  EXPECT_TRUE(generated.error.message.empty()) << generated.error.to_string();
+  EXPECT_EQ(generated.token_ids, alone.token_ids);
+}
+
+TEST_F(DeviceMemoryTest, ANumberedDeviceIsThatOneForEveryRank) {
+  use("v2_lite_greedy_bf16");
+  test::set_emulated_devices(2, 0);
+  EngineOptions second = options(2, 1);
+  second.open_device = *device_opener("cuda:1");
+  const auto world = start(second);
+  EXPECT_EQ(test::device_bytes_in_use(0), 0);
+  EXPECT_EQ(test::device_bytes_in_use(1), planned(*world));
+  EXPECT_FALSE(device_opener("cuda:x").has_value());
+}
+
+/// Ranks that share a device take equal parts of what is free.
+TEST_F(DeviceMemoryTest, RanksThatShareADeviceLeaveRoomForEachOther) {
+  use("v3_fp8");
+  test::set_emulated_devices(1, std::int64_t{24} << 20);
+  EngineOptions wanted = options(2, 1);
+  wanted.kv_tokens = 0;
+  const auto world = start(wanted);
+  EXPECT_GT(world->leader().info().kv_tokens, 32);
+  EXPECT_EQ(test::device_bytes_in_use(0), planned(*world));
+}
+
+}  // namespace
+}  // namespace dsl::testing
