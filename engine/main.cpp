@@ -144,7 +144,7 @@ class Rank {
   }
 
   Status serve(serving::TextCodec text) {
-    own_state_.emplace(engine_->pulse(), wire_.get());
+    own_state_.emplace(engine_->pulse(), engine_->device_use(), wire_.get());
     ranks_.emplace(arguments_.world_size(), [this] { return own_state_->read(); });
     if (membership_) {
       membership_->hear_states(
@@ -185,7 +185,7 @@ class Rank {
 
   /// Rank 0 tells when the world ends, however many were asked to end it.
   Status follow() {
-    own_state_.emplace(engine_->pulse(), wire_.get());
+    own_state_.emplace(engine_->pulse(), engine_->device_use(), wire_.get());
     membership_->tell_state([this] { return own_state_->tell(); });
     report(serving::ready_report({"", own_state_->links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");

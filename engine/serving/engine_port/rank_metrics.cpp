@@ -25,6 +25,7 @@ struct RankMetrics::State {
   }
 
   void update_health(const RankReport& report);
+  void update_device(const DeviceUse::Reading& device, Labels labels);
   void update_links(int rank, const std::vector<wire::LinkReport>& links);
   void update_hops(int rank, const std::vector<wire::HopTraffic>& traffic);
 
@@ -39,6 +40,13 @@ struct RankMetrics::State {
                                   "CPU time of the rank's process, in user and kernel mode.");
   Family<Gauge>& resident =
       gauges("dslaunch_rank_resident_memory_bytes", "Physical memory of the rank's process.");
+  Family<Gauge>& device_used = gauges("dslaunch_rank_device_memory_bytes",
+                                      "Memory of its device that the rank has allocated.");
+  Family<Gauge>& device_peak =
+      gauges("dslaunch_rank_device_memory_peak_bytes", "The most that it had allocated.");
+  Family<Gauge>& device_planned =
+      gauges("dslaunch_rank_device_memory_planned_bytes",
+             "What it planned to allocate, before it loaded anything, by part.");
   Family<Gauge>& link =
       gauges("dslaunch_transport_link_info", "The transport that a rank reaches a peer by.");
   Family<Counter>& sent =
@@ -73,6 +81,20 @@ void RankMetrics::State::update_health(const RankReport& report) {
   advance(steps.Add(labels), static_cast<double>(report.state->num_steps));
   advance(cpu.Add(labels), report.state->cpu_s);
   resident.Add(labels).Set(static_cast<double>(report.state->resident_bytes));
+  if (report.state->device) update_device(*report.state->device, labels);
+}
+
+void RankMetrics::State::update_device(const DeviceUse::Reading& device, Labels labels) {
+  labels["device"] = device.device;
+  device_used.Add(labels).Set(static_cast<double>(device.used));
+  device_peak.Add(labels).Set(static_cast<double>(device.peak));
+  const std::pair<const char*, std::int64_t> parts[] = {{"weights", device.planned.weights},
+                                                        {"cache", device.planned.cache},
+                                                        {"workspace", device.planned.workspace()}};
+  for (const auto& [part, bytes] : parts) {
+    labels["part"] = part;
+    device_planned.Add(labels).Set(static_cast<double>(bytes));
+  }
 }
 
 void RankMetrics::State::update_links(int rank, const std::vector<wire::LinkReport>& links) {

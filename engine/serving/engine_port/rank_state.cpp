@@ -30,6 +30,23 @@ tl::unexpected<Error> malformed(std::string_view what) {
               "the state that a rank tells of itself: {}", what);
 }
 
+json device_json(const DeviceUse::Reading& device) {
+  const model::MemoryPlan& plan = device.planned;
+  return {{"name", device.device},
+          {"planned",
+           {plan.weights, plan.cache, plan.activations, plan.rope_tables, plan.logits, plan.ops}},
+          {"used", device.used},
+          {"peak", device.peak}};
+}
+
+DeviceUse::Reading device_of(const json& object) {
+  const json& plan = object.at("planned");
+  return {object.at("name"),
+          {plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5)},
+          object.at("used"),
+          object.at("peak")};
+}
+
 /// The drivers are opened by the thread that asks them.
 std::function<NodeUsage()> own_node_reader() {
   return [probe = std::make_shared<std::optional<NodeProbe>>()] {
@@ -50,6 +67,7 @@ std::string encode(RankState state) {
               {"resident", state.resident_bytes},
               {"links", json::array()},
               {"hops", json::array()}};
+  if (state.device) object["device"] = device_json(*state.device);
   if (state.wait) {
     object["wait"] = {state.wait->peer, channel_json(state.wait->channel), state.wait->seconds};
   }
@@ -85,6 +103,9 @@ Result<RankState> decode_rank_state(std::string_view text) {
     if (const auto wait = object.find("wait"); wait != object.end()) {
       state.wait = {wait->at(0).get<int>(), channel_of(wait->at(1)), wait->at(2).get<double>()};
     }
+    if (const auto device = object.find("device"); device != object.end()) {
+      state.device = device_of(*device);
+    }
     for (const json& link : object.at("links")) {
       state.links.push_back({link.at(0), link.at(1), link.at(2)});
     }
@@ -100,8 +121,10 @@ Result<RankState> decode_rank_state(std::string_view text) {
   }
 }
 
-OwnRankState::OwnRankState(std::shared_ptr<const RankPulse> pulse, const wire::MeasuredWire* wire)
+OwnRankState::OwnRankState(std::shared_ptr<const RankPulse> pulse,
+                           std::shared_ptr<const DeviceUse> device, const wire::MeasuredWire* wire)
     : pulse_(std::move(pulse)),
+      device_(std::move(device)),
       wire_(wire),
       host_(own_host_name()),
       links_(wire == nullptr ? std::vector<wire::LinkReport>() : wire->links()),
@@ -116,6 +139,7 @@ RankState OwnRankState::read() const {
   state.silence_s = pulse.silence_s;
   state.cpu_s = process_cpu_seconds();
   state.resident_bytes = resident_bytes();
+  if (device_) state.device = device_->read();
   state.links = links_;
   state.node = node_.latest();
   if (wire_ == nullptr) return state;

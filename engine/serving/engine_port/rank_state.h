@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/device_use.h"
 #include "engine/rank_pulse.h"
 #include "engine/serving/engine_port/node_sampler.h"
 #include "engine/serving/engine_port/node_usage.h"
@@ -24,6 +25,7 @@ struct RankState {
   std::optional<wire::CurrentWait> wait;
   double cpu_s = 0;  // of the process, in user and kernel mode
   std::int64_t resident_bytes = 0;
+  std::optional<DeviceUse::Reading> device;  // none on the CPU
   std::vector<wire::LinkReport> links;
   std::vector<wire::HopTraffic> traffic;
   std::optional<NodeUsage> node;  // none: nothing new
@@ -39,8 +41,9 @@ Result<RankState> decode_rank_state(std::string_view text);
 /// wire, which must outlive it and is null for a world of one. read() is thread-safe.
 class OwnRankState {
  public:
-  /// Asks the wire for its links: before its thread starts.
-  OwnRankState(std::shared_ptr<const RankPulse> pulse, const wire::MeasuredWire* wire);
+  /// `device` is null on the CPU. Asks the wire for its links: before its thread starts.
+  OwnRankState(std::shared_ptr<const RankPulse> pulse, std::shared_ptr<const DeviceUse> device,
+               const wire::MeasuredWire* wire);
 
   const std::vector<wire::LinkReport>& links() const { return links_; }
   RankState read() const;
@@ -49,6 +52,7 @@ class OwnRankState {
 
  private:
   const std::shared_ptr<const RankPulse> pulse_;
+  const std::shared_ptr<const DeviceUse> device_;
   const wire::MeasuredWire* const wire_;
   const std::string host_;
   const std::vector<wire::LinkReport> links_;

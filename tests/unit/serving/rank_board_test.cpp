@@ -36,6 +36,7 @@ RankState full_state() {
   state.wait = wire::CurrentWait{3, wire::Channel::kCollective, 0.125};
   state.cpu_s = 12.5;
   state.resident_bytes = std::int64_t{5} << 40;
+  state.device = {"CUDA device 1", {100, 40, 5, 3, 1, 1}, 150, 155};
   state.links = {{0, "rc_verbs", "mlx5_0:1"}, {3, "shm", "memory"}};
   state.traffic = {{0, wire::Channel::kPlan, 0, 1024, 0.5},
                    {3, wire::Channel::kCollective, std::int64_t{1} << 50, 7, 1.5}};
@@ -49,6 +50,8 @@ TEST(RankState, ComesBackAsItWasTold) {
   EXPECT_EQ(encode(*decoded), encode(full_state()));
   EXPECT_EQ(decoded->host, "n2");
   EXPECT_EQ(decoded->wait->peer, 3);
+  EXPECT_EQ(decoded->device->planned, full_state().device->planned);
+  EXPECT_EQ(decoded->device->peak, 155);
   EXPECT_EQ(decoded->links[0].device, "mlx5_0:1");
   EXPECT_EQ(decoded->traffic[1].sent_bytes, std::int64_t{1} << 50);
   ASSERT_TRUE(decoded->node);
@@ -58,6 +61,7 @@ TEST(RankState, ComesBackAsItWasTold) {
   const auto idle = decode_rank_state(encode(RankState{}));
   ASSERT_TRUE(idle);
   EXPECT_FALSE(idle->wait);
+  EXPECT_FALSE(idle->device);
 }
 
 TEST(RankState, IsTellableHoweverManyCountersTheFabricHas) {
@@ -164,6 +168,10 @@ TEST_F(RankBoardTest, MetricsTellOfEveryRank) {
         "dslaunch_rank_state_age_seconds{host=\"n2\",model_name=\"m\",rank=\"1\"} 0.5",
         "dslaunch_rank_steps_total{host=\"n2\",model_name=\"m\",rank=\"1\"} 41",
         "dslaunch_rank_cpu_seconds_total{host=\"n2\",model_name=\"m\",rank=\"1\"} 12.5",
+        "dslaunch_rank_device_memory_bytes{device=\"CUDA device 1\",host=\"n2\",model_name=\"m\","
+        "rank=\"1\"} 150",
+        "dslaunch_rank_device_memory_planned_bytes{device=\"CUDA device 1\",host=\"n2\","
+        "model_name=\"m\",part=\"workspace\",rank=\"1\"} 10",
         "dslaunch_transport_link_info{device=\"mlx5_0:1\",model_name=\"m\",peer=\"0\",rank=\"1\","
         "transport=\"rc_verbs\"} 1",
         "dslaunch_hop_wait_seconds_total{model_name=\"m\",peer=\"3\",purpose=\"tensor\","
