@@ -5,11 +5,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "engine/command_end.h"
 #include "engine/kernels/dispatch.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
+#include "engine/serving/engine_port/gpu_usage.h"
 
 namespace dsl {
 namespace {
@@ -21,6 +24,26 @@ Status print_bandwidth(int num_threads) {
   DSL_ASSIGN(const std::unique_ptr<ThreadPool> pool, ThreadPool::create(options));
   DSL_ASSIGN(const double bytes_per_s, measure_read_bandwidth(*pool));
   fmt::print("{{\"read_bytes_per_s\":{:.0f},\"threads\":{}}}\n", bytes_per_s, pool->size());
+  return {};
+}
+
+nlohmann::ordered_json gpu_json(const serving::GpuUsage& gpu) {
+  nlohmann::ordered_json problems = nlohmann::ordered_json::array();
+  for (const auto& problem : serving::problems_of(gpu.health, gpu.temperature_c)) {
+    problems.push_back({{"problem", problem.text}, {"remedy", problem.remedy}});
+  }
+  return {{"gpu", gpu.index},
+          {"name", gpu.name},
+          {"memory_bytes", gpu.memory_bytes.value_or(0)},
+          {"problems", std::move(problems)}};
+}
+
+/// One JSON object a line, for the launcher and for scripts.
+Status print_gpus(const std::string& library) {
+  for (const serving::GpuUsage& gpu : serving::GpuProbe(library).read()) {
+    fmt::print("{}\n", gpu_json(gpu).dump(-1, ' ', false,
+                                          nlohmann::ordered_json::error_handler_t::replace));
+  }
   return {};
 }
 
@@ -38,6 +61,10 @@ Status print_version() {
 void add_machine_commands(CLI::App& app, int& exit_code) {
   app.add_subcommand("version", "Prints the version and the kernels that this machine can run")
       ->callback([&exit_code] { exit_code = end_with(print_version()); });
+  CLI::App* gpus = app.add_subcommand("gpus", "Lists this machine's NVIDIA GPUs and what is wrong");
+  const auto library = std::make_shared<std::string>("libnvidia-ml.so.1");
+  gpus->add_option("--library", *library, "NVIDIA's management library")->capture_default_str();
+  gpus->callback([library, &exit_code] { exit_code = end_with(print_gpus(*library)); });
   CLI::App* bandwidth =
       app.add_subcommand("bandwidth", "Measures how fast this machine reads from memory");
   const auto num_threads = std::make_shared<int>(0);

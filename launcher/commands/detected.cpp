@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
+#include "launcher/output/human.h"
 #include "launcher/process/program_paths.h"
 #include "launcher/process/run_program.h"
 #include "slurm/load_client.h"
@@ -116,11 +119,43 @@ Detected detect_engine() {
   return {"engine", true, fmt::format("{} ({})", *version, *engine)};
 }
 
+/// "NVIDIA H100, 85.90 GB: well", or what is wrong and what helps.
+Detected gpu_of(const nlohmann::json& gpu) {
+  std::string detail = fmt::format("{}, {}: ", gpu.at("name").get<std::string>(),
+                                   human_bytes(gpu.at("memory_bytes").get<std::int64_t>()));
+  const nlohmann::json& problems = gpu.at("problems");
+  if (problems.empty()) detail += "well";
+  for (std::size_t i = 0; i < problems.size(); ++i) {
+    detail +=
+        fmt::format("{}{} ({})", i == 0 ? "" : "; ", problems[i].at("problem").get<std::string>(),
+                    problems[i].at("remedy").get<std::string>());
+  }
+  return {fmt::format("gpu {}", gpu.at("gpu").get<int>()), problems.empty(), std::move(detail)};
+}
+
+/// None where there is no engine, no driver or no GPU: the lines before say so.
+std::vector<Detected> detect_gpus() {
+  std::vector<Detected> found;
+  const Result<std::string> engine = find_engine();
+  if (!engine) return found;
+  const Result<std::string> output =
+      run_program({*engine, "gpus"}, Deadline::after(std::chrono::seconds(5)));
+  if (!output) return found;
+  std::istringstream lines(*output);
+  for (std::string line; std::getline(lines, line);) {
+    const nlohmann::json gpu = nlohmann::json::parse(line, nullptr, false);
+    if (gpu.is_object()) found.push_back(gpu_of(gpu));
+  }
+  return found;
+}
+
 }  // namespace
 
 std::vector<Detected> detect_all() {
-  return {detect_engine(), detect_ucx(),  detect_rdma(),
-          detect_cuda(),   detect_nccl(), detect_slurm()};
+  std::vector<Detected> found = {detect_engine(), detect_ucx(),  detect_rdma(),
+                                 detect_cuda(),   detect_nccl(), detect_slurm()};
+  for (Detected& gpu : detect_gpus()) found.push_back(std::move(gpu));
+  return found;
 }
 
 }  // namespace dsl::launcher

@@ -1,5 +1,7 @@
 #include "launcher/metrics/deployment_load.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -42,6 +44,12 @@ constexpr const char* kNodeReadAt = "dslaunch_node_read_timestamp_seconds";
 constexpr const char* kGpuBusy = "dslaunch_gpu_busy_ratio";
 constexpr const char* kGpuMemory = "dslaunch_gpu_memory_bytes";
 constexpr const char* kGpuMemoryUsed = "dslaunch_gpu_memory_used_bytes";
+constexpr const char* kGpuEcc = "dslaunch_gpu_uncorrected_ecc_errors";
+constexpr const char* kGpuRepairPending = "dslaunch_gpu_repair_pending";
+constexpr const char* kGpuRepairFailed = "dslaunch_gpu_repair_failed";
+constexpr const char* kGpuThrottled = "dslaunch_gpu_throttled";
+constexpr const char* kGpuXids = "dslaunch_gpu_xid_errors_total";
+constexpr const char* kGpuLastXid = "dslaunch_gpu_last_xid";
 
 /// One service in both scrapes.
 struct Pair {
@@ -157,6 +165,32 @@ std::vector<FabricPortLoad> fabric_of(const Pair& of_node) {
   return ports;
 }
 
+/// Empty for a GPU that is well. At its power limit a GPU is as it should be under load.
+std::string trouble_of(const MetricSamples& gpu) {
+  std::vector<std::string> troubles;
+  const double ecc = gpu.with("since", "driver_start").sum(kGpuEcc).value_or(0);
+  if (ecc > 0) troubles.push_back(fmt::format("{:.0f} ECC", ecc));
+  if (gpu.sum(kGpuRepairFailed).value_or(0) > 0) troubles.push_back("no spare memory");
+  if (gpu.sum(kGpuRepairPending).value_or(0) > 0) troubles.push_back("reset needed");
+  if (gpu.sum(kGpuXids).value_or(0) > 0) {
+    troubles.push_back(fmt::format("Xid {:.0f}", gpu.sum(kGpuLastXid).value_or(0)));
+  }
+  for (const auto& [reason, text] :
+       {std::pair("thermal", "heat"), {"power_brake", "power brake"}, {"hardware", "slowdown"}}) {
+    if (gpu.with("reason", reason).sum(kGpuThrottled).value_or(0) > 0) troubles.push_back(text);
+  }
+  return fmt::format("{}", fmt::join(troubles, ", "));
+}
+
+std::vector<GpuLoad> gpu_troubles_of(const MetricSamples& node) {
+  std::vector<GpuLoad> troubles;
+  for (const std::string& gpu : node.values_of(kGpuMemory, "gpu")) {
+    std::string trouble = trouble_of(node.with("gpu", gpu));
+    if (!trouble.empty()) troubles.push_back({gpu, std::move(trouble)});
+  }
+  return troubles;
+}
+
 NodeLoad load_of_node(const std::string& host, Pair pair) {
   pair = {pair.before.with("node", host), pair.now.with("node", host), pair.seconds};
   const auto read_before = pair.before.sum(kNodeReadAt);
@@ -178,6 +212,7 @@ NodeLoad load_of_node(const std::string& host, Pair pair) {
   if (num_telling > 0) node.gpu_usage = pair.now.sum(kGpuBusy).value_or(0) / num_telling;
   node.gpu_memory_used_bytes = pair.now.sum(kGpuMemoryUsed);
   node.gpu_memory_total_bytes = pair.now.sum(kGpuMemory);
+  node.gpu_troubles = gpu_troubles_of(pair.now);
   node.fabric_sent_bytes_per_s = pair.rate(kFabricSent);
   node.fabric_received_bytes_per_s = pair.rate(kFabricReceived);
   node.fabric_ports = fabric_of(pair);

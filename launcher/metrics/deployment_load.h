@@ -55,6 +55,12 @@ struct FabricPortLoad {
   std::map<std::string, double> counters;  // as the driver has them, by "group/name"
 };
 
+/// A GPU of which something is to be told.
+struct GpuLoad {
+  std::string gpu;      // its number on the node
+  std::string trouble;  // "3 ECC errors, heat"; empty: it is well
+};
+
 /// Of a machine, as the ranks on it tell.
 struct NodeLoad {
   std::string host;
@@ -67,6 +73,7 @@ struct NodeLoad {
   std::optional<double> gpu_usage;  // mean of its GPUs, 0 to 1
   std::optional<double> gpu_memory_used_bytes;
   std::optional<double> gpu_memory_total_bytes;
+  std::vector<GpuLoad> gpu_troubles;  // of those that are not well
   std::optional<double> fabric_sent_bytes_per_s;
   std::optional<double> fabric_received_bytes_per_s;
   std::vector<FabricPortLoad> fabric_ports;

@@ -35,6 +35,23 @@ ordered_json optional_json(const std::optional<double>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
 
+/// "0: 3 ECC, heat; 2: Xid 79".
+std::string gpu_state_of(const NodeLoad& node) {
+  if (!node.num_gpus) return "-";
+  if (node.gpu_troubles.empty()) return "well";
+  std::string text;
+  for (const GpuLoad& gpu : node.gpu_troubles) {
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", gpu.gpu, gpu.trouble);
+  }
+  return text;
+}
+
+ordered_json troubles_json(const std::vector<GpuLoad>& gpus) {
+  ordered_json object = ordered_json::object();
+  for (const GpuLoad& gpu : gpus) object[gpu.gpu] = gpu.trouble;
+  return object;
+}
+
 std::string state_of(const RankLoad& rank) { return rank.is_healthy ? "healthy" : "unhealthy"; }
 
 ordered_json ports_json(const std::vector<FabricPortLoad>& ports) {
@@ -60,6 +77,7 @@ ordered_json node_json(const NodeLoad& node) {
           {"gpu_usage", optional_json(node.gpu_usage)},
           {"gpu_memory_used_bytes", optional_json(node.gpu_memory_used_bytes)},
           {"gpu_memory_total_bytes", optional_json(node.gpu_memory_total_bytes)},
+          {"gpu_troubles", troubles_json(node.gpu_troubles)},
           {"fabric_sent_bytes_per_s", optional_json(node.fabric_sent_bytes_per_s)},
           {"fabric_received_bytes_per_s", optional_json(node.fabric_received_bytes_per_s)},
           {"fabric_ports", ports_json(node.fabric_ports)}};
@@ -95,14 +113,14 @@ std::string load_table(const DeploymentLoad& load) {
   }
   std::string text = format_table(rows);
   if (load.nodes.empty()) return text;
-  rows = {{"NODE", "RANKS", "CPU", "MEMORY", "OF", "GPUS", "GPU", "GPU MEMORY", "OF", "FABRIC OUT",
-           "FABRIC IN"}};
+  rows = {{"NODE", "RANKS", "CPU", "MEMORY", "OF", "GPUS", "GPU", "GPU MEMORY", "OF", "GPU STATE",
+           "FABRIC OUT", "FABRIC IN"}};
   for (const NodeLoad& node : load.nodes) {
     rows.push_back({node.host, fmt::format("{}/{}", node.num_healthy_ranks, node.num_ranks),
                     percent(node.cpu_usage), bytes(node.memory_used_bytes),
                     bytes(node.memory_total_bytes), number(node.num_gpus), percent(node.gpu_usage),
                     bytes(node.gpu_memory_used_bytes), bytes(node.gpu_memory_total_bytes),
-                    per_second(node.fabric_sent_bytes_per_s),
+                    gpu_state_of(node), per_second(node.fabric_sent_bytes_per_s),
                     per_second(node.fabric_received_bytes_per_s)});
   }
   text += "\n" + format_table(rows);

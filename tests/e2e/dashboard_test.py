@@ -21,7 +21,8 @@ SELECTOR = re.compile(r"\b(?:vllm:|dslaunch_|process_)\w+\{([^}]*)\}")
 NEEDS_HARDWARE = {
     "dslaunch_fabric_transmitted_bytes_total", "dslaunch_fabric_received_bytes_total", "dslaunch_fabric_counter_total",
     "dslaunch_gpu_busy_ratio", "dslaunch_gpu_memory_bytes", "dslaunch_gpu_memory_used_bytes", "dslaunch_gpu_power_watts",
-    "dslaunch_gpu_temperature_celsius"}
+    "dslaunch_gpu_temperature_celsius", "dslaunch_gpu_uncorrected_ecc_errors", "dslaunch_gpu_throttled",
+    "dslaunch_gpu_xid_errors_total", "dslaunch_rank_device_memory_bytes", "dslaunch_rank_device_memory_planned_bytes"}
 
 
 def samples_of(text):

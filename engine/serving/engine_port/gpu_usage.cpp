@@ -1,72 +1,100 @@
 #include "engine/serving/engine_port/gpu_usage.h"
 
-#include <dlfcn.h>
-
 #include <array>
 
-#include "engine/serving/engine_port/nvml_interface.h"
+#include "engine/serving/engine_port/nvml_library.h"
+#include "engine/serving/engine_port/xid_events.h"
 
 namespace dsl::serving {
 namespace {
 
-/// Runs one of NVML's questions; nothing where it is not known or fails.
-template <typename Value, typename Question>
-std::optional<Value> ask(Question question, NvmlDevice device) {
-  Value value{};
-  if (question == nullptr || question(device, &value) != kNvmlSuccess) return std::nullopt;
-  return value;
+std::optional<bool> is_repair_pending(const NvmlLibrary& library, NvmlDevice device,
+                                      std::optional<bool> of_rows) {
+  if (of_rows) return of_rows;
+  const auto pages = NvmlLibrary::ask<unsigned>(library.retired_pages_pending, device);
+  return pages ? std::optional(*pages != 0) : std::nullopt;
+}
+
+std::optional<GpuThrottle> throttle_of(const NvmlLibrary& library, NvmlDevice device) {
+  const auto reasons = NvmlLibrary::ask<unsigned long long>(library.throttle_reasons, device);
+  if (!reasons) return std::nullopt;
+  GpuThrottle throttle;
+  throttle.power_cap = (*reasons & kNvmlPowerCap) != 0;
+  throttle.thermal = (*reasons & (kNvmlSoftwareThermal | kNvmlHardwareThermal)) != 0;
+  throttle.power_brake = (*reasons & kNvmlPowerBrake) != 0;
+  throttle.hardware = (*reasons & kNvmlHardwareSlowdown) != 0;
+  return throttle;
+}
+
+GpuHealth health_of(const NvmlLibrary& library, const XidEvents& xids, NvmlDevice device) {
+  GpuHealth health;
+  const auto ecc_errors = [&](int since) -> std::optional<std::int64_t> {
+    const auto errors =
+        NvmlLibrary::ask<unsigned long long>(library.ecc_errors, device, kNvmlUncorrected, since);
+    return errors ? std::optional(static_cast<std::int64_t>(*errors)) : std::nullopt;
+  };
+  health.ecc_errors = ecc_errors(kNvmlSinceDriverStart);
+  health.ecc_errors_ever = ecc_errors(kNvmlEver);
+  unsigned correctable = 0;
+  unsigned uncorrectable = 0;
+  unsigned is_pending = 0;
+  unsigned has_failed = 0;
+  std::optional<bool> rows_pending;
+  if (library.remapped_rows != nullptr &&
+      library.remapped_rows(device, &correctable, &uncorrectable, &is_pending, &has_failed) ==
+          kNvmlSuccess) {
+    rows_pending = is_pending != 0;
+    health.has_repair_failed = has_failed != 0;
+  }
+  health.is_repair_pending = is_repair_pending(library, device, rows_pending);
+  health.throttle = throttle_of(library, device);
+  if (xids.hears(device)) {
+    const XidEvents::Heard heard = xids.of(device);
+    health.num_xid_errors = heard.count;
+    if (heard.count > 0) health.last_xid = heard.last;
+  }
+  return health;
+}
+
+GpuUsage usage_of(const NvmlLibrary& library, const XidEvents& xids, NvmlDevice device) {
+  GpuUsage gpu;
+  std::array<char, kNvmlNameBytes> name{};
+  if (library.name != nullptr &&
+      library.name(device, name.data(), kNvmlNameBytes) == kNvmlSuccess) {
+    gpu.name = name.data();
+  }
+  if (const auto used = NvmlLibrary::ask<NvmlUtilization>(library.utilization, device)) {
+    gpu.busy_fraction = used->gpu_percent / 100.0;
+  }
+  if (const auto memory = NvmlLibrary::ask<NvmlMemory>(library.memory, device)) {
+    gpu.memory_bytes = static_cast<std::int64_t>(memory->total);
+    gpu.memory_used_bytes = static_cast<std::int64_t>(memory->used);
+  }
+  if (const auto milliwatts = NvmlLibrary::ask<unsigned>(library.power, device)) {
+    gpu.power_w = *milliwatts / 1000.0;
+  }
+  if (const auto celsius =
+          NvmlLibrary::ask<unsigned>(library.temperature, device, kNvmlTemperatureOfGpu)) {
+    gpu.temperature_c = *celsius;
+  }
+  gpu.health = health_of(library, xids, device);
+  return gpu;
 }
 
 }  // namespace
 
-struct GpuProbe::Library {
-  explicit Library(void* opened) : handle(opened) {}
-  Library(const Library&) = delete;
-  Library& operator=(const Library&) = delete;
-  ~Library() {
-    if (is_initialised) shut_down();
-    ::dlclose(handle);
-  }
+struct GpuProbe::Driver {
+  explicit Driver(std::unique_ptr<NvmlLibrary> opened)
+      : library(std::move(opened)), xids(*library) {}
 
-  template <typename Function>
-  Function find(const char* symbol) const {
-    return reinterpret_cast<Function>(::dlsym(handle, symbol));
-  }
-
-  /// False where it lacks what one cannot do without, or there is no driver.
-  bool initialise() {
-    const auto init = find<int (*)()>("nvmlInit_v2");
-    if (init == nullptr || shut_down == nullptr || count == nullptr || device == nullptr ||
-        init() != kNvmlSuccess) {
-      return false;
-    }
-    is_initialised = true;
-    return true;
-  }
-
-  void* handle;
-  bool is_initialised = false;
-  int (*shut_down)() = find<int (*)()>("nvmlShutdown");
-  int (*count)(unsigned*) = find<int (*)(unsigned*)>("nvmlDeviceGetCount_v2");
-  int (*device)(unsigned, NvmlDevice*) =
-      find<int (*)(unsigned, NvmlDevice*)>("nvmlDeviceGetHandleByIndex_v2");
-  int (*name)(NvmlDevice, char*,
-              unsigned) = find<int (*)(NvmlDevice, char*, unsigned)>("nvmlDeviceGetName");
-  int (*utilization)(NvmlDevice, NvmlUtilization*) =
-      find<int (*)(NvmlDevice, NvmlUtilization*)>("nvmlDeviceGetUtilizationRates");
-  int (*memory)(NvmlDevice,
-                NvmlMemory*) = find<int (*)(NvmlDevice, NvmlMemory*)>("nvmlDeviceGetMemoryInfo");
-  int (*power)(NvmlDevice,
-               unsigned*) = find<int (*)(NvmlDevice, unsigned*)>("nvmlDeviceGetPowerUsage");
-  int (*temperature)(NvmlDevice, int, unsigned*) =
-      find<int (*)(NvmlDevice, int, unsigned*)>("nvmlDeviceGetTemperature");
+  std::unique_ptr<NvmlLibrary> library;
+  XidEvents xids;
 };
 
 GpuProbe::GpuProbe(const std::string& library) {
-  void* handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) return;
-  library_ = std::make_unique<Library>(handle);
-  if (!library_->initialise()) library_.reset();
+  if (auto opened = NvmlLibrary::open(library)) {
+    driver_ = std::make_unique<Driver>(std::move(opened));
+  }
 }
 
 GpuProbe::~GpuProbe() = default;
@@ -76,33 +104,13 @@ GpuProbe& GpuProbe::operator=(GpuProbe&&) noexcept = default;
 std::vector<GpuUsage> GpuProbe::read() const {
   std::vector<GpuUsage> gpus;
   unsigned num_gpus = 0;
-  if (!library_ || library_->count(&num_gpus) != kNvmlSuccess) return gpus;
+  if (!driver_ || driver_->library->count(&num_gpus) != kNvmlSuccess) return gpus;
+  driver_->xids.poll();
   for (unsigned index = 0; index < num_gpus; ++index) {
     NvmlDevice device = nullptr;
-    if (library_->device(index, &device) != kNvmlSuccess) continue;
-    GpuUsage gpu;
-    gpu.index = static_cast<int>(index);
-    std::array<char, kNvmlNameBytes> name{};
-    if (library_->name != nullptr &&
-        library_->name(device, name.data(), kNvmlNameBytes) == kNvmlSuccess) {
-      gpu.name = name.data();
-    }
-    if (const auto used = ask<NvmlUtilization>(library_->utilization, device)) {
-      gpu.busy_fraction = used->gpu_percent / 100.0;
-    }
-    if (const auto memory = ask<NvmlMemory>(library_->memory, device)) {
-      gpu.memory_bytes = static_cast<std::int64_t>(memory->total);
-      gpu.memory_used_bytes = static_cast<std::int64_t>(memory->used);
-    }
-    if (const auto milliwatts = ask<unsigned>(library_->power, device)) {
-      gpu.power_w = *milliwatts / 1000.0;
-    }
-    unsigned celsius = 0;
-    if (library_->temperature != nullptr &&
-        library_->temperature(device, kNvmlTemperatureOfGpu, &celsius) == kNvmlSuccess) {
-      gpu.temperature_c = celsius;
-    }
-    gpus.push_back(std::move(gpu));
+    if (driver_->library->device(index, &device) != kNvmlSuccess) continue;
+    gpus.push_back(usage_of(*driver_->library, driver_->xids, device));
+    gpus.back().index = static_cast<int>(index);
   }
   return gpus;
 }

@@ -1,4 +1,5 @@
-// What the GPUs of this node do, from NVIDIA's management library (NVML) where there is one.
+// What the GPUs of this node do and how they are, from NVIDIA's management library (NVML) where
+// there is one.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "engine/serving/engine_port/gpu_health.h"
 
 namespace dsl::serving {
 
@@ -18,10 +21,11 @@ struct GpuUsage {
   std::optional<std::int64_t> memory_used_bytes;
   std::optional<double> power_w;
   std::optional<double> temperature_c;
+  GpuHealth health;
 };
 
-/// Owns the loaded library. NVML's own header and library are not needed to build.
-/// Thread-compatible.
+/// Owns the loaded library; hears of Xid errors from its creation on. NVML's own header and library
+/// are not needed to build. Thread-compatible.
 class GpuProbe {
  public:
   /// Without a library of this name, or a driver for it, there are no GPUs to tell of.
@@ -33,8 +37,8 @@ class GpuProbe {
   std::vector<GpuUsage> read() const;
 
  private:
-  struct Library;
-  std::unique_ptr<Library> library_;  // null: none
+  struct Driver;
+  std::unique_ptr<Driver> driver_;  // null: none
 };
 
 }  // namespace dsl::serving

@@ -41,6 +41,38 @@ FabricPort port_of(const json& object) {
   return port;
 }
 
+json throttle_json(const std::optional<GpuThrottle>& throttle) {
+  if (!throttle) return {};
+  return {throttle->power_cap, throttle->thermal, throttle->power_brake, throttle->hardware};
+}
+
+std::optional<GpuThrottle> throttle_of(const json& value) {
+  if (value.is_null()) return std::nullopt;
+  return GpuThrottle{value.at(0), value.at(1), value.at(2), value.at(3)};
+}
+
+json health_json(const GpuHealth& health) {
+  return {{"ecc", optional_json(health.ecc_errors)},
+          {"ecc_ever", optional_json(health.ecc_errors_ever)},
+          {"repair_pending", optional_json(health.is_repair_pending)},
+          {"repair_failed", optional_json(health.has_repair_failed)},
+          {"throttle", throttle_json(health.throttle)},
+          {"xids", optional_json(health.num_xid_errors)},
+          {"last_xid", optional_json(health.last_xid)}};
+}
+
+GpuHealth health_of(const json& object) {
+  GpuHealth health;
+  health.ecc_errors = optional_of<std::int64_t>(object.at("ecc"));
+  health.ecc_errors_ever = optional_of<std::int64_t>(object.at("ecc_ever"));
+  health.is_repair_pending = optional_of<bool>(object.at("repair_pending"));
+  health.has_repair_failed = optional_of<bool>(object.at("repair_failed"));
+  health.throttle = throttle_of(object.at("throttle"));
+  health.num_xid_errors = optional_of<std::int64_t>(object.at("xids"));
+  health.last_xid = optional_of<int>(object.at("last_xid"));
+  return health;
+}
+
 json gpu_json(const GpuUsage& gpu) {
   return {{"index", gpu.index},
           {"name", gpu.name},
@@ -48,7 +80,8 @@ json gpu_json(const GpuUsage& gpu) {
           {"memory", optional_json(gpu.memory_bytes)},
           {"memory_used", optional_json(gpu.memory_used_bytes)},
           {"power_w", optional_json(gpu.power_w)},
-          {"temperature_c", optional_json(gpu.temperature_c)}};
+          {"temperature_c", optional_json(gpu.temperature_c)},
+          {"health", health_json(gpu.health)}};
 }
 
 GpuUsage gpu_of(const json& object) {
@@ -60,6 +93,7 @@ GpuUsage gpu_of(const json& object) {
   gpu.memory_used_bytes = optional_of<std::int64_t>(object.at("memory_used"));
   gpu.power_w = optional_of<double>(object.at("power_w"));
   gpu.temperature_c = optional_of<double>(object.at("temperature_c"));
+  gpu.health = health_of(object.at("health"));
   return gpu;
 }
 

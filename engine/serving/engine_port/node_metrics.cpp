@@ -4,6 +4,8 @@
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
 
+#include <utility>
+
 #include "engine/serving/process/service_metrics.h"
 
 namespace dsl::serving {
@@ -26,6 +28,8 @@ struct NodeMetrics::State {
   void update_machine(const NodeUsage& node, const Labels& of_node);
   void update_fabric(const FabricPort& port, Labels labels);
   void update_gpu(const GpuUsage& gpu, Labels labels);
+  void update_gpu_health(const GpuHealth& health, const Labels& labels);
+  void update_gpu_throttle(const GpuThrottle& throttle, Labels labels);
 
   prometheus::Registry& registry;
   const std::string model_name;
@@ -53,6 +57,20 @@ struct NodeMetrics::State {
       gauges("dslaunch_gpu_power_watts", "Power that a GPU draws.");
   Family<prometheus::Gauge>& gpu_temperature =
       gauges("dslaunch_gpu_temperature_celsius", "Temperature of a GPU.");
+  Family<prometheus::Gauge>& gpu_ecc =
+      gauges("dslaunch_gpu_uncorrected_ecc_errors",
+             "Uncorrected ECC errors of a GPU, since its driver was loaded and in its life.");
+  Family<prometheus::Gauge>& gpu_repair_pending =
+      gauges("dslaunch_gpu_repair_pending",
+             "1 while broken memory of a GPU waits for a reset to be put out of use.");
+  Family<prometheus::Gauge>& gpu_repair_failed =
+      gauges("dslaunch_gpu_repair_failed", "1 when a GPU has no spare memory left for broken one.");
+  Family<prometheus::Gauge>& gpu_throttled = gauges(
+      "dslaunch_gpu_throttled", "1 while a GPU's clocks are lower than they could be, by reason.");
+  Family<prometheus::Counter>& gpu_xids = counters(
+      "dslaunch_gpu_xid_errors_total", "Xid errors of a GPU since the rank that tells looks.");
+  Family<prometheus::Gauge>& gpu_last_xid =
+      gauges("dslaunch_gpu_last_xid", "Number of the last Xid error of a GPU.");
 };
 
 NodeMetrics::NodeMetrics(prometheus::Registry& registry, const std::string& model_name)
@@ -96,6 +114,43 @@ void NodeMetrics::State::update_gpu(const GpuUsage& gpu, Labels labels) {
   }
   if (gpu.power_w) gpu_power.Add(labels).Set(*gpu.power_w);
   if (gpu.temperature_c) gpu_temperature.Add(labels).Set(*gpu.temperature_c);
+  update_gpu_health(gpu.health, labels);
+}
+
+void NodeMetrics::State::update_gpu_health(const GpuHealth& health, const Labels& labels) {
+  const auto since = [&](const char* when) {
+    Labels further = labels;
+    further["since"] = when;
+    return further;
+  };
+  if (health.ecc_errors) {
+    gpu_ecc.Add(since("driver_start")).Set(static_cast<double>(*health.ecc_errors));
+  }
+  if (health.ecc_errors_ever) {
+    gpu_ecc.Add(since("ever")).Set(static_cast<double>(*health.ecc_errors_ever));
+  }
+  if (health.is_repair_pending) {
+    gpu_repair_pending.Add(labels).Set(*health.is_repair_pending ? 1 : 0);
+  }
+  if (health.has_repair_failed) {
+    gpu_repair_failed.Add(labels).Set(*health.has_repair_failed ? 1 : 0);
+  }
+  if (health.throttle) update_gpu_throttle(*health.throttle, labels);
+  if (health.num_xid_errors) {
+    advance(gpu_xids.Add(labels), static_cast<double>(*health.num_xid_errors));
+  }
+  if (health.last_xid) gpu_last_xid.Add(labels).Set(*health.last_xid);
+}
+
+void NodeMetrics::State::update_gpu_throttle(const GpuThrottle& throttle, Labels labels) {
+  const std::pair<const char*, bool> reasons[] = {{"power_cap", throttle.power_cap},
+                                                  {"thermal", throttle.thermal},
+                                                  {"power_brake", throttle.power_brake},
+                                                  {"hardware", throttle.hardware}};
+  for (const auto& [reason, is_so] : reasons) {
+    labels["reason"] = reason;
+    gpu_throttled.Add(labels).Set(is_so ? 1 : 0);
+  }
 }
 
 }  // namespace dsl::serving

@@ -5,8 +5,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/serving/engine_port/gpu_alarm.h"
 #include "engine/serving/engine_port/node_json.h"
 #include "engine/serving/process/process_usage.h"
+#include "transport/base/log.h"
 
 namespace dsl::serving {
 namespace {
@@ -49,9 +51,17 @@ DeviceUse::Reading device_of(const json& object) {
 
 /// The drivers are opened by the thread that asks them.
 std::function<NodeUsage()> own_node_reader() {
-  return [probe = std::make_shared<std::optional<NodeProbe>>()] {
-    if (!*probe) probe->emplace();
-    return (*probe)->read();
+  struct Reader {
+    NodeProbe probe;
+    GpuAlarm alarm;
+  };
+  return [reader = std::make_shared<std::optional<Reader>>()] {
+    if (!*reader) reader->emplace();
+    NodeUsage usage = (*reader)->probe.read();
+    for (const std::string& line : (*reader)->alarm.look_at(usage.gpus)) {
+      log(LogLevel::kWarning, "{}", line);
+    }
+    return usage;
   };
 }
 

@@ -84,7 +84,15 @@ MetricSamples two_nodes(double told_s, double read_s) {
       "dslaunch_gpu_memory_bytes{node=\"n1\",gpu=\"0\"} 1000\n"
       "dslaunch_gpu_memory_bytes{node=\"n1\",gpu=\"1\"} 1000\n"
       "dslaunch_gpu_memory_used_bytes{node=\"n1\",gpu=\"0\"} 600\n"
-      "dslaunch_gpu_busy_ratio{node=\"n1\",gpu=\"0\"} 0.5\n";
+      "dslaunch_gpu_busy_ratio{node=\"n1\",gpu=\"0\"} 0.5\n"
+      "dslaunch_gpu_uncorrected_ecc_errors{node=\"n1\",gpu=\"0\",since=\"driver_start\"} 0\n"
+      "dslaunch_gpu_throttled{node=\"n1\",gpu=\"0\",reason=\"power_cap\"} 1\n"
+      "dslaunch_gpu_uncorrected_ecc_errors{node=\"n1\",gpu=\"1\",since=\"driver_start\"} 3\n"
+      "dslaunch_gpu_uncorrected_ecc_errors{node=\"n1\",gpu=\"1\",since=\"ever\"} 9\n"
+      "dslaunch_gpu_repair_pending{node=\"n1\",gpu=\"1\"} 1\n"
+      "dslaunch_gpu_throttled{node=\"n1\",gpu=\"1\",reason=\"thermal\"} 1\n"
+      "dslaunch_gpu_xid_errors_total{node=\"n1\",gpu=\"1\"} 2\n"
+      "dslaunch_gpu_last_xid{node=\"n1\",gpu=\"1\"} 79\n";
   return parse_metrics(text);
 }
 
@@ -118,9 +126,11 @@ TEST(DeploymentLoad, EveryNodeAndRankHasItsOwnFiguresOverItsOwnTime) {
   EXPECT_DOUBLE_EQ(*load.ranks[1].sent_bytes_per_s, 3 * 1500 / 3.5);
   EXPECT_DOUBLE_EQ(*load.ranks[1].waiting, 2 * 0.375 / 3.5) << "without the wait for plans";
   EXPECT_THAT(load_table(load), HasSubstr("unhealthy"));
+  EXPECT_THAT(load_table(load), HasSubstr("1: 3 ECC, reset needed, Xid 79, heat  "));
   const std::string json = load_json(load, "demo");
   EXPECT_THAT(json, HasSubstr("\"counters/symbol_error\":3"));
   EXPECT_THAT(json, HasSubstr("\"num_gpus\":2"));
+  EXPECT_THAT(json, HasSubstr("\"gpu_troubles\":{\"1\":\"3 ECC, reset needed, Xid 79, heat\"}"));
   EXPECT_THAT(json, HasSubstr("\"num_gpus\":null"));
 }
 

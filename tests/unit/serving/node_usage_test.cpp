@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "../checkpoint/checkpoint_files.h"
+#include "engine/serving/engine_port/gpu_alarm.h"
 #include "engine/serving/engine_port/node_metrics.h"
 #include "engine/serving/engine_port/node_sampler.h"
 
@@ -79,7 +80,7 @@ TEST_F(NodeUsageTest, ReadsEveryCounterOfEveryPort) {
 
 TEST_F(NodeUsageTest, TellsOfGpusWhatTheirLibraryKnows) {
   NodeUsage usage = NodeProbe({folder_.path(), DSL_MADE_UP_NVML}).read();
-  ASSERT_EQ(usage.gpus.size(), 2u);
+  ASSERT_EQ(usage.gpus.size(), 3u);
   EXPECT_EQ(usage.gpus[0].name, "First");
   EXPECT_EQ(usage.gpus[0].busy_fraction, 0.25);
   EXPECT_EQ(usage.gpus[0].memory_bytes, 1000);
@@ -92,6 +93,78 @@ TEST_F(NodeUsageTest, TellsOfGpusWhatTheirLibraryKnows) {
   EXPECT_THAT(text, HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"0\",gpu_name=\"First\",model_name="
                               "\"m\",node=\"n1\"} 0.25"));
   EXPECT_THAT(text, Not(HasSubstr("dslaunch_gpu_busy_ratio{gpu=\"1\"")));
+}
+
+TEST_F(NodeUsageTest, TellsOfTheHealthOfGpus) {
+  NodeUsage usage = NodeProbe({folder_.path(), DSL_MADE_UP_NVML}).read();
+  ASSERT_EQ(usage.gpus.size(), 3u);
+  const GpuUsage& well = usage.gpus[0];
+  EXPECT_EQ(well.health.ecc_errors, 0);
+  EXPECT_EQ(well.health.num_xid_errors, 0);
+  EXPECT_TRUE(well.health.throttle->power_cap);
+  EXPECT_THAT(problems_of(well.health, well.temperature_c), IsEmpty()) << "at its power limit";
+  const GpuUsage& silent = usage.gpus[1];
+  EXPECT_FALSE(silent.health.ecc_errors || silent.health.throttle || silent.health.num_xid_errors);
+  EXPECT_THAT(problems_of(silent.health, silent.temperature_c), IsEmpty());
+
+  const GpuHealth& broken = usage.gpus[2].health;
+  EXPECT_EQ(broken.ecc_errors, 3);
+  EXPECT_EQ(broken.ecc_errors_ever, 5);
+  EXPECT_TRUE(*broken.is_repair_pending);
+  EXPECT_FALSE(*broken.has_repair_failed);
+  EXPECT_TRUE(broken.throttle->thermal);
+  EXPECT_EQ(broken.num_xid_errors, 2);
+  EXPECT_EQ(broken.last_xid, 79);
+  std::string told;
+  for (const std::string& line : GpuAlarm().look_at(usage.gpus)) told += line + "\n";
+  for (const char* part :
+       {"GPU 2 (Third): 3 uncorrected ECC errors", "drain the node", "waits to be put out of use",
+        "2 Xid errors, the last 79", "slowed down by heat, at 41"}) {
+    EXPECT_THAT(told, HasSubstr(part));
+  }
+  EXPECT_THAT(told, Not(HasSubstr("GPU 0")));
+
+  usage.host = "n1";
+  const std::string text = metrics_of(usage);
+  const std::string labels = "gpu=\"2\",gpu_name=\"Third\",model_name=\"m\",node=\"n1\"";
+  for (const std::string& line :
+       {"dslaunch_gpu_uncorrected_ecc_errors{" + labels + ",since=\"driver_start\"} 3",
+        "dslaunch_gpu_uncorrected_ecc_errors{" + labels + ",since=\"ever\"} 5",
+        "dslaunch_gpu_repair_pending{" + labels + "} 1",
+        "dslaunch_gpu_repair_failed{" + labels + "} 0",
+        "dslaunch_gpu_throttled{" + labels + ",reason=\"thermal\"} 1",
+        "dslaunch_gpu_throttled{" + labels + ",reason=\"power_cap\"} 0",
+        "dslaunch_gpu_xid_errors_total{" + labels + "} 2",
+        "dslaunch_gpu_last_xid{" + labels + "} 79"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("dslaunch_gpu_throttled{gpu=\"1\"")));
+}
+
+TEST_F(NodeUsageTest, AnOlderDriverTellsWhatItKnows) {
+  const NodeUsage usage = NodeProbe({folder_.path(), DSL_MADE_UP_OLD_NVML}).read();
+  ASSERT_EQ(usage.gpus.size(), 3u);
+  EXPECT_EQ(usage.gpus[2].temperature_c, 41);
+  for (const GpuUsage& gpu : usage.gpus) {
+    EXPECT_FALSE(gpu.health.ecc_errors || gpu.health.is_repair_pending || gpu.health.throttle ||
+                 gpu.health.num_xid_errors);
+    EXPECT_THAT(problems_of(gpu.health, gpu.temperature_c), IsEmpty());
+  }
+}
+
+TEST(GpuAlarm, SaysAProblemOnceUntilItComesAgain) {
+  GpuAlarm alarm;
+  GpuUsage gpu;
+  EXPECT_THAT(alarm.look_at({gpu}), IsEmpty());
+  gpu.health.ecc_errors = 1;
+  EXPECT_EQ(alarm.look_at({gpu}).size(), 1u);
+  gpu.health.throttle = GpuThrottle{.thermal = true};
+  EXPECT_EQ(alarm.look_at({gpu}).size(), 1u) << "the new one";
+  EXPECT_THAT(alarm.look_at({gpu}), IsEmpty());
+  gpu.health.throttle->thermal = false;
+  EXPECT_THAT(alarm.look_at({gpu}), IsEmpty());
+  gpu.health.throttle->thermal = true;
+  EXPECT_EQ(alarm.look_at({gpu}).size(), 1u);
 }
 
 /// Readings that go on until they are let go.

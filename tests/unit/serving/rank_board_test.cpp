@@ -22,8 +22,9 @@ NodeUsage full_node() {
   node.memory_bytes = 1000;
   node.memory_available_bytes = 400;
   node.fabric_ports = {{"mlx5_0", 1, 40, 80, {{"counters", "port_xmit_data", 10}}}};
-  node.gpus = {{0, "First", 0.25, 1000, 400, 71.5, 41.0},
-               {1, "Second", std::nullopt, std::nullopt, std::nullopt, std::nullopt, std::nullopt}};
+  node.gpus = {
+      {0, "First", 0.25, 1000, 400, 71.5, 41.0, {3, 5, true, false, GpuThrottle{}, 2, 79}},
+      {1, "Second", std::nullopt, std::nullopt, std::nullopt, std::nullopt, std::nullopt, {}}};
   return node;
 }
 
@@ -58,6 +59,8 @@ TEST(RankState, ComesBackAsItWasTold) {
   EXPECT_EQ(decoded->node->fabric_ports[0].counters[0].name, "port_xmit_data");
   EXPECT_EQ(decoded->node->gpus[0].temperature_c, 41);
   EXPECT_FALSE(decoded->node->gpus[1].busy_fraction);
+  EXPECT_EQ(decoded->node->gpus[0].health.last_xid, 79);
+  EXPECT_FALSE(decoded->node->gpus[1].health.throttle);
   const auto idle = decode_rank_state(encode(RankState{}));
   ASSERT_TRUE(idle);
   EXPECT_FALSE(idle->wait);
