@@ -11,6 +11,7 @@
 #include "cuda_runtime.h"
 #include "emulated_capture.h"
 #include "emulated_memory.h"
+#include "emulated_streams.h"
 #include "emulated_threads.h"
 #include "transport/base/error.h"
 
@@ -128,15 +129,7 @@ std::size_t shared_limit(const void* kernel) {
   return std::max<std::size_t>(found == granted_bytes.end() ? 0 : found->second, 48 * 1024);
 }
 
-cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
-                     const std::function<void()>& thread) {
-  if (!is_current(config.stream)) return cudaErrorInvalidResourceHandle;
-  const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
-                        config.blockDim.y == 1 && config.blockDim.z == 1 &&
-                        config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
-                        config.dynamicSmemBytes <= shared_limit(kernel);
-  if (!is_valid) return cudaErrorInvalidValue;
-  const DeviceMemory::Opening opening(device_memory());
+void run_blocks(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   gridDim = config.gridDim;
   blockDim = config.blockDim;
   context::pooled_fixedsize_stack stacks(kStackBytes, config.blockDim.x);
@@ -149,7 +142,6 @@ cudaError_t run_grid(const void* kernel, const cudaLaunchConfig_t& config,
       }
     }
   }
-  return cudaSuccess;
 }
 
 }  // namespace
@@ -163,8 +155,20 @@ cudaError_t grant_shared_bytes(const void* kernel, int bytes) {
 
 cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
                        std::function<void()> thread) {
-  return run_or_record(
-      [kernel, config, thread = std::move(thread)] { return run_grid(kernel, config, thread); });
+  const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
+                        config.blockDim.y == 1 && config.blockDim.z == 1 &&
+                        config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
+                        config.dynamicSmemBytes <= shared_limit(kernel);
+  if (!is_valid) return cudaErrorInvalidValue;
+  if (!is_current(config.stream)) return cudaErrorInvalidResourceHandle;
+  return run_or_record([config, thread = std::move(thread)] {
+    config.stream->put([config, thread] {
+      const DeviceMemory::Opening opening(device_memory());
+      run_blocks(config, thread);
+      return true;
+    });
+    return cudaSuccess;
+  });
 }
 
 void wait_for_block() { give_way(Pause::kBlock); }
@@ -203,6 +207,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice:
       return "invalid device ordinal";
+    case cudaErrorNotReady:
+      return "device not ready";
     case cudaErrorStreamCaptureUnsupported:
       return "operation not permitted when stream is capturing";
     case cudaErrorInvalidResourceHandle:

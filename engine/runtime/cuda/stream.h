@@ -28,6 +28,7 @@ class Stream {
     if (stream_ != nullptr) cudaStreamDestroy(stream_);
   }
 
+  int device() const { return device_; }
   cudaStream_t get() const { return stream_; }
   /// CUDA's current device is a thread's own: to be called first by each that uses the stream.
   Status enter_thread() const {

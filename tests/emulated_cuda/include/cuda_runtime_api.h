@@ -14,6 +14,7 @@ enum cudaError_t {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
   cudaErrorStreamCaptureUnsupported = 900
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
@@ -38,13 +39,17 @@ struct cudaDeviceProp {
   cudaUUID_t uuid;
 };
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
-/// Belongs to the thread's device, and may be used where that is current.
+/// Belongs to the thread's device, and may be used where that is current. What is put on it runs at
+/// once, unless something before it waits for another stream: then in a later call for this stream,
+/// at the latest in cudaStreamSynchronize.
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 /// Filled with bytes that are NaN in every floating-point type. Only kernels and the copies below
 /// reach it: the host that reads or writes it itself ends with SIGSEGV.
 cudaError_t cudaMalloc(void** data, std::size_t bytes);
+/// As with CUDA, waits for what the thread has put on streams.
 cudaError_t cudaFree(void* data);
 /// Of the thread's device.
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);

@@ -1,0 +1,118 @@
+#include "emulated_streams.h"
+
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "emulated_capture.h"
+#include "emulated_memory.h"
+
+namespace dsl::test {
+namespace {
+
+constexpr auto kBetweenLooks = std::chrono::microseconds(50);
+
+/// All streams of the process.
+class Streams {
+ public:
+  void add(cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    streams_.insert(stream);
+  }
+  void remove(cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    streams_.erase(stream);
+  }
+  std::vector<cudaStream_t> used_by_this_thread() {
+    const std::lock_guard lock(mutex_);
+    std::vector<cudaStream_t> used;
+    for (const cudaStream_t stream : streams_) {
+      if (stream->user == thread_number()) used.push_back(stream);
+    }
+    return used;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<cudaStream_t> streams_;
+};
+
+Streams& streams() {
+  static Streams all;
+  return all;
+}
+
+/// A copy or a fill: waits for nothing itself.
+void put_on(cudaStream_t stream, std::function<void()> work) {
+  stream->put([work = std::move(work)] {
+    const DeviceMemory::Opening opening(device_memory());
+    work();
+    return true;
+  });
+}
+
+}  // namespace
+
+int thread_number() {
+  static std::atomic<int> last = 0;
+  thread_local const int number = ++last;
+  return number;
+}
+
+}  // namespace dsl::test
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new CUstream_st{.device = dsl::test::current_device, .tasks = {}};
+  dsl::test::streams().add(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  dsl::test::streams().remove(stream);
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
+  while (!stream->advance()) std::this_thread::sleep_for(dsl::test::kBetweenLooks);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  return stream->num_tasks == 0 ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaFree(void* data) {
+  for (const cudaStream_t stream : dsl::test::streams().used_by_this_thread()) {
+    cudaStreamSynchronize(stream);
+  }
+  dsl::test::device_memory().release(data);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t stream) {
+  if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
+  return dsl::test::run_or_record([=] {
+    dsl::test::put_on(stream, [=] { std::memset(data, byte, bytes); });
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
+  // All are from or to pageable memory of the host, which a capture does not allow.
+  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
+  if (kind == cudaMemcpyDeviceToHost || stream->tasks.empty()) {
+    dsl::test::put_on(stream, [=] { std::memcpy(to, from, bytes); });
+    return cudaSuccess;
+  }
+  // From pageable memory, which has been read when the call returns.
+  const auto* begin = static_cast<const std::byte*>(from);
+  dsl::test::put_on(stream, [to, staged = std::vector<std::byte>(begin, begin + bytes)] {
+    std::memcpy(to, staged.data(), staged.size());
+  });
+  return cudaSuccess;
+}

@@ -1,0 +1,43 @@
+// Streams of the emulated devices.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <deque>
+#include <functional>
+
+#include "cuda_runtime_api.h"
+
+namespace dsl::test {
+
+/// Of the calling thread; no later one gets it again.
+int thread_number();
+
+}  // namespace dsl::test
+
+/// Owns what waits to be run, in order.
+struct CUstream_st {
+  /// False: it must wait for another stream.
+  using Task = std::function<bool()>;
+
+  int device = 0;
+  std::deque<Task> tasks;
+  std::atomic<std::size_t> num_tasks{0};
+  std::atomic<int> user{0};  // number of the last thread that put something there
+
+  /// Behind what is on the stream; runs what can run.
+  void put(Task task) {
+    user = dsl::test::thread_number();
+    tasks.push_back(std::move(task));
+    ++num_tasks;
+    advance();
+  }
+  /// True when nothing is left.
+  bool advance() {
+    while (!tasks.empty() && tasks.front()()) {
+      tasks.pop_front();
+      --num_tasks;
+    }
+    return tasks.empty();
+  }
+};
