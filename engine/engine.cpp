@@ -24,6 +24,7 @@
 #include "engine/runtime/memory.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
+#include "transport/base/log.h"
 #include "transport/collectives/wire_collectives.h"
 
 namespace dsl {
@@ -166,12 +167,29 @@ std::string kernels_of(const EngineOptions& options, const Ops& ops) {
                      available_variants().back());
 }
 
+/// The log says once a group what its sums go by.
+Result<parallel::TensorPath> open_tensor_path(const Device& device, std::int64_t max_values,
+                                              collectives::Collectives& group) {
+  DSL_ASSIGN(parallel::TensorPath path,
+             parallel::open_tensor_path(device.network.get(), max_values, group,
+                                        Deadline::after(kAgreementPatience)));
+  if (device.memory->is_host() || group.rank() != 0) return path;
+  if (path.sums == nullptr) {
+    log(LogLevel::kWarning, "tensor sums go through the hosts' memory, which is slow: {}",
+        path.reason);
+  } else {
+    log(LogLevel::kInfo, "tensor sums of {} shards go over {}", group.size(), path.name());
+  }
+  return path;
+}
+
 EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   const auto& parts = worker.parts();
   EngineInfo info;
   info.model_type =
       parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
   info.kernels = parts.device.ops->name();
+  info.tensor_path = parts.tensor_group == nullptr ? "none" : parts.tensor_path.name();
   info.vocab_size = parts.config.vocab_size;
   info.max_position_embeddings = parts.config.max_position_embeddings;
   info.kv_tokens = kv_tokens;
@@ -220,6 +238,7 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, agreement));
 
   std::unique_ptr<collectives::Collectives> tensor_group;
+  parallel::TensorPath tensor_path;
   if (options.tp > 1) {
     std::vector<int> members;
     for (int shard = 0; shard < options.tp; ++shard) {
@@ -227,13 +246,15 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
     }
     tensor_group =
         std::make_unique<collectives::WireCollectives>(*wire, std::move(members), kTensorGroupLane);
+    DSL_ASSIGN(tensor_path, open_tensor_path(device, options.max_batch_tokens * config.hidden_size,
+                                             *tensor_group));
   }
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
   DSL_ASSIGN(auto worker,
              RankWorker::create(
                  {std::move(options), std::move(config), std::move(checkpoint), std::move(pool),
-                  std::move(device), std::move(planner), std::move(tensor_group), std::move(plan),
-                  engine::blocks_of(kv_tokens), wire},
+                  std::move(device), std::move(planner), std::move(tensor_group),
+                  std::move(tensor_path), std::move(plan), engine::blocks_of(kv_tokens), wire},
                  progress));
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, kv_tokens);

@@ -83,6 +83,7 @@ struct LoadProgress {
 struct EngineInfo {
   std::string model_type;
   std::string kernels;
+  std::string tensor_path;  // of this rank's sums over shards: "nccl", "host"; "none" for tp 1
   std::int64_t vocab_size = 0;
   std::int64_t max_position_embeddings = 0;
   std::int64_t kv_tokens = 0;

@@ -19,6 +19,7 @@
 #include "engine/model/stage_model.h"
 #include "engine/parallel/parallel_plan.h"
 #include "engine/parallel/tensor_parallel.h"
+#include "engine/parallel/tensor_path.h"
 #include "engine/runtime/thread_pool.h"
 #include "engine/scheduler/sequence_table.h"
 #include "engine/scheduler/step_plan.h"
@@ -62,6 +63,7 @@ class RankWorker {
     Device device;
     std::optional<model::MemoryPlanner> memory;              // of a device; none on the CPU
     std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
+    parallel::TensorPath tensor_path;
     parallel::ParallelPlan plan;
     std::int64_t num_blocks = 0;
     wire::Wire* wire = nullptr;  // null for a world of one

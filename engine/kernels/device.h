@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "engine/kernels/device_network.h"
 #include "engine/kernels/ops.h"
 #include "engine/kernels/token_choice.h"
 #include "engine/runtime/memory.h"
@@ -15,9 +16,10 @@ namespace dsl {
 struct Device {
   std::unique_ptr<Memory> memory;
   std::unique_ptr<Ops> ops;
-  std::unique_ptr<TokenChooser> chooser;  // null: tokens are chosen on the host
-  std::string name;                       // for people; empty: the host
-  std::string identifier;                 // equal in processes of a node that use the same device
+  std::unique_ptr<TokenChooser> chooser;   // null: tokens are chosen on the host
+  std::unique_ptr<DeviceNetwork> network;  // null: other devices are reached through the hosts
+  std::string name;                        // for people; empty: the host
+  std::string identifier;                  // equal in processes of a node that use the same device
 };
 
 /// Opens a device of this node for its `node_rank`-th rank; kNotFound when it is not there.

@@ -6,9 +6,10 @@
 namespace dsl::parallel {
 
 TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
-                               Memory& memory)
+                               Memory& memory, ShardSums* sums)
     : group_(group),
       memory_(&memory),
+      sums_(sums),
       patience_(patience),
       shard_(group == nullptr ? 0 : group->rank()),
       shards_(group == nullptr ? 1 : group->size()) {}
@@ -25,6 +26,7 @@ Status TensorParallel::all_reduce(MatrixView<float> values) const {
   DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",
             values.row_stride, values.cols);
   const std::span<float> all(values.data, static_cast<std::size_t>(values.rows * values.cols));
+  if (sums_ != nullptr) return sums_->all_reduce_tree(all, patience_);
   if (memory_->is_host()) {
     return blame_peer(group_->all_reduce_tree(all, Deadline::after(patience_)));
   }

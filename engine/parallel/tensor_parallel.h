@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/kernels/device_network.h"
 #include "engine/kernels/ops.h"
 #include "engine/runtime/memory.h"
 #include "engine/tensor/views.h"
@@ -13,24 +14,26 @@
 
 namespace dsl::parallel {
 
-/// The shard that this rank computes of every split layer. Non-owning: the collectives must outlive
-/// it. Thread-compatible; every member of the group calls the same operations in the same order.
+/// The shard that this rank computes of every split layer. Non-owning: collectives and sums must
+/// outlive it. Thread-compatible; every member of the group calls the same operations in the same
+/// order.
 class TensorParallel {
  public:
   /// A group of one, which needs no communication.
   TensorParallel() = default;
   /// `group` may be null for one shard; otherwise its size is the number of shards. `patience`
-  /// bounds the wait for the other members in each operation. `memory` holds what is reduced: what
-  /// the host does not reach is copied to it and back.
+  /// bounds the wait for the other members in each operation. `memory` holds what is reduced: by
+  /// `sums` where there are such; else what the host does not reach is copied to it and back.
   TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
-                 Memory& memory = host_memory());
+                 Memory& memory = host_memory(), ShardSums* sums = nullptr);
 
   /// A place in a group that communicates elsewhere: for what a shard holds, not for its sums.
   static TensorParallel place(int shard, int shards);
 
   int shard() const { return shard_; }
   int shards() const { return shards_; }
-  /// Whether its sums wait for the host, so that a step with them cannot be recorded on a device.
+  /// Whether a step with its sums cannot be recorded on a device: they wait for the host, or over
+  /// NCCL need somebody who watches each.
   bool needs_host() const { return shards_ > 1; }
 
   /// Bounds later waits for the other members.
@@ -42,7 +45,7 @@ class TensorParallel {
   LeafSplit leaf_split(std::int64_t size) const { return {size, shard_, shards_}; }
 
   /// Joins the members' subtree sums; `values` is contiguous [rows, cols]. A silent member is
-  /// kPeerHung.
+  /// kPeerHung, here or in the next wait for the device.
   Status all_reduce(MatrixView<float> values) const;
   /// Concatenates the members' equal-sized parts, which lie on the host, in shard order.
   Status all_gather(ConstBytes mine, MutableBytes all) const;
@@ -50,6 +53,7 @@ class TensorParallel {
  private:
   collectives::Collectives* group_ = nullptr;
   Memory* memory_ = nullptr;  // set where group_ is
+  ShardSums* sums_ = nullptr;
   Deadline::Clock::duration patience_{};
   int shard_ = 0;
   int shards_ = 1;

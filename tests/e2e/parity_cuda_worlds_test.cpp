@@ -1,12 +1,15 @@
-// Worlds of ranks on one emulated device: what hops and is reduced goes through the host.
+// Worlds of ranks on emulated devices: on one, sums go through the host; on one each, over NCCL.
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
+#include "engine/kernels/cuda/cuda_ops.h"
 #include "tests/e2e/parity_variants.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/engine/in_process_world.h"
 
 namespace dsl::testing {
@@ -14,13 +17,18 @@ namespace {
 
 class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
  protected:
+  ~ParityCudaWorldsTest() override { test::set_emulated_devices(1, 0); }
+
   void SetUp() override {
+    test::set_emulated_devices(4, 0);
     auto loaded = load_fixture(GetParam(), scratch_.path());
     ASSERT_TRUE(loaded.has_value()) << loaded.error().to_string();
     fixture_ = *std::move(loaded);
   }
 
-  std::unique_ptr<InProcessWorld> start(int tp, int pp, bool on_cuda = true) const {
+  enum class Devices { kNone, kShared, kOneEach };
+
+  std::unique_ptr<InProcessWorld> start(int tp, int pp, Devices devices = Devices::kShared) const {
     EngineOptions options;
     options.model_dir = fixture_.model_dir;
     options.tp = tp;
@@ -29,7 +37,10 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
     options.max_batch_tokens = 32;
     options.kv_tokens = 256;
     options.step_deadline = std::chrono::seconds(60);
-    if (on_cuda) select_variant("cuda", options);
+    if (devices == Devices::kShared) select_variant("cuda", options);
+    if (devices == Devices::kOneEach) {
+      options.open_device = [](int node_rank) { return cuda::open_cuda_device(node_rank); };
+    }
     auto world = InProcessWorld::start(options);
     if (!world.has_value()) throw std::runtime_error(world.error().to_string());
     return *std::move(world);
@@ -63,10 +74,18 @@ TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
     expected_tokens.push_back(alone->generate(request(prompt)).token_ids);
   }
 
-  for (const auto& [tp, pp] : {std::pair{4, 1}, {2, 2}}) {
-    SCOPED_TRACE(fmt::format("tp {} pp {}", tp, pp));
-    const auto world = start(tp, pp);
+  struct Split {
+    int tp;
+    int pp;
+    Devices devices;
+    std::string_view path;
+  };
+  for (const auto& [tp, pp, devices, path] :
+       {Split{4, 1, Devices::kOneEach, "nccl"}, Split{2, 2, Devices::kShared, "host"}}) {
+    SCOPED_TRACE(fmt::format("tp {} pp {} {}", tp, pp, path));
+    const auto world = start(tp, pp, devices);
     EXPECT_EQ(world->leader().info().kernels, "cuda");
+    EXPECT_EQ(world->leader().info().tensor_path, path);
     const auto logits = world->score(scored);
     ASSERT_TRUE(logits.has_value()) << logits.error().to_string();
     ASSERT_EQ(logits->size(), expected->size());
@@ -95,7 +114,7 @@ TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
 TEST_P(ParityCudaWorldsTest, CountsTheWeightBytesOfAStepAsTheCpuDoes) {
   const auto one_row = std::span(fixture_.token_ids).first(1);
   const auto cuda = start(1, 1);
-  const auto cpu = start(1, 1, false);
+  const auto cpu = start(1, 1, Devices::kNone);
   ASSERT_TRUE(cuda->score(one_row).has_value());
   ASSERT_TRUE(cpu->score(one_row).has_value());
   EXPECT_GT(cpu->leader().stats().weight_bytes, 0);

@@ -1,5 +1,4 @@
-// Collective operations of a tensor-parallel group; NCCL and the wire-based implementation both
-// stand behind it.
+// Collective operations of a tensor-parallel group, on the memory of its hosts.
 #pragma once
 
 #include <cstddef>

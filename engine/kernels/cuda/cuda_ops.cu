@@ -9,6 +9,7 @@
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/linear.h"
+#include "engine/kernels/cuda/network.h"
 #include "engine/kernels/cuda/routing.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"
@@ -248,9 +249,13 @@ Result<int> num_cuda_devices() { return count_devices(); }
 Result<Device> open_cuda_device(int device) {
   DSL_ASSIGN(Stream opened, Stream::open(device));
   DSL_ASSIGN(DeviceFacts facts, facts_of(device));
-  const auto stream = std::make_shared<const Stream>(std::move(opened));
-  return Device{std::make_unique<DeviceMemory>(stream), std::make_unique<CudaOps>(stream),
-                make_token_chooser(stream), std::move(facts.name),
+  const auto stream = std::make_shared<Stream>(std::move(opened));
+  DSL_ASSIGN(auto network, open_network(stream));
+  return Device{std::make_unique<DeviceMemory>(stream),
+                std::make_unique<CudaOps>(stream),
+                make_token_chooser(stream),
+                std::move(network),
+                std::move(facts.name),
                 std::move(facts.identifier)};
 }
 

@@ -195,6 +195,7 @@ HttpResponse EngineService::info() const {
                     {"pp", description_.pp},
                     {"dtype", description_.compute_dtype == DType::kF32 ? "f32" : "bf16"},
                     {"kernels", engine.kernels},
+                    {"tensor_parallel_path", engine.tensor_path},
                     {"vocab_size", engine.vocab_size},
                     {"max_position_embeddings", engine.max_position_embeddings},
                     {"kv_tokens", engine.kv_tokens},

@@ -26,6 +26,7 @@ std::string ready_report(const ReadyReport& ready) {
   report["shard_bytes"] = ready.info.shard_bytes;
   report["kv_tokens"] = ready.info.kv_tokens;
   report["kernels"] = ready.info.kernels;
+  report["tensor_parallel_path"] = ready.info.tensor_path;
   return report.dump();
 }
 

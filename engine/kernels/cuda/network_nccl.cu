@@ -1,0 +1,202 @@
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "engine/kernels/cuda/network.h"
+#include "engine/kernels/cuda/shard_sums.cuh"
+#include "engine/runtime/cuda/communicator.h"
+#include "engine/runtime/cuda/device_buffer.h"
+
+namespace dsl::cuda {
+namespace {
+
+/// Slices begin at multiples of 16 bytes, with which NCCL copies whole words.
+constexpr std::int64_t kSliceAlignment = 4;
+
+/// Part of the values that one shard sums.
+struct Slice {
+  std::int64_t begin = 0;
+  std::int64_t size = 0;
+};
+
+Slice slice_of(std::int64_t count, int shards, int shard) {
+  const std::int64_t units = (count + kSliceAlignment - 1) / kSliceAlignment;
+  const auto bound = [&](int i) { return std::min(units * i / shards * kSliceAlignment, count); };
+  return {bound(shard), bound(shard + 1) - bound(shard)};
+}
+
+/// The most values that every shard gathers whole.
+std::int64_t gathered_limit(int shards, const NetworkOptions& options) {
+  // What gathering has to carry beyond the other way: (n - 1) payloads against 2 (n - 1) / n.
+  const std::int64_t surplus = std::int64_t{shards - 1} * (shards - 2);
+  if (surplus == 0 && options.exchange_bytes > 0) return std::numeric_limits<std::int64_t>::max();
+  return options.exchange_bytes / std::int64_t{sizeof(float)} * shards /
+         std::max(surplus, std::int64_t{1});
+}
+
+/// Each shard gets a slice of so many.
+std::int64_t warm_up_values(int shards) { return kSliceAlignment * shards; }
+
+/// Floats that sums of at most `max_values` receive.
+std::int64_t received_values(std::int64_t max_values, std::int64_t gathered_limit, int shards) {
+  const std::int64_t slice = max_values / shards + 2 * kSliceAlignment;
+  return std::max({std::min(max_values, gathered_limit), slice, warm_up_values(shards)}) * shards;
+}
+
+/// NCCL moves the values and the tree is summed here: the order of ncclAllReduce is NCCL's choice.
+class NcclSums final : public ShardSums {
+ public:
+  struct Limits {
+    std::int64_t values = 0;    // of one sum
+    std::int64_t gathered = 0;  // of one that is gathered whole
+  };
+  NcclSums(std::unique_ptr<Communicator> communicator, std::shared_ptr<Stream> stream,
+           DeviceBuffer received, const Limits& limits)
+      : stream_(std::move(stream)),
+        received_(std::move(received)),
+        communicator_(std::move(communicator)),
+        limits_(limits) {}
+
+  std::string name() const override { return "nccl"; }
+
+  /// One sum of either kind: NCCL connects GPUs when they first talk, which takes long beside a
+  /// sum.
+  Status warm_up(Deadline deadline) {
+    const auto count = static_cast<std::size_t>(warm_up_values(shards()));
+    DeviceBuffer buffer;
+    DSL_TRY(buffer.reserve(count * sizeof(float), "a first sum"));
+    const std::span<float> values(static_cast<float*>(buffer.data()), count);
+    DSL_TRY(sum_gathered(values, deadline.remaining()));
+    DSL_TRY(sum_slices(values, deadline.remaining()));
+    return stream_->wait();
+  }
+
+  Status all_reduce_tree(std::span<float> values,
+                         std::chrono::steady_clock::duration patience) override {
+    const auto count = static_cast<std::int64_t>(values.size());
+    DSL_CHECK(count <= limits_.values, "{} values of a sum of at most {}", count, limits_.values);
+    if (count == 0) return {};
+    return count <= limits_.gathered ? sum_gathered(values, patience)
+                                     : sum_slices(values, patience);
+  }
+
+ private:
+  int shard() const { return communicator_->place().rank; }
+  int shards() const { return communicator_->place().size; }
+  float* received() const { return static_cast<float*>(received_.data()); }
+
+  Status sum_gathered(std::span<float> values, Communicator::Duration patience) {
+    DSL_TRY(communicator_->put(
+        [&](ncclComm_t comm, cudaStream_t stream) {
+          return ncclAllGather(values.data(), received(), values.size(), ncclFloat32, comm, stream);
+        },
+        patience));
+    return sum_received(values, static_cast<std::int64_t>(values.size()));
+  }
+
+  Status sum_slices(std::span<float> values, Communicator::Duration patience) {
+    const auto count = static_cast<std::int64_t>(values.size());
+    const auto slice = [&](int i) {
+      const Slice found = slice_of(count, shards(), i);
+      return values.subspan(static_cast<std::size_t>(found.begin),
+                            static_cast<std::size_t>(found.size));
+    };
+    const std::span<float> own = slice(shard());
+    const auto stride = static_cast<std::int64_t>(own.size());
+    DSL_TRY(exchange(
+        slice, [&](int peer) { return std::span(received() + peer * stride, own.size()); },
+        patience));
+    DSL_TRY(sum_received(own, stride));
+    return exchange([&](int) { return own; }, slice, patience);
+  }
+
+  /// Sends sent(peer) to every other shard, and receives received(peer) from it.
+  template <typename Sent, typename Received>
+  Status exchange(const Sent& sent, const Received& received, Communicator::Duration patience) {
+    return communicator_->put(
+        [&](ncclComm_t comm, cudaStream_t stream) {
+          ncclResult_t result = ncclSuccess;
+          const auto note = [&](ncclResult_t called) {
+            if (result == ncclSuccess || result == ncclInProgress) result = called;
+          };
+          for (int step = 1; step < shards(); ++step) {
+            const int to = (shard() + step) % shards();
+            const int from = (shard() + shards() - step) % shards();
+            const std::span<const float> out = sent(to);
+            const std::span<float> in = received(from);
+            if (!out.empty()) note(ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
+            if (!in.empty()) note(ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
+          }
+          return result;
+        },
+        patience);
+  }
+
+  Status sum_received(std::span<float> own, std::int64_t stride) {
+    const ShardParts parts{received(), stride, own.data(), shard(), shards()};
+    const auto count = static_cast<std::int64_t>(own.size());
+    return cuda_status(
+        launch(stream_->get(), {dim3(blocks_for(count, kShardSumThreads)), kShardSumThreads},
+               sum_shards_kernel, parts, count, own.data()),
+        "starting the sum of the shards");
+  }
+
+  std::shared_ptr<Stream> stream_;
+  DeviceBuffer received_;
+  std::unique_ptr<Communicator> communicator_;  // ends what uses the buffer
+  Limits limits_;
+};
+
+class NcclNetwork final : public DeviceNetwork {
+ public:
+  NcclNetwork(std::shared_ptr<Stream> stream, std::string device_id, const NetworkOptions& options)
+      : stream_(std::move(stream)), device_id_(std::move(device_id)), options_(options) {}
+
+  std::string device_id() const override { return device_id_; }
+  std::size_t group_id_size() const override { return sizeof(ncclUniqueId); }
+
+  Result<GroupId> new_group() override {
+    ncclUniqueId id;
+    if (const ncclResult_t result = ncclGetUniqueId(&id); result != ncclSuccess) {
+      return tl::unexpected<Error>(nccl_error(result, nullptr, "naming a group for NCCL"));
+    }
+    const auto* begin = reinterpret_cast<const std::byte*>(&id);
+    return GroupId(begin, begin + sizeof(id));
+  }
+
+  Result<std::unique_ptr<ShardSums>> join(const GroupId& group, const Place& place,
+                                          Deadline deadline) override {
+    const NcclSums::Limits limits{place.max_values, gathered_limit(place.shards, options_)};
+    DeviceBuffer received;
+    DSL_TRY(received.reserve(
+        static_cast<std::size_t>(received_values(limits.values, limits.gathered, place.shards)) *
+            sizeof(float),
+        "sums of tensor shards"));
+    ncclUniqueId id;
+    std::memcpy(&id, group.data(), sizeof(id));
+    DSL_ASSIGN(auto communicator,
+               Communicator::join(id, {place.shard, place.shards}, stream_, deadline));
+    auto sums =
+        std::make_unique<NcclSums>(std::move(communicator), stream_, std::move(received), limits);
+    DSL_TRY(sums->warm_up(deadline));
+    return sums;
+  }
+
+ private:
+  std::shared_ptr<Stream> stream_;
+  std::string device_id_;
+  NetworkOptions options_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<DeviceNetwork>> open_network(std::shared_ptr<Stream> stream,
+                                                    const NetworkOptions& options) {
+  char id[32];
+  DSL_TRY(cuda_status(cudaDeviceGetPCIBusId(id, sizeof(id), stream->device()),
+                      fmt::format("asking CUDA device {} for its address", stream->device())));
+  return std::make_unique<NcclNetwork>(std::move(stream), id, options);
+}
+
+}  // namespace dsl::cuda

@@ -1,0 +1,182 @@
+#include <utility>
+
+#include "engine/runtime/cuda/communicator.h"
+
+namespace dsl::cuda {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Between looks at a communicator in use: short beside any patience, long beside a step.
+constexpr auto kWatchInterval = std::chrono::milliseconds(10);
+/// Between looks while ranks come together, which takes NCCL a second or so.
+constexpr auto kJoinInterval = std::chrono::milliseconds(1);
+/// For the peers' last messages when a communicator ends in good order.
+constexpr auto kFarewellPatience = std::chrono::seconds(2);
+
+bool is_error(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
+
+ncclResult_t state_of(ncclComm_t comm) {
+  ncclResult_t state = ncclSuccess;
+  const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
+  return asked == ncclSuccess ? state : asked;
+}
+
+/// Polls until NCCL has done what it was asked for; ncclInProgress at the deadline.
+ncclResult_t wait_for(ncclComm_t comm, Deadline deadline) {
+  ncclResult_t state = state_of(comm);
+  while (state == ncclInProgress && !deadline.expired()) {
+    std::this_thread::sleep_for(kJoinInterval);
+    state = state_of(comm);
+  }
+  return state;
+}
+
+std::string name_of(const Communicator::Place& place) {
+  return fmt::format("shard {} of {} over NCCL", place.rank, place.size);
+}
+
+double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+constexpr std::string_view kSilentRemedy =
+    "look at the logs of the ranks of this stage; raise the step deadline if one was only slow";
+
+}  // namespace
+
+Error nccl_error(ncclResult_t result, ncclComm_t comm, const std::string& what) {
+  const char* detail = comm == nullptr ? "" : ncclGetLastError(comm);
+  std::string message = fmt::format("{}: {}", what, ncclGetErrorString(result));
+  if (detail != nullptr && *detail != '\0') message += fmt::format(" ({})", detail);
+  if (result == ncclRemoteError) {
+    return {ErrorCode::kPeerLost, std::move(message),
+            "look at the logs of the ranks of this stage"};
+  }
+  return {ErrorCode::kTransport, std::move(message),
+          "set NCCL_DEBUG=INFO and read the rank's log; DSL_TENSOR_SUMS=host goes without NCCL"};
+}
+
+Result<std::unique_ptr<Communicator>> Communicator::join(const ncclUniqueId& id, const Place& place,
+                                                         std::shared_ptr<Stream> stream,
+                                                         Deadline deadline) {
+  const auto began = Clock::now();
+  const std::string what = fmt::format("connecting {}", name_of(place));
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  ncclComm_t comm = nullptr;
+  ncclResult_t result = ncclCommInitRankConfig(&comm, place.size, id, place.rank, &config);
+  if (!is_error(result)) result = wait_for(comm, deadline);
+  if (result == ncclSuccess) {
+    return std::unique_ptr<Communicator>(new Communicator(comm, place, std::move(stream)));
+  }
+  Error error = result == ncclInProgress ? Error{ErrorCode::kPeerHung,
+                                                 fmt::format("{}: not all had come after {:.1f} s",
+                                                             what, seconds(Clock::now() - began)),
+                                                 std::string(kSilentRemedy)}
+                                         : nccl_error(result, comm, what);
+  if (comm != nullptr) ncclCommAbort(comm);
+  return tl::unexpected<Error>(std::move(error));
+}
+
+Communicator::Communicator(ncclComm_t comm, const Place& place, std::shared_ptr<Stream> stream)
+    : place_(place), stream_(std::move(stream)), comm_(comm), watcher_([this] { watch(); }) {
+  stream_->set_watch(this);
+}
+
+Communicator::~Communicator() {
+  stream_->set_watch(nullptr);
+  {
+    const std::lock_guard lock(mutex_);
+    is_ending_ = true;
+  }
+  changed_.notify_all();
+  watcher_.join();
+  if (comm_ == nullptr) return;
+  // Peers may still read what this rank has sent. With work that cannot end, only an abort does.
+  const bool is_quiet = !is_error(ncclCommFinalize(comm_)) &&
+                        wait_for(comm_, Deadline::after(kFarewellPatience)) == ncclSuccess;
+  if (is_quiet) {
+    ncclCommDestroy(comm_);
+  } else {
+    ncclCommAbort(comm_);
+  }
+}
+
+Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& enqueue,
+                         Duration patience) {
+  {
+    const std::lock_guard lock(mutex_);
+    DSL_TRY(failure());
+    ncclResult_t result = ncclGroupStart();
+    if (!is_error(result)) {
+      result = enqueue(comm_, stream_->get());
+      const ncclResult_t ended = ncclGroupEnd();
+      if (!is_error(result)) result = ended;
+    }
+    if (is_error(result)) {
+      abort(nccl_error(result, comm_, fmt::format("a sum of {}", name_of(place_))));
+      return failure();
+    }
+    due_ = Clock::now() + patience;
+    patience_ = patience;
+  }
+  changed_.notify_all();
+  return settle();
+}
+
+Status Communicator::settle() {
+  // NCCL puts a group on the stream from a thread of its own, and takes the next one afterwards.
+  while (true) {
+    {
+      const std::lock_guard lock(mutex_);
+      DSL_TRY(failure());
+      const ncclResult_t found = state();
+      if (found == ncclSuccess) return {};
+      if (is_error(found)) {
+        abort(nccl_error(found, comm_, fmt::format("a sum of {}", name_of(place_))));
+        return failure();
+      }
+    }
+    std::this_thread::yield();
+  }
+}
+
+Status Communicator::after_wait() {
+  const std::lock_guard lock(mutex_);
+  due_.reset();
+  return failure();
+}
+
+void Communicator::watch() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return is_ending_ || (due_ && !failure_); });
+    if (is_ending_) return;
+    changed_.wait_for(lock, kWatchInterval, [&] { return is_ending_; });
+    if (is_ending_ || failure_ || !due_) continue;
+    const ncclResult_t found = state();
+    if (is_error(found)) {
+      abort(nccl_error(found, comm_, fmt::format("a sum of {}", name_of(place_))));
+    } else if (Clock::now() > *due_ && stream_->is_idle()) {
+      due_.reset();  // nobody has had a reason to wait
+    } else if (Clock::now() > *due_) {
+      abort({ErrorCode::kPeerHung,
+             fmt::format("a sum of {}: another shard has sent nothing for {:.1f} s",
+                         name_of(place_), seconds(patience_)),
+             std::string(kSilentRemedy)});
+    }
+  }
+}
+
+ncclResult_t Communicator::state() const { return state_of(comm_); }
+
+void Communicator::abort(Error reason) {
+  failure_ = std::move(reason);
+  ncclCommAbort(std::exchange(comm_, nullptr));
+}
+
+Status Communicator::failure() const {
+  if (!failure_) return {};
+  return tl::unexpected<Error>(*failure_);
+}
+
+}  // namespace dsl::cuda
