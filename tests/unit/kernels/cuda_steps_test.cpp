@@ -1,6 +1,5 @@
 // Steps that the device repeats from a recording give the bits of steps that are called op by op.
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 #include "engine/kernels/cuda/cuda_ops.h"
@@ -22,18 +21,62 @@ Device open_device() {
   return std::move(*device);
 }
 
+void require(const Status& status) {
+  DSL_CHECK(status.has_value(), "{}", status.error().to_string());
+}
+
+/// A BF16 matrix in the memory of a device.
+class DeviceMatrix {
+ public:
+  DeviceMatrix(Memory& memory, std::int64_t rows, std::int64_t cols) : memory_(memory) {
+    auto buffer = Buffer::allocate(memory, static_cast<std::size_t>(rows * cols * 2), "test");
+    DSL_CHECK(buffer.has_value(), "{}", buffer.error().to_string());
+    buffer_ = std::move(*buffer);
+    view_ = {buffer_.data(), DType::kBF16, rows, cols, cols};
+  }
+
+  Matrix rows(std::int64_t count) const { return view_.rows_from(0, count); }
+  /// Replaces the first rows.
+  void write(const TestMatrix& from) {
+    const std::string bits = from.bits();
+    require(memory_.write(view_.data, bits.data(), bits.size()));
+  }
+  std::string bits(std::int64_t count) const {
+    std::string result(static_cast<std::size_t>(count * view_.cols * 2), '\0');
+    require(memory_.read(result.data(), view_.data, result.size()));
+    return result;
+  }
+
+ private:
+  Memory& memory_;
+  Buffer buffer_;
+  Matrix view_;
+};
+
 /// Layers of attention alone, over sequences whose caches were filled at random.
 class Layers {
  public:
-  explicit Layers(std::int64_t num_sequences)
-      : random_(kSeed),
-        cache_(TestCache::random(random_, DType::kBF16, num_sequences * kMaxPositions, kBlockTokens,
-                                 kRank, kRopeDim)),
-        kv_b_(TestWeight::random(random_, DType::kBF16,
-                                 {.out_features = kHeads * 32, .in_features = kRank})),
-        angles_(kMaxPositions * kRopeDim / 2) {
-    std::iota(angles_.begin(), angles_.end(), 0.0f);
-    for (float& angle : angles_) angle = std::cos(angle);
+  Layers(Memory& memory, std::int64_t num_sequences)
+      : cache_rows_(memory, (num_sequences * kMaxPositions / kBlockTokens + 3) * kBlockTokens,
+                    kRank + kRopeDim),
+        kv_b_rows_(memory, kHeads * 32, kRank),
+        angles_(memory, kMaxPositions, kRopeDim),  // float32 of half as many pairs
+        q_(memory, 8, kHeads * 32),
+        latent_(memory, 8, kRank + kRopeDim),
+        out_(memory, 8, kHeads * 16) {
+    Random random(kSeed);
+    TestCache cache = TestCache::random(random, DType::kBF16, num_sequences * kMaxPositions,
+                                        kBlockTokens, kRank, kRopeDim);
+    cache_rows_.write(cache.data);
+    cache_ = cache.view;
+    cache_.data = cache_rows_.rows(1).data;
+    block_table_ = std::move(cache.block_table);
+    kv_b_rows_.write(TestMatrix::random(random, DType::kBF16, kHeads * 32, kRank, 0.05f));
+    kv_b_ = {kv_b_rows_.rows(1).data, DType::kBF16, kHeads * 32, kRank, kRank, {}};
+    std::vector<float> angles(kMaxPositions * kRopeDim / 2);
+    std::iota(angles.begin(), angles.end(), 0.0f);
+    for (float& angle : angles) angle = std::cos(angle);
+    require(memory.write(angles_.rows(1).data, angles.data(), angles.size() * sizeof(float)));
   }
 
   /// One token of every sequence, at `positions`.
@@ -43,55 +86,48 @@ class Layers {
     const TestMatrix q = TestMatrix::random(random, DType::kBF16, rows, kHeads * 32);
     const TestMatrix latent = TestMatrix::random(random, DType::kBF16, rows, kRank + kRopeDim);
     // Where a recorded step finds its arguments they must always be.
-    copy_rows(q, q_);
-    copy_rows(latent, latent_);
+    q_.write(q);
+    latent_.write(latent);
     std::vector<std::int64_t> slots;
     std::vector<AttentionSegment> segments;
     for (std::int64_t row = 0; row < rows; ++row) {
       const auto position = positions[static_cast<std::size_t>(row)];
-      const auto table = std::span(cache_.block_table)
+      const auto table = std::span(block_table_)
                              .subspan(static_cast<std::size_t>(row * kMaxPositions / kBlockTokens),
                                       static_cast<std::size_t>(position / kBlockTokens + 1));
       slots.push_back(table.back() * kBlockTokens + position % kBlockTokens);
       segments.push_back({row, 1, position, form, table});
     }
-    const RopeTable rope{angles_.data(), angles_.data(), kMaxPositions, kRopeDim};
-    const auto rows_of = [&](const TestMatrix& matrix) { return matrix.view().rows_from(0, rows); };
+    const auto* angles = static_cast<const float*>(angles_.rows(1).data);
+    const RopeTable rope{angles, angles, kMaxPositions, kRopeDim};
     const auto work = [&]() -> Status {
       ++num_calls_;
-      ops.rope(rows_of(q_), kHeads, positions, rope);
-      ops.store_latents(rows_of(latent_).cols_from(0, kRank),
-                        rows_of(latent_).cols_from(kRank, kRopeDim), slots, cache_.view);
-      ops.mla_attention(rows_of(q_), kv_b_.view(), cache_.view, segments, kShape, rows_of(out_));
+      ops.rope(q_.rows(rows), kHeads, positions, rope);
+      ops.store_latents(latent_.rows(rows).cols_from(0, kRank),
+                        latent_.rows(rows).cols_from(kRank, kRopeDim), slots, cache_);
+      ops.mla_attention(q_.rows(rows), kv_b_, cache_, segments, kShape, out_.rows(rows));
       return {};
     };
     const Status ran = is_repeating_ ? ops.run_step({positions, slots, segments}, work) : work();
     EXPECT_TRUE(ran.has_value()) << ran.error().to_string();
     const Status finished = ops.finish();
     EXPECT_TRUE(finished.has_value()) << finished.error().to_string();
-    std::string bits;
-    for (std::int64_t row = 0; row < rows; ++row) bits += out_.row_bits(row);
-    return bits;
+    return out_.bits(rows);
   }
 
   void call_op_by_op() { is_repeating_ = false; }
   int num_calls() const { return num_calls_; }
 
  private:
-  static void copy_rows(const TestMatrix& from, const TestMatrix& to) {
-    for (std::int64_t row = 0; row < from.view().rows; ++row) {
-      const auto bytes = static_cast<std::size_t>(from.view().cols) * 2;
-      std::memcpy(to.view().as<BFloat16>().row(row), from.view().as<BFloat16>().row(row), bytes);
-    }
-  }
-
-  Random random_;
-  TestCache cache_;
-  TestWeight kv_b_;
-  std::vector<float> angles_;
-  TestMatrix q_{DType::kBF16, 8, kHeads * 32};
-  TestMatrix latent_{DType::kBF16, 8, kRank + kRopeDim};
-  TestMatrix out_{DType::kBF16, 8, kHeads * 16};
+  DeviceMatrix cache_rows_;
+  DeviceMatrix kv_b_rows_;
+  DeviceMatrix angles_;
+  DeviceMatrix q_;
+  DeviceMatrix latent_;
+  DeviceMatrix out_;
+  LatentCache cache_;
+  WeightView kv_b_;
+  std::vector<std::int32_t> block_table_;
   bool is_repeating_ = true;
   int num_calls_ = 0;
 };
@@ -99,8 +135,8 @@ class Layers {
 TEST(CudaSteps, RepeatedStepsEqualCalledOnes) {
   Device repeating = open_device();
   Device calling = open_device();
-  Layers repeated(3);
-  Layers called(3);
+  Layers repeated(*repeating.memory, 3);
+  Layers called(*calling.memory, 3);
   called.call_op_by_op();
   // Across the end of a split at 256 positions, in batches that grow and shrink.
   for (std::int32_t position = 250; position < 264; ++position) {
@@ -119,7 +155,7 @@ TEST(CudaSteps, RepeatedStepsEqualCalledOnes) {
 
 TEST(CudaSteps, ABufferThatMovesEndsRecordings) {
   Device device = open_device();
-  Layers layers(8);
+  Layers layers(*device.memory, 8);
   for (int i = 0; i < 3; ++i) layers.step(*device.ops, {10, 20}, MlaForm::kAbsorbed);
   EXPECT_EQ(layers.num_calls(), 2);
   // More splits than before need more scratch.
@@ -135,7 +171,7 @@ TEST(CudaSteps, ABufferThatMovesEndsRecordings) {
 
 TEST(CudaSteps, PromptsAreNotRecorded) {
   Device device = open_device();
-  Layers layers(2);
+  Layers layers(*device.memory, 2);
   for (int i = 0; i < 4; ++i) layers.step(*device.ops, {10 + i, 20 + i}, MlaForm::kExpanded);
   EXPECT_EQ(layers.num_calls(), 4);
   EXPECT_EQ(device.ops->step_counts().repeated, 0);

@@ -27,8 +27,11 @@ class CudaTokenChoice : public testing::Test {
 
   Result<std::vector<ChosenToken>> choose(const std::vector<float>& logits,
                                           const std::vector<TokenChoice>& choices) {
-    return device_.chooser->choose({logits.data(), std::ssize(choices), kVocabSize, kVocabSize},
-                                   choices);
+    const auto bytes = logits.size() * sizeof(float);
+    DSL_ASSIGN(const Buffer placed, Buffer::allocate(*device_.memory, bytes, "logits"));
+    DSL_TRY(device_.memory->write(placed.data(), logits.data(), bytes));
+    return device_.chooser->choose(
+        {placed.as<float>(), std::ssize(choices), kVocabSize, kVocabSize}, choices);
   }
 
   static sampling::SampledToken on_host(const std::vector<float>& logits, std::size_t row,

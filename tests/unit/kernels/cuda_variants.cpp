@@ -1,12 +1,17 @@
-// The CUDA backend in place of the CPU's variants; the reference stays.
+// The CUDA backend, emulated or on a GPU, in place of the CPU's variants; the reference stays.
 #include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/unit/kernels/copying_ops.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
 namespace dsl::test {
 
 std::unique_ptr<Ops> make_variant(std::string_view variant, ThreadPool& pool) {
-  auto ops = variant == "cuda" ? cuda::make_cuda_ops(0)
-                               : make_ops({.variant = std::string(variant)}, pool);
+  if (variant == "cuda") {
+    auto device = cuda::open_cuda_device(0);
+    DSL_CHECK(device.has_value(), "{}", device.error().to_string());
+    return make_copying_ops(std::move(*device));
+  }
+  auto ops = make_ops({.variant = std::string(variant)}, pool);
   DSL_CHECK(ops.has_value(), "{}", ops.error().to_string());
   return std::move(*ops);
 }

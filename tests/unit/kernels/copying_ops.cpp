@@ -1,0 +1,225 @@
+#include "tests/unit/kernels/copying_ops.h"
+
+#include <utility>
+#include <vector>
+
+#include "tests/unit/kernels/device_copies.h"
+
+namespace dsl::test {
+namespace {
+
+class CopyingOps final : public Ops {
+ public:
+  explicit CopyingOps(Device device) : device_(std::move(device)), arena_(*device_.memory) {}
+
+  std::string_view name() const override { return device_.ops->name(); }
+  Status finish() override { return device_.ops->finish(); }
+
+  void embed(std::span<const std::int32_t> token_ids, const WeightView& table,
+             std::int64_t first_token, const Matrix& out) override {
+    WeightView table_copy = table;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.read(table_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops,
+               [&] { device_.ops->embed(token_ids, table_copy, first_token, out_copy); });
+  }
+
+  void rms_norm(const Matrix& x, const VectorView& weight, float eps, const Matrix& out) override {
+    Matrix x_copy = x;
+    VectorView weight_copy = weight;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(weight_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops, [&] { device_.ops->rms_norm(x_copy, weight_copy, eps, out_copy); });
+  }
+
+  void linear(const Matrix& x, const WeightView& w, const Matrix& out) override {
+    Matrix x_copy = x;
+    WeightView w_copy = w;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(w_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops, [&] { device_.ops->linear(x_copy, w_copy, out_copy); });
+  }
+
+  void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                   MatrixView<float> out) override {
+    Matrix x_copy = x;
+    WeightView w_copy = w;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(w_copy);
+    copies.write(out);
+    copies.run(*device_.ops, [&] { device_.ops->linear_tree(x_copy, w_copy, split, out); });
+  }
+
+  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                     const LeafSums& sums) override {
+    Matrix x_copy = x;
+    WeightView w_copy = w;
+    LeafSums sums_copy = sums;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(w_copy);
+    copies.write(sums_copy);
+    copies.run(*device_.ops, [&] { device_.ops->linear_leaves(x_copy, w_copy, split, sums_copy); });
+  }
+
+  void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
+    LeafSums sums_copy = sums;
+    DeviceCopies copies(arena_);
+    copies.read(sums_copy);
+    copies.write(out);
+    copies.run(*device_.ops, [&] { device_.ops->join_leaves(sums_copy, out); });
+  }
+
+  void add(const Matrix& residual, MatrixView<const float> update) override {
+    Matrix residual_copy = residual;
+    DeviceCopies copies(arena_);
+    copies.write(residual_copy);
+    copies.read(update);
+    copies.run(*device_.ops, [&] { device_.ops->add(residual_copy, update); });
+  }
+
+  void add_rms_norm(const Matrix& residual, MatrixView<const float> update,
+                    const VectorView& weight, float eps, const Matrix& out) override {
+    Matrix residual_copy = residual;
+    VectorView weight_copy = weight;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.write(residual_copy);
+    copies.read(update);
+    copies.read(weight_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->add_rms_norm(residual_copy, update, weight_copy, eps, out_copy);
+    });
+  }
+
+  void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
+            const RopeTable& table) override {
+    Matrix x_copy = x;
+    RopeTable table_copy = table;
+    DeviceCopies copies(arena_);
+    copies.write(x_copy);
+    copies.read(table_copy);
+    copies.run(*device_.ops, [&] { device_.ops->rope(x_copy, num_heads, positions, table_copy); });
+  }
+
+  void store_latents(const Matrix& latent, const Matrix& rope_key,
+                     std::span<const std::int64_t> slots, const LatentCache& cache) override {
+    Matrix latent_copy = latent;
+    Matrix key_copy = rope_key;
+    LatentCache cache_copy = cache;
+    DeviceCopies copies(arena_);
+    copies.read(latent_copy);
+    copies.read(key_copy);
+    copies.write(cache_copy);
+    copies.run(*device_.ops,
+               [&] { device_.ops->store_latents(latent_copy, key_copy, slots, cache_copy); });
+  }
+
+  void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
+                     std::span<const AttentionSegment> segments, const MlaShape& shape,
+                     const Matrix& out) override {
+    Matrix q_copy = q;
+    WeightView kv_b_copy = kv_b;
+    LatentCache cache_copy = cache;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.read(q_copy);
+    copies.read(kv_b_copy);
+    copies.read(cache_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->mla_attention(q_copy, kv_b_copy, cache_copy, segments, shape, out_copy);
+    });
+  }
+
+  void silu_mul(const Matrix& gate, const Matrix& up, const Matrix& out) override {
+    Matrix gate_copy = gate;
+    Matrix up_copy = up;
+    Matrix out_copy = out;
+    DeviceCopies copies(arena_);
+    copies.read(gate_copy);
+    copies.read(up_copy);
+    copies.write(out_copy);
+    copies.run(*device_.ops, [&] { device_.ops->silu_mul(gate_copy, up_copy, out_copy); });
+  }
+
+  void gated_linear(const Matrix& x, const WeightView& gate_proj, const WeightView& up_proj,
+                    const Matrix& gate, const Matrix& up, const Matrix& activated) override {
+    Matrix x_copy = x;
+    WeightView gate_proj_copy = gate_proj;
+    WeightView up_proj_copy = up_proj;
+    Matrix gate_copy = gate;
+    Matrix up_copy = up;
+    Matrix activated_copy = activated;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(gate_proj_copy);
+    copies.read(up_proj_copy);
+    copies.write(gate_copy);
+    copies.write(up_copy);
+    copies.write(activated_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->gated_linear(x_copy, gate_proj_copy, up_proj_copy, gate_copy, up_copy,
+                                activated_copy);
+    });
+  }
+
+  void route(const Matrix& x, const WeightView& gate, const VectorView& bias,
+             const RoutingConfig& config, const Routing& routing) override {
+    Matrix x_copy = x;
+    WeightView gate_copy = gate;
+    VectorView bias_copy = bias;
+    Routing routing_copy = routing;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(gate_copy);
+    copies.read(bias_copy);
+    copies.write(routing_copy);
+    copies.run(*device_.ops,
+               [&] { device_.ops->route(x_copy, gate_copy, bias_copy, config, routing_copy); });
+  }
+
+  void routed_experts(const Matrix& x, const Routing& routing,
+                      std::span<const ExpertWeights> experts, const LeafSplit& split,
+                      const LeafSums& sums) override {
+    Matrix x_copy = x;
+    Routing routing_copy = routing;
+    LeafSums sums_copy = sums;
+    experts_.assign(experts.begin(), experts.end());
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(routing_copy);
+    copies.write(sums_copy);
+    for (ExpertWeights& expert : experts_) {
+      copies.read(expert.gate_proj);
+      copies.read(expert.up_proj);
+      copies.read(expert.down_proj);
+    }
+    copies.run(*device_.ops, [&] {
+      device_.ops->routed_experts(x_copy, routing_copy, experts_, split, sums_copy);
+    });
+  }
+
+ private:
+  Device device_;
+  DeviceArena arena_;
+  std::vector<ExpertWeights> experts_;  // a device keeps what belongs to an address
+};
+
+}  // namespace
+
+std::unique_ptr<Ops> make_copying_ops(Device device) {
+  return std::make_unique<CopyingOps>(std::move(device));
+}
+
+}  // namespace dsl::test
