@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# gpu.sh: builds, checks and measures the CUDA backend on a machine with a GPU, in one call of at most ten minutes.
+#   gpu.sh --bundle       where our packages are installed: copies the headers that the build needs to build/gpu-bundle
+#   gpu.sh                where the GPU is: needs the CUDA toolkit, g++, cmake and python3, and no network
+#   gpu.sh --build-only   compiles and needs no GPU
+# Options: --arch N (a compute capability without its point, such as 90; default: that of the device), --jobs N,
+# --out DIR (results as JSON and logs; default build/gpu-results), --no-sanitizer, --no-transformers.
+# Prints a table last. Exit codes: 0 all well; 1 a stage failed, the others ran all the same; 2 a wrong argument; 3
+# something that it cannot do without is missing.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+started=$SECONDS
+total_seconds=585
+tree=$PWD
+bundle=$tree/build/gpu-bundle
+build=$tree/build/gpu
+out=$tree/build/gpu-results
+arch=
+jobs=$(nproc)
+do_build_only=false
+do_sanitize=true
+do_transformers=true
+
+usage() {
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+missing() {
+  echo "gpu.sh: $1" >&2
+  exit 3
+}
+
+make_bundle() {
+  local name
+  for name in fmt spdlog tl nlohmann; do
+    [[ -d /usr/include/$name ]] || missing "no /usr/include/$name here: run .ci/install-packages build test first"
+  done
+  [[ -d /usr/src/googletest ]] || missing "no /usr/src/googletest here: run .ci/install-packages build test first"
+  rm -rf "$bundle"
+  mkdir -p "$bundle/include" "$bundle/googletest"
+  for name in fmt spdlog tl nlohmann; do cp -rL "/usr/include/$name" "$bundle/include/"; done
+  rm -rf "$bundle/include/spdlog/fmt/bundled"
+  cp -r /usr/src/googletest/googletest/{include,src} "$bundle/googletest/"
+  echo "$bundle: $(du -sh "$bundle" | cut -f1)"
+}
+
+while (($#)); do
+  case $1 in
+    --bundle) make_bundle; exit 0 ;;
+    --build-only) do_build_only=true ;;
+    --no-sanitizer) do_sanitize=false ;;
+    --no-transformers) do_transformers=false ;;
+    --arch) arch=${2:?}; shift ;;
+    --jobs) jobs=${2:?}; shift ;;
+    --out) out=${2:?}; shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+
+nvcc=$(command -v nvcc || true)
+[[ -n $nvcc ]] || nvcc=/usr/local/cuda/bin/nvcc
+[[ -x $nvcc ]] || missing "no nvcc here: the CUDA toolkit is missing, or its bin folder is not in PATH"
+command -v cmake >/dev/null || missing "no cmake here"
+command -v g++ >/dev/null || missing "no g++ here"
+toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
+export PATH=$PATH:$toolkit/bin
+
+if [[ -z $arch ]]; then
+  gpu=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 || true)
+  if [[ $gpu =~ ^[0-9]+\.[0-9]+$ ]]; then
+    arch=${gpu/./}
+  elif $do_build_only; then
+    arch=90
+  else
+    missing "no NVIDIA GPU here: nvidia-smi names none (--build-only compiles without)"
+  fi
+fi
+
+mkdir -p "$out"
+rm -f "$out"/*.json "$out"/*.log "$out/stages.tsv"
+failed=false
+
+# stage NAME SECONDS COMMAND...: runs the command for at most so long, its output in NAME.log; others go on when it fails.
+stage() {
+  local name=$1 limit=$2 rc=0 begun=$SECONDS state=ok
+  shift 2
+  local left=$((total_seconds - (SECONDS - started)))
+  ((limit <= left)) || limit=$left
+  if ((limit < 5)); then
+    failed=true
+    printf '%s\tleft out\t0\tno time left\n' "$name" >>"$out/stages.tsv"
+    return
+  fi
+  echo "== $name (at most $limit s)"
+  timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1 || rc=$?
+  if ((rc != 0)); then
+    failed=true
+    state=FAILED
+    tail -n 15 "$out/$name.log"
+  fi
+  case $rc in
+    0) ;;
+    124 | 137) state="ran out of time" ;;
+  esac
+  printf '%s\t%s\t%d\t%s\n' "$name" "$state" $((SECONDS - begun)) "$(tail -n 1 "$out/$name.log" | cut -c1-90)" \
+    >>"$out/stages.tsv"
+  return 0
+}
+
+configure_and_build() {
+  local options=()
+  [[ ! -d $bundle ]] || options+=(-DDSL_GPU_BUNDLE="$bundle")
+  ! command -v ninja >/dev/null || options+=(-G Ninja)
+  # Few cores compile the files of a library joined, as most of the time goes into headers; many compile them apart.
+  ((jobs > 4)) || options+=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=16)
+  cmake -S tests/bench/gpu -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$nvcc" \
+    -DCMAKE_CUDA_ARCHITECTURES="$arch-real" "${options[@]}"
+  cmake --build "$build" --parallel "$jobs"
+}
+
+# The tests in parts, side by side: most of their time is the reference's, on the CPU.
+kernel_tests() {
+  local parts=4 part rc=0 pids=()
+  for ((part = 0; part < parts; ++part)); do
+    GTEST_TOTAL_SHARDS=$parts GTEST_SHARD_INDEX=$part "$build/bin/gpu_kernels_test" --gtest_brief=1 &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
+  "$build/bin/cuda_device_test" --gtest_brief=1 || rc=1
+  ((rc == 0)) && echo "all passed"
+  return $rc
+}
+
+# sanitize TOOL FILTER: the chosen tests under compute-sanitizer.
+sanitize() {
+  compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$build/bin/gpu_kernels_test" --gtest_brief=1 \
+    --gtest_filter="$2"
+}
+
+export -f configure_and_build kernel_tests sanitize
+export bundle build jobs nvcc arch
+build_seconds=240
+if $do_build_only; then
+  total_seconds=3600 # without a GPU to hold, on as few cores as there are
+  build_seconds=3600
+fi
+stage build "$build_seconds" bash -euc configure_and_build
+if $failed; then
+  echo "gpu.sh: the build failed; its output is in $out/build.log" >&2
+  exit 1
+fi
+if $do_build_only; then
+  echo "built for sm_$arch in $((SECONDS - started)) s: $build"
+  exit 0
+fi
+if ! "$build/bin/gpu_bench" --probe; then
+  exit 3
+fi
+
+stage tests 120 bash -uc kernel_tests
+stage ops 120 "$build/bin/gpu_bench" --ops --json "$out/ops.json"
+stage model 120 "$build/bin/gpu_bench" --model --json "$out/model.json"
+if ! $do_transformers; then
+  :
+elif python3 -c 'import torch, transformers' 2>/dev/null; then
+  stage transformers 120 python3 tests/bench/gpu/transformers_bench.py --json "$out/transformers.json"
+else
+  printf 'transformers\tskipped\t0\tpython3 has no torch or no transformers\n' >>"$out/stages.tsv"
+fi
+if $do_sanitize && command -v compute-sanitizer >/dev/null; then
+  stage memcheck 60 bash -uc 'sanitize memcheck "*LinearTest.Linear*:*ExpertsTest*:*LargeScores*:*CudaSteps*"'
+  stage racecheck 60 bash -uc 'sanitize racecheck "*ThreadsDoNotChangeLinears*:*SequencesOfABatch*:*ChoosesAs*"'
+elif $do_sanitize; then
+  printf 'sanitizer\tskipped\t0\tno compute-sanitizer here\n' >>"$out/stages.tsv"
+fi
+python3 tests/bench/gpu/table.py "$out"
+echo "$((SECONDS - started)) s in all; JSON and logs are in $out"
+! $failed

@@ -1,0 +1,95 @@
+#include <algorithm>
+#include <numeric>
+
+#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/bench/gpu/device_tensors.h"
+#include "tests/bench/gpu/op_bench.h"
+#include "tests/bench/gpu/recorded_calls.h"
+
+namespace dsl::bench {
+namespace {
+
+constexpr std::int64_t kCacheBlockTokens = 32;
+
+}  // namespace
+
+Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c) {
+  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  const MlaShape shape{c.num_heads, 128, 64, 128, 512, 0.1f};
+  const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
+  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
+  const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
+  const std::int64_t blocks_each = c.context / kCacheBlockTokens;
+  const std::int64_t num_blocks = c.batch * blocks_each;
+  DSL_ASSIGN(const auto cached,
+             DeviceTensor::random(*device.memory, num_blocks * kCacheBlockTokens * width,
+                                  DType::kBF16, {.seed = 5}));
+  DSL_ASSIGN(const auto kv_b,
+             DeviceTensor::random(*device.memory, c.num_heads * head_rows * shape.kv_lora_rank,
+                                  DType::kBF16, weight_values(shape.kv_lora_rank)));
+  const std::int64_t q_cols = c.num_heads * q_dim;
+  const std::int64_t out_cols = c.num_heads * shape.v_head_dim;
+  DSL_ASSIGN(const auto q,
+             DeviceTensor::random(*device.memory, c.batch * q_cols, DType::kBF16, {.seed = 6}));
+  DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.batch * out_cols * 2));
+  const auto cache_at = [&](void* data, std::int64_t count) -> LatentCache {
+    return {
+        data, DType::kBF16, count, kCacheBlockTokens, shape.kv_lora_rank, shape.qk_rope_head_dim};
+  };
+  std::vector<std::int32_t> table(static_cast<std::size_t>(num_blocks));
+  std::iota(table.begin(), table.end(), 0);
+  std::vector<AttentionSegment> segments;
+  std::vector<std::int32_t> positions(static_cast<std::size_t>(c.batch),
+                                      static_cast<std::int32_t>(c.context - 1));
+  const std::vector<std::int64_t> slots(static_cast<std::size_t>(c.batch), 0);
+  for (std::int64_t row = 0; row < c.batch; ++row) {
+    segments.push_back({row, 1, c.context - 1, MlaForm::kAbsorbed,
+                        std::span(table).subspan(static_cast<std::size_t>(row * blocks_each),
+                                                 static_cast<std::size_t>(blocks_each))});
+  }
+  const auto work = [&]() -> Status {
+    device.ops->mla_attention(
+        q.matrix(DType::kBF16, c.batch, q_cols),
+        weight_at(kv_b.data(), DType::kBF16, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+        cache_at(cached.data(), num_blocks), segments, shape,
+        y.matrix(DType::kBF16, c.batch, out_cols));
+    return {};
+  };
+
+  DSL_TRY(work());
+  // The last sequence.
+  const std::int64_t last = c.batch - 1;
+  const std::int64_t cache_bytes = c.context * width * 2;
+  DSL_ASSIGN(auto host_cache, cached.read(cached.data() + last * cache_bytes, cache_bytes));
+  DSL_ASSIGN(auto host_kv_b, kv_b.read(c.num_heads * head_rows * shape.kv_lora_rank * 2));
+  DSL_ASSIGN(auto host_q, q.read(q.data() + last * q_cols * 2, q_cols * 2));
+  DSL_ASSIGN(auto host_y, y.read(y.data() + last * out_cols * 2, out_cols * 2));
+  std::vector<float> expected(static_cast<std::size_t>(out_cols));
+  std::vector<BFloat16> expected_bits(expected.size());
+  const Matrix expected_view{expected_bits.data(), DType::kBF16, 1, out_cols, out_cols};
+  AttentionSegment segment = segments.front();
+  reference.ops().mla_attention({host_q.data(), DType::kBF16, 1, q_cols, q_cols},
+                                weight_at(host_kv_b.data(), DType::kBF16, c.num_heads * head_rows,
+                                          shape.kv_lora_rank, nullptr),
+                                cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape,
+                                expected_view);
+  double largest = 0;
+  for (const float value : ref::decode_all(expected_view)) {
+    largest = std::max<double>(largest, std::abs(value));
+  }
+  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view, 0,
+                       largest / 32));
+
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, {positions, slots, segments}, 1, work));
+  const double pairs = static_cast<double>(c.num_heads * c.batch);
+  return Measurement{
+      .seconds = seconds,
+      .bytes = static_cast<double>(c.batch * (cache_bytes + (q_cols + out_cols) * 2) +
+                                   c.num_heads * head_rows * shape.kv_lora_rank * 2),
+      .flops = 2 * pairs *
+               static_cast<double>(c.context * (width + shape.kv_lora_rank) +
+                                   head_rows * shape.kv_lora_rank),
+      .note = {}};
+}
+
+}  // namespace dsl::bench

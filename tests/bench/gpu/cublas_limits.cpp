@@ -1,0 +1,159 @@
+#include "tests/bench/gpu/device_limits.h"
+
+#ifdef DSL_CUBLASLT
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+
+#include <cmath>
+#include <vector>
+
+#include "engine/kernels/ref/elements.h"
+#include "engine/runtime/cuda/cuda_status.h"
+#include "engine/runtime/cuda/device_buffer.h"
+#include "tests/bench/gpu/device_fill.h"
+#endif
+
+namespace dsl::bench {
+#ifdef DSL_CUBLASLT
+namespace {
+
+using cuda::cuda_status;
+using cuda::DeviceBuffer;
+
+constexpr std::int64_t kSize = 8192;
+constexpr std::size_t kWorkspaceBytes = 64 << 20;
+
+Status blas_status(cublasStatus_t status, std::string_view what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return {};
+  return fail(ErrorCode::kInternal, "see the documentation of cuBLASLt", "{}: {}", what,
+              cublasLtGetStatusString(status));
+}
+
+/// Owns what describes d = a^T b, all of kSize x kSize and column by column.
+class Product {
+ public:
+  Product() = default;
+  Product(const Product&) = delete;
+  Product& operator=(const Product&) = delete;
+  ~Product() {
+    if (preference_ != nullptr) cublasLtMatmulPreferenceDestroy(preference_);
+    if (d_ != nullptr) cublasLtMatrixLayoutDestroy(d_);
+    if (ab_ != nullptr) cublasLtMatrixLayoutDestroy(ab_);
+    if (operation_ != nullptr) cublasLtMatmulDescDestroy(operation_);
+    if (handle_ != nullptr) cublasLtDestroy(handle_);
+  }
+
+  Status prepare(cudaDataType_t type, const void* scale) {
+    DSL_TRY(blas_status(cublasLtCreate(&handle_), "opening cuBLASLt"));
+    DSL_TRY(blas_status(cublasLtMatmulDescCreate(&operation_, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+                        "describing a product"));
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    DSL_TRY(set(CUBLASLT_MATMUL_DESC_TRANSA, transposed));
+    if (type == CUDA_R_8F_E4M3) {
+      DSL_TRY(set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scale));
+      DSL_TRY(set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scale));
+    }
+    DSL_TRY(blas_status(cublasLtMatrixLayoutCreate(&ab_, type, kSize, kSize, kSize),
+                        "describing a matrix"));
+    DSL_TRY(blas_status(cublasLtMatrixLayoutCreate(&d_, CUDA_R_16BF, kSize, kSize, kSize),
+                        "describing a matrix"));
+    DSL_TRY(blas_status(cublasLtMatmulPreferenceCreate(&preference_), "choosing a kernel"));
+    DSL_TRY(blas_status(
+        cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                             &kWorkspaceBytes, sizeof kWorkspaceBytes),
+        "choosing a kernel"));
+    int found = 0;
+    DSL_TRY(blas_status(cublasLtMatmulAlgoGetHeuristic(handle_, operation_, ab_, ab_, d_, d_,
+                                                       preference_, 1, &choice_, &found),
+                        "choosing a kernel"));
+    if (found == 0) return fail(ErrorCode::kNotFound, "", "cuBLASLt has no kernel for it");
+    return {};
+  }
+
+  Status start(const void* a, const void* b, void* d, void* workspace) const {
+    const float one = 1;
+    const float zero = 0;
+    return blas_status(cublasLtMatmul(handle_, operation_, &one, a, ab_, b, ab_, &zero, d, d_, d,
+                                      d_, &choice_.algo, workspace, kWorkspaceBytes, nullptr),
+                       "starting a product");
+  }
+
+ private:
+  template <typename T>
+  Status set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    return blas_status(cublasLtMatmulDescSetAttribute(operation_, attribute, &value, sizeof value),
+                       "describing a product");
+  }
+
+  cublasLtHandle_t handle_ = nullptr;
+  cublasLtMatmulDesc_t operation_ = nullptr;
+  cublasLtMatrixLayout_t ab_ = nullptr;
+  cublasLtMatrixLayout_t d_ = nullptr;
+  cublasLtMatmulPreference_t preference_ = nullptr;
+  cublasLtMatmulHeuristicResult_t choice_{};
+};
+
+Result<std::vector<float>> read_column(const DeviceBuffer& matrix, DType dtype, std::int64_t col) {
+  std::vector<std::byte> bytes(kSize * size_of(dtype));
+  const auto* from =
+      static_cast<const std::byte*>(matrix.data()) + static_cast<std::size_t>(col) * bytes.size();
+  DSL_TRY(cuda_status(cudaMemcpy(bytes.data(), from, bytes.size(), cudaMemcpyDeviceToHost),
+                      "reading a product"));
+  WeightView view{bytes.data(), dtype, 1, kSize, kSize, {}};
+  const float one = 1;
+  view.scales = {&one, DType::kF32, 1, 1, kSize, 0, 0};
+  std::vector<float> values(kSize);
+  ref::decode_row(view, 0, values.data());
+  return values;
+}
+
+/// A few elements against sums in double precision.
+Status verify(const DeviceBuffer& a, const DeviceBuffer& b, const DeviceBuffer& d, DType dtype) {
+  // Tensor cores keep fewer bits of sums of FP8 products.
+  const double tolerance = dtype == DType::kBF16 ? 0.5 : 5;
+  for (const std::int64_t row : {std::int64_t{0}, std::int64_t{4711}, kSize - 1}) {
+    const std::int64_t col = kSize - 1 - row / 2;
+    DSL_ASSIGN(const std::vector<float> of_a, read_column(a, dtype, row));
+    DSL_ASSIGN(const std::vector<float> of_b, read_column(b, dtype, col));
+    DSL_ASSIGN(const std::vector<float> of_d, read_column(d, DType::kBF16, col));
+    double sum = 0;
+    for (std::size_t k = 0; k < of_a.size(); ++k) sum += static_cast<double>(of_a[k]) * of_b[k];
+    const double actual = of_d[static_cast<std::size_t>(row)];
+    if (!(std::abs(actual - sum) <= 0.01 * std::abs(sum) + tolerance)) {
+      return fail(ErrorCode::kInternal, "", "cuBLASLt computed {} instead of {}", actual, sum);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<double> cublas_flops_per_second(bool is_fp8) {
+  const DType dtype = is_fp8 ? DType::kF8E4M3 : DType::kBF16;
+  const auto bytes = static_cast<std::size_t>(kSize * kSize);
+  DeviceBuffer a, b, d, workspace, scale;
+  DSL_TRY(a.reserve(bytes * size_of(dtype), "a product"));
+  DSL_TRY(b.reserve(bytes * size_of(dtype), "a product"));
+  DSL_TRY(d.reserve(bytes * 2, "a product"));
+  DSL_TRY(workspace.reserve(kWorkspaceBytes, "a product"));
+  DSL_TRY(scale.reserve(sizeof(float), "a product"));
+  const float one = 1;
+  DSL_TRY(cuda_status(cudaMemcpy(scale.data(), &one, sizeof one, cudaMemcpyHostToDevice),
+                      "copying a scale"));
+  DSL_TRY(fill_random(a.data(), kSize * kSize, dtype, {.seed = 1}));
+  DSL_TRY(fill_random(b.data(), kSize * kSize, dtype, {.seed = 2}));
+  Product product;
+  DSL_TRY(product.prepare(is_fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF, scale.data()));
+  const auto start = [&] { return product.start(a.data(), b.data(), d.data(), workspace.data()); };
+  DSL_TRY(start());
+  DSL_TRY(verify(a, b, d, dtype));
+  DSL_ASSIGN(const double seconds, event_seconds(start));
+  return 2.0 * kSize * kSize * kSize / seconds;
+}
+#else
+Result<double> cublas_flops_per_second(bool) {
+  return fail(ErrorCode::kNotFound, "install it and build again", "built without cuBLASLt");
+}
+#endif
+
+}  // namespace dsl::bench

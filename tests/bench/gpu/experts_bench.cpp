@@ -1,0 +1,117 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+
+#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/bench/gpu/device_tensors.h"
+#include "tests/bench/gpu/op_bench.h"
+#include "tests/bench/gpu/recorded_calls.h"
+
+namespace dsl::bench {
+namespace {
+
+/// Distinct experts of every row, ascending.
+std::vector<std::int32_t> choose(const ExpertsCase& c, std::int64_t rows) {
+  std::mt19937 random(3);
+  std::vector<std::int32_t> all(static_cast<std::size_t>(c.num_experts));
+  std::iota(all.begin(), all.end(), 0);
+  std::vector<std::int32_t> ids;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::shuffle(all.begin(), all.end(), random);
+    ids.insert(ids.end(), all.begin(), all.begin() + c.top_k);
+    std::sort(ids.end() - c.top_k, ids.end());
+  }
+  return ids;
+}
+
+}  // namespace
+
+Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
+  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  const std::int64_t part = c.hidden * c.inner;
+  const auto bytes_of_all = [&] { return 3 * c.num_experts * part * bytes_of(c.dtype); };
+  const std::int64_t free = device.memory->free_bytes() / 4 * 3;
+  while (bytes_of_all() > free && c.num_experts > kNumLeaves) c.num_experts /= 2;
+  DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, 3 * c.num_experts * part,
+                                                      c.dtype, weight_values(c.hidden)));
+  const std::vector<float> host_scales = scales_for(c.hidden, c.inner);
+  DSL_ASSIGN(const auto scales, DeviceTensor::copy_of(*device.memory, host_scales));
+  const auto expert_at = [&](const std::byte* data, const void* of_scales) -> ExpertWeights {
+    const std::int64_t bytes = part * bytes_of(c.dtype);
+    return {weight_at(data, c.dtype, c.inner, c.hidden, of_scales),
+            weight_at(data + bytes, c.dtype, c.inner, c.hidden, of_scales),
+            weight_at(data + 2 * bytes, c.dtype, c.hidden, c.inner, of_scales)};
+  };
+  const std::int64_t expert_bytes = 3 * part * bytes_of(c.dtype);
+  std::vector<ExpertWeights> experts;
+  for (std::int64_t e = 0; e < c.num_experts; ++e) {
+    experts.push_back(expert_at(weights.data() + e * expert_bytes, scales.data()));
+  }
+  // Few rows choose other experts in each call, so that the weights come from memory.
+  const std::int64_t num_calls = c.rows > kFewRows ? 1 : 16;
+  std::vector<std::int32_t> host_ids = choose(c, num_calls * c.rows);
+  std::vector<float> host_shares(host_ids.size(), 1.0f / static_cast<float>(c.top_k));
+  DSL_ASSIGN(const auto ids, DeviceTensor::copy_of(*device.memory, host_ids));
+  DSL_ASSIGN(const auto shares, DeviceTensor::copy_of(*device.memory, host_shares));
+  DSL_ASSIGN(const auto x,
+             DeviceTensor::random(*device.memory, c.rows * c.hidden, DType::kBF16, {}));
+  DSL_ASSIGN(const auto sums,
+             DeviceTensor::make(*device.memory, kNumLeaves * c.rows * c.hidden * 4));
+  const Matrix in = x.matrix(DType::kBF16, c.rows, c.hidden);
+  const LeafSums leaves{reinterpret_cast<float*>(sums.data()), kNumLeaves, c.rows, c.hidden};
+  const LeafSplit split{c.num_experts, 0, 1};
+  const auto call = [&](std::int64_t i) {
+    const std::int64_t first = i * c.rows * c.top_k;
+    const Routing routing{reinterpret_cast<std::int32_t*>(ids.data()) + first,
+                          reinterpret_cast<float*>(shares.data()) + first, c.rows, c.top_k};
+    device.ops->routed_experts(in, routing, experts, split, leaves);
+  };
+
+  call(0);
+  // The first row, with its experts alone on the host.
+  std::vector<ExpertWeights> host_experts(experts.size());
+  std::vector<std::vector<std::byte>> host_weights;
+  for (std::int64_t k = 0; k < c.top_k; ++k) {
+    const std::int64_t e = host_ids[static_cast<std::size_t>(k)];
+    DSL_ASSIGN(auto bytes, weights.read(weights.data() + e * expert_bytes, expert_bytes));
+    host_weights.push_back(std::move(bytes));
+    host_experts[static_cast<std::size_t>(e)] =
+        expert_at(host_weights.back().data(), host_scales.data());
+  }
+  DSL_ASSIGN(auto host_x, x.read(c.hidden * 2));
+  std::vector<float> expected(static_cast<std::size_t>(kNumLeaves * c.hidden), 0.0f);
+  reference.ops().routed_experts({host_x.data(), DType::kBF16, 1, c.hidden, c.hidden},
+                                 {host_ids.data(), host_shares.data(), 1, c.top_k}, host_experts,
+                                 split, {expected.data(), kNumLeaves, 1, c.hidden});
+  for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
+    DSL_ASSIGN(auto actual, sums.read(leaves.leaf(leaf), c.hidden * 4));
+    DSL_TRY(verify_close({actual.data(), DType::kF32, 1, c.hidden, c.hidden},
+                         {expected.data() + leaf * c.hidden, DType::kF32, 1, c.hidden, c.hidden},
+                         0.02, 0.01));
+  }
+
+  const auto work = [&]() -> Status {
+    for (std::int64_t i = 0; i < num_calls; ++i) call(i);
+    return {};
+  };
+  const PlainInputs inputs;
+  DSL_ASSIGN(const double seconds,
+             recorded_seconds(device, inputs.view(), static_cast<int>(num_calls), work));
+  double num_read = 0;
+  for (std::int64_t i = 0; i < num_calls; ++i) {
+    std::vector<std::int32_t> distinct(host_ids.begin() + i * c.rows * c.top_k,
+                                       host_ids.begin() + (i + 1) * c.rows * c.top_k);
+    std::sort(distinct.begin(), distinct.end());
+    num_read +=
+        static_cast<double>(std::unique(distinct.begin(), distinct.end()) - distinct.begin());
+  }
+  return Measurement{
+      .seconds = seconds,
+      .bytes = num_read / static_cast<double>(num_calls) * static_cast<double>(expert_bytes),
+      .flops = 6.0 * static_cast<double>(c.rows * c.top_k) * static_cast<double>(part),
+      .note = fmt::format("{} experts", c.num_experts)};
+}
+
+}  // namespace dsl::bench

@@ -1,0 +1,93 @@
+#include <algorithm>
+
+#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/bench/gpu/device_tensors.h"
+#include "tests/bench/gpu/op_bench.h"
+#include "tests/bench/gpu/recorded_calls.h"
+
+namespace dsl::bench {
+namespace {
+
+/// Weights of a round of few rows: many times what the L2 cache holds.
+constexpr std::int64_t kRoundBytes = std::int64_t{512} << 20;
+constexpr std::int64_t kMaxWeights = 64;
+
+}  // namespace
+
+Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c) {
+  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  const std::int64_t weight_bytes = c.out * c.in * bytes_of(c.dtype);
+  const std::int64_t count =
+      c.rows > kFewRows ? 1 : std::clamp(kRoundBytes / weight_bytes, std::int64_t{1}, kMaxWeights);
+  DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, count * c.out * c.in, c.dtype,
+                                                      weight_values(c.in)));
+  const std::vector<float> host_scales = scales_for(c.out, c.in);
+  DSL_ASSIGN(const auto scales, DeviceTensor::copy_of(*device.memory, host_scales));
+  DSL_ASSIGN(const auto x, DeviceTensor::random(*device.memory, c.rows * c.in, DType::kBF16, {}));
+  DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.rows * c.out * 2));
+  const Matrix in = x.matrix(DType::kBF16, c.rows, c.in);
+  const Matrix out = y.matrix(DType::kBF16, c.rows, c.out);
+  const auto weight = [&](std::int64_t i) {
+    return weight_at(weights.data() + i * weight_bytes, c.dtype, c.out, c.in, scales.data());
+  };
+
+  device.ops->linear(in, weight(0), out);
+  // The first features of the first rows and of the last ones, whose tiles may be cut.
+  constexpr std::int64_t kFeatures = 16;
+  const std::int64_t checked = std::min<std::int64_t>(c.rows, 4);
+  DSL_ASSIGN(auto host_weight, weights.read(kFeatures * c.in * bytes_of(c.dtype)));
+  for (const std::int64_t first : {std::int64_t{0}, c.rows - checked}) {
+    DSL_ASSIGN(auto host_x, x.read(x.data() + first * c.in * 2, checked * c.in * 2));
+    DSL_ASSIGN(auto host_y, y.read(y.data() + first * c.out * 2, checked * c.out * 2));
+    std::vector<float> expected(static_cast<std::size_t>(checked * kFeatures));
+    const Matrix expected_view{expected.data(), DType::kF32, checked, kFeatures, kFeatures};
+    reference.ops().linear(
+        {host_x.data(), DType::kBF16, checked, c.in, c.in},
+        weight_at(host_weight.data(), c.dtype, kFeatures, c.in, host_scales.data()), expected_view);
+    const Matrix actual{host_y.data(), DType::kBF16, checked, c.out, c.out};
+    DSL_TRY(verify_close(actual.cols_from(0, kFeatures), expected_view, 0.01, 0.01));
+  }
+
+  const auto work = [&]() -> Status {
+    for (std::int64_t i = 0; i < count; ++i) device.ops->linear(in, weight(i), out);
+    return {};
+  };
+  const PlainInputs inputs;
+  DSL_ASSIGN(const double seconds,
+             recorded_seconds(device, inputs.view(), static_cast<int>(count), work));
+  return Measurement{.seconds = seconds,
+                     .bytes = static_cast<double>(weight_bytes + c.rows * (c.in + c.out) * 2),
+                     .flops = 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.out * c.in),
+                     .note = {}};
+}
+
+Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, std::int64_t cols) {
+  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(const auto x, DeviceTensor::random(*device.memory, rows * cols, DType::kBF16, {}));
+  DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, rows * cols * 2));
+  DSL_ASSIGN(const auto weight, DeviceTensor::random(*device.memory, cols, DType::kBF16,
+                                                     {.offset = 1, .amplitude = 0.1f}));
+  const auto work = [&]() -> Status {
+    device.ops->rms_norm(x.matrix(DType::kBF16, rows, cols), {weight.data(), DType::kBF16, cols},
+                         1e-6f, y.matrix(DType::kBF16, rows, cols));
+    return {};
+  };
+  DSL_TRY(work());
+  const std::int64_t last = (rows - 1) * cols * 2;
+  DSL_ASSIGN(auto host_x, x.read(x.data() + last, cols * 2));
+  DSL_ASSIGN(auto host_y, y.read(y.data() + last, cols * 2));
+  DSL_ASSIGN(auto host_weight, weight.read(cols * 2));
+  std::vector<BFloat16> expected(static_cast<std::size_t>(cols));
+  const Matrix expected_view{expected.data(), DType::kBF16, 1, cols, cols};
+  reference.ops().rms_norm({host_x.data(), DType::kBF16, 1, cols, cols},
+                           {host_weight.data(), DType::kBF16, cols}, 1e-6f, expected_view);
+  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, cols, cols}, expected_view, 0.01, 1e-3));
+  const PlainInputs inputs;
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, inputs.view(), 1, work));
+  return Measurement{.seconds = seconds,
+                     .bytes = static_cast<double>(2 * rows * cols * 2 + cols * 2),
+                     .flops = 0,
+                     .note = {}};
+}
+
+}  // namespace dsl::bench

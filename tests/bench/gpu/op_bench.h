@@ -1,0 +1,43 @@
+// Single ops in the shapes of DeepSeek-V2-Lite and DeepSeek-V3.
+#pragma once
+
+#include "engine/tensor/dtype.h"
+#include "tests/bench/gpu/bench_report.h"
+#include "tests/bench/gpu/op_reference.h"
+
+namespace dsl::bench {
+
+struct LinearCase {
+  DType dtype = DType::kBF16;
+  std::int64_t rows = 0;
+  std::int64_t out = 0;
+  std::int64_t in = 0;
+};
+
+struct ExpertsCase {
+  DType dtype = DType::kBF16;
+  std::int64_t rows = 0;
+  std::int64_t hidden = 0;
+  std::int64_t inner = 0;
+  std::int64_t num_experts = 0;
+  std::int64_t top_k = 0;
+};
+
+struct DecodeCase {
+  std::int64_t num_heads = 0;
+  std::int64_t batch = 0;
+  std::int64_t context = 0;
+};
+
+/// Each verifies what the op computes against the scalar reference, then times it.
+Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c);
+Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, std::int64_t cols);
+/// With fewer experts where memory is short.
+Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c);
+/// One token of every sequence, in the absorbed form.
+Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c);
+
+/// All cases.
+void bench_ops(BenchReport& report);
+
+}  // namespace dsl::bench

@@ -1,0 +1,66 @@
+// What the cases of op_bench share: the reference, and weights of the size that models have.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "engine/kernels/dispatch.h"
+#include "tests/bench/gpu/device_fill.h"
+
+namespace dsl::bench {
+
+/// Calls with at most so many rows read weights from memory, so that those of one call must not
+/// stay in a cache.
+inline constexpr std::int64_t kFewRows = 64;
+inline constexpr std::int64_t kScaleBlock = 128;
+
+inline std::int64_t bytes_of(DType dtype) { return static_cast<std::int64_t>(size_of(dtype)); }
+inline std::int64_t blocks(std::int64_t size) { return (size + kScaleBlock - 1) / kScaleBlock; }
+
+/// The scalar reference, on the host.
+class Reference {
+ public:
+  static Result<Reference> make() {
+    Reference result;
+    DSL_ASSIGN(result.pool_, ThreadPool::create({.num_threads = 1}));
+    DSL_ASSIGN(result.ops_, make_ops({.variant = "scalar"}, *result.pool_));
+    return result;
+  }
+  Ops& ops() const { return *ops_; }
+
+ private:
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Ops> ops_;
+};
+
+/// What a round of calls that are no decode step of a model has for inputs.
+class PlainInputs {
+ public:
+  StepInputs view() const { return {positions_, slots_, {}}; }
+
+ private:
+  std::vector<std::int32_t> positions_{0};
+  std::vector<std::int64_t> slots_{0};
+};
+
+/// Scales of E4M3 weights as wide as `in`, that bring them to the size of sqrt(3 / fan_in).
+inline WeightView weight_at(const std::byte* data, DType dtype, std::int64_t out, std::int64_t in,
+                            const void* scales) {
+  WeightView view{data, dtype, out, in, in, {}};
+  if (dtype == DType::kF8E4M3) {
+    view.scales = {scales, DType::kF32, blocks(in), kScaleBlock, kScaleBlock, 0, 0};
+  }
+  return view;
+}
+
+inline FillValues weight_values(std::int64_t in) {
+  return {.amplitude = static_cast<float>(std::sqrt(3.0 / static_cast<double>(in))), .seed = 11};
+}
+
+inline std::vector<float> scales_for(std::int64_t out, std::int64_t in) {
+  const auto count = static_cast<std::size_t>(blocks(out) * blocks(in));
+  return std::vector<float>(count, static_cast<float>(0.7 / std::sqrt(static_cast<double>(in))));
+}
+
+}  // namespace dsl::bench

@@ -1,0 +1,105 @@
+#include "tests/bench/gpu/sparse_checkpoint.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+
+#include "engine/checkpoint/synth_layout.h"
+#include "engine/model/parameters.h"
+#include "tests/bench/gpu/device_fill.h"
+
+namespace dsl::bench {
+namespace {
+
+constexpr std::int64_t kAlignment = 256;
+
+std::int64_t aligned(std::int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+std::int64_t bytes_of(const VectorView& vector) {
+  return vector.size * static_cast<std::int64_t>(size_of(vector.dtype));
+}
+
+std::int64_t bytes_of(const model::Parameters& parameters) {
+  std::int64_t bytes = 0;
+  for (const WeightView* weight : parameters.weights) bytes += aligned(weight->bytes());
+  for (const VectorView* vector : parameters.vectors) bytes += aligned(bytes_of(*vector));
+  return bytes;
+}
+
+}  // namespace
+
+Result<SparseCheckpoint> SparseCheckpoint::make(const checkpoint::ModelConfig& config) {
+  SparseCheckpoint result;
+  std::string pattern = (std::filesystem::temp_directory_path() / "dsl_gpu_XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) {
+    return fail(ErrorCode::kIo, "set TMPDIR to a directory that can be written", "cannot make {}",
+                pattern);
+  }
+  result.directory_ = pattern;
+  const checkpoint::SynthLayout layout = checkpoint::lay_out(
+      config, {.config_path = {}, .out_dir = {}, .max_file_bytes = std::int64_t{1} << 50});
+  const checkpoint::StoredFile& file = layout.files.front();
+  const std::filesystem::path path = result.directory_ / file.name;
+  std::ofstream(path, std::ios::binary) << file.header;
+  if (::truncate(path.c_str(), file.size_bytes) != 0) {
+    return fail(ErrorCode::kIo, "set TMPDIR to a file system with sparse files",
+                "cannot make a file of {} bytes: {}", file.size_bytes, path.string());
+  }
+  DSL_ASSIGN(checkpoint::Checkpoint opened, checkpoint::Checkpoint::open(result.directory_));
+  result.checkpoint_ = std::make_unique<checkpoint::Checkpoint>(std::move(opened));
+  return result;
+}
+
+SparseCheckpoint::~SparseCheckpoint() {
+  std::error_code ignored;
+  if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
+}
+
+Result<Buffer> random_parameters(const model::Parameters& parameters, Memory& memory) {
+  DSL_ASSIGN(Buffer buffer,
+             Buffer::allocate(memory, static_cast<std::size_t>(bytes_of(parameters)), "weights"));
+  auto* next = buffer.as<std::byte>();
+  std::uint64_t seed = 0;
+  for (WeightView* weight : parameters.weights) {
+    const auto fan_in = static_cast<double>(weight->in_features);
+    DSL_TRY(fill_random(next, weight->out_features * weight->in_features, weight->dtype,
+                        {.amplitude = static_cast<float>(std::sqrt(3 / fan_in)), .seed = ++seed}));
+    weight->data = next;
+    weight->row_stride = weight->in_features;
+    next += aligned(weight->bytes());
+  }
+  for (VectorView* vector : parameters.vectors) {
+    DSL_TRY(fill_random(next, vector->size, vector->dtype,
+                        {.offset = 1, .amplitude = 0.125f, .seed = ++seed}));
+    vector->data = next;
+    next += aligned(bytes_of(*vector));
+  }
+  return buffer;
+}
+
+Result<Buffer> copy_parameters(const model::Parameters& from, Memory& device,
+                               const model::Parameters& to) {
+  DSL_ASSIGN(Buffer buffer,
+             Buffer::allocate(host_memory(), static_cast<std::size_t>(bytes_of(from)), "weights"));
+  auto* next = buffer.as<std::byte>();
+  for (std::size_t i = 0; i < from.weights.size(); ++i) {
+    const WeightView& weight = *from.weights[i];
+    DSL_TRY(device.read(next, weight.data, static_cast<std::size_t>(weight.bytes())));
+    *to.weights[i] = weight;
+    to.weights[i]->data = next;
+    next += aligned(weight.bytes());
+  }
+  for (std::size_t i = 0; i < from.vectors.size(); ++i) {
+    const VectorView& vector = *from.vectors[i];
+    DSL_TRY(device.read(next, vector.data, static_cast<std::size_t>(bytes_of(vector))));
+    *to.vectors[i] = vector;
+    to.vectors[i]->data = next;
+    next += aligned(bytes_of(vector));
+  }
+  return buffer;
+}
+
+}  // namespace dsl::bench
