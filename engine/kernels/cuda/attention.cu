@@ -6,6 +6,8 @@
 #include "engine/kernels/cuda/attention.cuh"
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/element_types.h"
+#include "engine/kernels/cuda/expand_gemm.cuh"
+#include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/mla_launch.cuh"
 
 namespace dsl::cuda {
@@ -166,6 +168,29 @@ void attend_expanded_heads(const AttentionJob& job, const AttentionSegment& segm
   }
 }
 
+/// expanded[position] = weights latent, [num_positions, weights.out_features].
+template <typename X>
+void expand_keys(const AttentionJob& job, std::int64_t num_positions, const WeightView& weights,
+                 X* expanded) {
+  const LeafBounds leaves = single_leaf(weights.in_features);
+  if constexpr (std::is_same_v<X, BFloat16>) {
+    if (is_tensor_core_gemm(DType::kBF16, weights, leaves)) {
+      with_tensor_core_weight(weights.dtype, [&](auto w) {
+        const ExpandGemm<decltype(w)> gemm{job.latents, num_positions, weights,
+                                           slices_of(weights, leaves), expanded};
+        run_gemm(job.launcher, gemm, weights.out_features, {1, num_positions, num_positions});
+      });
+      return;
+    }
+  }
+  with_weight(weights.dtype, [&](auto w) {
+    job.launcher.run(
+        {dim3(blocks_for(weights.out_features, kTileWarps), blocks_for(num_positions, kTileRows)),
+         kTileThreads},
+        expand_keys_kernel<X, decltype(w)>, job.latents, num_positions, weights, expanded);
+  });
+}
+
 /// Keys and values are computed for some heads at a time. The job's tables begin with the
 /// segment's. Without rows, kernels need none.
 void attend_expanded(const AttentionJob& job, const AttentionSegment& segment,
@@ -187,13 +212,7 @@ void attend_expanded(const AttentionJob& job, const AttentionSegment& segment,
     for (std::int64_t head = 0; head < shape.num_heads; head += max_heads) {
       const std::int64_t num_heads = std::min(max_heads, shape.num_heads - head);
       const WeightView weights = job.kv_b.rows_from(head * head_dim, num_heads * head_dim);
-      with_weight(job.kv_b.dtype, [&](auto w) {
-        job.launcher.run({dim3(blocks_for(num_heads * head_dim, kTileWarps),
-                               blocks_for(num_positions, kTileRows)),
-                          kTileThreads},
-                         expand_keys_kernel<X, decltype(w)>, job.latents, num_positions, weights,
-                         reinterpret_cast<X*>(data));
-      });
+      expand_keys<X>(job, num_positions, weights, reinterpret_cast<X*>(data));
       attend_expanded_heads<X>(job, segment, all, head, {data, num_heads}, behind, max_rows);
     }
   });

@@ -8,7 +8,7 @@
 namespace dsl::cuda {
 
 /// Scratch of one pass over some rows; more rows make more passes.
-inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{64} << 20;
+inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{512} << 20;
 /// Cached positions that one block of attention takes; their results are joined afterwards.
 inline constexpr std::int64_t kAttentionSplitPositions = 256;
 
