@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/engine_messages.h"
+#include "engine/runtime/boot_id.h"
 #include "transport/base/log.h"
 
 namespace dsl::engine {
@@ -35,13 +35,6 @@ struct DeviceMessage {
   std::uint64_t device = 0;
   std::uint64_t kernels = 0;
 };
-
-/// Of the machine's boot: the same in all its containers.
-std::string boot_id() {
-  std::string id;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), id);
-  return id;
-}
 
 std::uint64_t digest(const std::string& text) { return std::hash<std::string>{}(text); }
 

@@ -4,13 +4,13 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "engine/parallel/tensor_parallel.h"
+#include "engine/runtime/boot_id.h"
 
 namespace dsl::parallel {
 namespace {
@@ -28,16 +28,9 @@ void assign(std::array<char, 48>& text, std::string_view value) {
   std::copy_n(value.begin(), std::min(value.size(), text.size() - 1), text.begin());
 }
 
-/// Equal for processes under one kernel, containers included.
-std::string node_identity() {
-  std::string identity;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), identity);
-  return identity;
-}
-
 Member describe_self(const DeviceNetwork* network) {
   Member self;
-  assign(self.node, node_identity());
+  assign(self.node, boot_id());
   if (network == nullptr) return self;
   assign(self.device, network->device_id());
   const char* wish = std::getenv("DSL_TENSOR_SUMS");
