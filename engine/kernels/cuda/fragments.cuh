@@ -12,6 +12,7 @@
 #include "engine/kernels/cuda/mma.cuh"
 #include "engine/kernels/cuda/scalars.cuh"
 #include "engine/kernels/cuda/warp.cuh"
+#include "engine/kernels/cuda/weight_row.cuh"
 #include "engine/tensor/views.h"
 
 namespace dsl::cuda {
@@ -140,15 +141,7 @@ __device__ LaneFeatures<Operand<W>::kProducts> load_weights(const W* row, std::i
 /// What a slice's sum over the codes of a row is multiplied by. `begin` is a feature of the slice.
 template <typename W>
 __device__ float slice_scale(const WeightView& weight, std::int64_t feature, std::int64_t begin) {
-  if constexpr (std::is_same_v<W, Float8E4M3>) {
-    if (feature >= weight.out_features) return 0;
-    const BlockScales& scales = weight.scales;
-    const std::int64_t i = (feature + scales.first_row) / scales.block_rows * scales.row_stride +
-                           (begin + scales.first_col) / scales.block_cols;
-    return scales.dtype == DType::kF32 ? static_cast<const float*>(scales.data)[i]
-                                       : decode(static_cast<const Float8E8M0*>(scales.data)[i]);
-  }
-  return 1;
+  return feature < weight.out_features ? block_scale<W>(weight, feature, begin) : 0;
 }
 
 /// Whether a lane of the same g saw a NaN among codes; other types pass theirs on by themselves.

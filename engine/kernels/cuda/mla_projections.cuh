@@ -49,12 +49,6 @@ __device__ const W* weight_at(const WeightView& weight, std::int64_t row, std::i
   return static_cast<const W*>(weight.data) + row * weight.row_stride + col;
 }
 
-template <typename W>
-__device__ float scale_at(const WeightView& weight, std::int64_t row, std::int64_t col) {
-  if constexpr (std::is_same_v<W, Float8E4M3>) return WeightRow<W>(weight, row).scale_at(col);
-  return 1;
-}
-
 inline int projection_tiles(std::int64_t num_rows) {
   const std::int64_t tiles = (num_rows + kMmaRows - 1) / kMmaRows;
   return static_cast<int>(std::min<std::int64_t>(tiles, kProjectionTiles));
@@ -142,7 +136,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
       multiply_two(sums[m][0], sums[m][1], a, b);
     }
   }
-  const float scale = scale_at<W>(kv_b, head * Dims::kHeadFeatures, first_col);
+  const float scale = block_scale<W>(kv_b, head * Dims::kHeadFeatures, first_col);
 #pragma unroll
   for (int m = 0; m < kProjectionTiles; ++m) {
 #pragma unroll
@@ -211,7 +205,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
         multiply_two(partial[m][0], partial[m][1], a, b);
       }
     }
-    const float scale = scale_at<W>(kv_b, first_feature, begin);
+    const float scale = block_scale<W>(kv_b, first_feature, begin);
 #pragma unroll
     for (int m = 0; m < kWarpTiles; ++m) {
 #pragma unroll

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "engine/kernels/cuda/scalars.cuh"
 #include "engine/tensor/views.h"
@@ -62,5 +63,12 @@ class WeightRow<Float8E4M3> {
   BlockScales scales_;
   std::int64_t first_scale_;
 };
+
+/// What the code of a row at feature `i` is multiplied by; 1 for weights without scales.
+template <typename W>
+__device__ float block_scale(const WeightView& weight, std::int64_t row, std::int64_t i) {
+  if constexpr (std::is_same_v<W, Float8E4M3>) return WeightRow<W>(weight, row).scale_at(i);
+  return 1;
+}
 
 }  // namespace dsl::cuda
