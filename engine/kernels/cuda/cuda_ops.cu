@@ -239,11 +239,6 @@ std::int64_t CudaOps::held_bytes() const {
 
 }  // namespace
 
-Result<std::unique_ptr<Ops>> make_cuda_ops(int device) {
-  DSL_ASSIGN(Device opened, open_cuda_device(device));
-  return std::move(opened.ops);
-}
-
 Result<int> num_cuda_devices() { return count_devices(); }
 
 Result<Device> open_cuda_device(int device) {

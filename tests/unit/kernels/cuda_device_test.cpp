@@ -7,21 +7,21 @@ namespace dsl {
 namespace {
 
 TEST(CudaDeviceTest, OpensTheFirstDeviceOrSaysWhatIsMissing) {
-  const auto ops = cuda::make_cuda_ops(0);
-  if (!ops) {
-    EXPECT_EQ(ops.error().code, ErrorCode::kNotFound);
-    EXPECT_NE(ops.error().message.find("CUDA device 0"), std::string::npos);
-    EXPECT_FALSE(ops.error().remedy.empty());
+  const auto device = cuda::open_cuda_device(0);
+  if (!device) {
+    EXPECT_EQ(device.error().code, ErrorCode::kNotFound);
+    EXPECT_NE(device.error().message.find("CUDA device 0"), std::string::npos);
+    EXPECT_FALSE(device.error().remedy.empty());
     return;
   }
-  EXPECT_EQ((*ops)->name(), "cuda");
-  EXPECT_TRUE((*ops)->finish().has_value());
+  EXPECT_EQ(device->ops->name(), "cuda");
+  EXPECT_TRUE(device->ops->finish().has_value());
 }
 
 TEST(CudaDeviceTest, ADeviceThatCannotBeIsAnError) {
-  const auto ops = cuda::make_cuda_ops(4096);
-  ASSERT_FALSE(ops.has_value());
-  EXPECT_EQ(ops.error().code, ErrorCode::kNotFound);
+  const auto device = cuda::open_cuda_device(4096);
+  ASSERT_FALSE(device.has_value());
+  EXPECT_EQ(device.error().code, ErrorCode::kNotFound);
 }
 
 }  // namespace
