@@ -37,20 +37,27 @@ struct ExpertChoice {
   }
 };
 
+/// What both products of the experts have in common.
+struct ExpertRows {
+  using Group = ExpertGroup;
+
+  Matrix x;  // BF16: the step's rows, or a row for every pair
+  ExpertChoice choice;
+  Slices input;
+
+  __device__ Group group(int index) const { return choice.group(index); }
+  __device__ const Slices& slices() const { return input; }
+};
+
 /// activated[p] = silu(gate_proj x) * up_proj x of pair p's row.
 template <typename W>
-struct ExpertUpGemm {
+struct ExpertUpGemm : ExpertRows {
   using Weight = W;
-  using Group = ExpertGroup;
   static constexpr int kSides = 2;
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
-  Matrix x;
-  ExpertChoice choice;
-  Slices input;
   Matrix activated;
 
-  __device__ Group group(int index) const { return choice.group(index); }
   __device__ const BFloat16* row(const Group& group, int row) const {
     return row_of<BFloat16>(x, group.pair(row) / choice.num_experts_per_tok);
   }
@@ -58,7 +65,6 @@ struct ExpertUpGemm {
   __device__ const WeightView& weight(const Group& group, int side) const {
     return side == 0 ? group.expert->gate_proj : group.expert->up_proj;
   }
-  __device__ const Slices& slices() const { return input; }
   __device__ void store(const Group& group, int row, std::int64_t feature,
                         const float (&outputs)[2]) const {
     row_of<BFloat16>(activated, group.pair(row))[feature] =
@@ -66,28 +72,22 @@ struct ExpertUpGemm {
   }
 };
 
-/// outputs[p] = down_proj activated[p].
+/// outputs[p] = down_proj x[p].
 template <typename W>
-struct ExpertDownGemm {
+struct ExpertDownGemm : ExpertRows {
   using Weight = W;
-  using Group = ExpertGroup;
   static constexpr int kSides = 1;
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
-  Matrix activated;
-  ExpertChoice choice;
-  Slices input;
   MatrixView<float> outputs;
 
-  __device__ Group group(int index) const { return choice.group(index); }
   __device__ const BFloat16* row(const Group& group, int row) const {
-    return row_of<BFloat16>(activated, group.pair(row));
+    return row_of<BFloat16>(x, group.pair(row));
   }
   __device__ std::int64_t num_features() const { return outputs.cols; }
   __device__ const WeightView& weight(const Group& group, int) const {
     return group.expert->down_proj;
   }
-  __device__ const Slices& slices() const { return input; }
   __device__ void store(const Group& group, int row, std::int64_t feature,
                         const float (&values)[1]) const {
     outputs.data[group.pair(row) * outputs.row_stride + feature] = values[0];

@@ -55,7 +55,7 @@ void activate_experts(Launcher& launcher, const ExpertCall& call, const Matrix& 
   const LeafBounds leaves = single_leaf(x.cols);
   if (is_tensor_core_gemm(x.dtype, weight, leaves)) {
     with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertUpGemm<decltype(w)> gemm{x, call.choice, slices_of(weight, leaves), activated};
+      const ExpertUpGemm<decltype(w)> gemm{{x, call.choice, slices_of(weight, leaves)}, activated};
       run_gemm(launcher, gemm, activated.cols, call.rows);
     });
     return;
@@ -75,7 +75,7 @@ void project_experts(Launcher& launcher, const ExpertCall& call, const Matrix& a
   const LeafBounds leaves = single_leaf(activated.cols);
   if (is_tensor_core_gemm(activated.dtype, weight, leaves)) {
     with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertDownGemm<decltype(w)> gemm{activated, call.choice, slices_of(weight, leaves),
+      const ExpertDownGemm<decltype(w)> gemm{{activated, call.choice, slices_of(weight, leaves)},
                                              outputs};
       run_gemm(launcher, gemm, outputs.cols, call.rows);
     });

@@ -16,11 +16,11 @@ void multiply_on_tensor_cores(Launcher& launcher, const Matrix& x, const WeightV
     using W = decltype(e);
     if (leaves.num_leaves > 1) {
       DSL_CHECK(out.dtype == DType::kF32, "a tree of leaves in {}", name_of(out.dtype));
-      return run_gemm(launcher, LinearGemm<W, float, GemmSum::kTree>{x, w, slices, out},
+      return run_gemm(launcher, LinearGemm<W, float, GemmSum::kTree>{{x, slices}, w, out},
                       w.out_features, rows);
     }
     with_activation(out.dtype, [&](auto o) {
-      run_gemm(launcher, LinearGemm<W, decltype(o), GemmSum::kWhole>{x, w, slices, out},
+      run_gemm(launcher, LinearGemm<W, decltype(o), GemmSum::kWhole>{{x, slices}, w, out},
                w.out_features, rows);
     });
   });
@@ -59,8 +59,8 @@ bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_
     return false;
   }
   with_tensor_core_weight(gate_proj.dtype, [&](auto w) {
-    const GatedGemm<decltype(w)> gemm{x, gate_proj, up_proj, slices_of(gate_proj, leaves),
-                                      activated};
+    const GatedGemm<decltype(w)> gemm{
+        {x, slices_of(gate_proj, leaves)}, gate_proj, up_proj, activated};
     run_gemm(launcher, gemm, activated.cols, {1, x.rows, x.rows});
   });
   return true;
@@ -70,8 +70,8 @@ void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const 
                 const LeafSums& sums) {
   if (is_tensor_core_gemm(x.dtype, w, leaves)) {
     with_tensor_core_weight(w.dtype, [&](auto e) {
-      run_gemm(launcher, LeavesGemm<decltype(e)>{x, w, slices_of(w, leaves), sums}, w.out_features,
-               {1, x.rows, x.rows});
+      run_gemm(launcher, LeavesGemm<decltype(e)>{{x, slices_of(w, leaves)}, w, sums},
+               w.out_features, {1, x.rows, x.rows});
     });
     return;
   }

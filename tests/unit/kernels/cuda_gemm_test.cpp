@@ -68,14 +68,14 @@ void expect_kernels_agree(DType dtype) {
 
     std::vector<float> out(static_cast<std::size_t>(num_rows * kFeatures));
     const Matrix view{out.data(), DType::kF32, num_rows, kFeatures, kFeatures};
-    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kWhole>{x.view(), w.view(), whole, view},
+    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kWhole>{{x.view(), whole}, w.view(), view},
                      rows, out, what("one leaf"));
-    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kTree>{x.view(), w.view(), leaves, view},
+    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kTree>{{x.view(), leaves}, w.view(), view},
                      rows, out, what("a tree"));
     std::vector<float> sums(static_cast<std::size_t>(kNumLeaves) * out.size());
     expect_same_bits(
         cuda::LeavesGemm<W>{
-            x.view(), w.view(), leaves, {sums.data(), kNumLeaves, num_rows, kFeatures}},
+            {x.view(), leaves}, w.view(), {sums.data(), kNumLeaves, num_rows, kFeatures}},
         rows, sums, what("leaves"));
   }
 }
