@@ -10,6 +10,10 @@
 //  leaves with fixed
 //     boundaries (LeafSplit). A rank owns a whole subtree, so the joined result has the bits of one
 //     process.
+//  4. Where a weight has `quantised_inputs`, linear(), linear_tree(), linear_leaves(),
+//  gated_linear() and
+//     routed_experts() (before both products) take for their rows what quantise_inputs() makes of
+//     them; codes and scales are the same on every backend.
 // Accumulation is float32. Outputs are rounded once, to the dtype of the output view.
 #pragma once
 

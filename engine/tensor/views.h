@@ -62,6 +62,9 @@ struct WeightView {
   std::int64_t in_features = 0;
   std::int64_t row_stride = 0;  // elements
   BlockScales scales;           // used by kF8E4M3 only
+  /// Of kF8E4M3 with scale blocks of 128 columns: linears quantise the rows that they multiply with
+  /// it (engine/kernels/quantised_inputs.h).
+  bool quantised_inputs = false;
 
   /// The shard of rows [first, first + count), e.g. of a column-parallel linear.
   WeightView rows_from(std::int64_t first, std::int64_t count) const;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "engine/kernels/quantised_inputs.h"
 #include "engine/kernels/routing.h"
 
 namespace dsl::cpu {
@@ -17,12 +18,13 @@ constexpr std::int64_t kFeatureGrain = 16;
 
 }  // namespace
 
-DotRows CpuOps::prepare(const Matrix& x, DType element) {
+DotRows CpuOps::prepare(const Matrix& x, const WeightView& w, const LeafSplit* leaves,
+                        DType element) {
   Workspace& workspace = workspaces_[0];
   DotRows result;
   result.rows = workspace.allocate<const void*>(x.rows);
   result.count = x.rows;
-  if (x.dtype == element) {
+  if (x.dtype == element && !w.quantised_inputs) {
     for (std::int64_t row = 0; row < x.rows; ++row) result.rows[row] = row_address(x, row);
     return result;
   }
@@ -31,6 +33,7 @@ DotRows CpuOps::prepare(const Matrix& x, DType element) {
   split(x.rows, 1, x.rows * x.cols, [&](std::int64_t first, std::int64_t last, Workspace&) {
     for (std::int64_t row = first; row < last; ++row) {
       kernels_.decode(row_address(x, row), x.dtype, x.cols, 1.0f, copy + row * stride);
+      if (w.quantised_inputs) quantise_inputs(w, leaves, copy + row * stride);
       result.rows[row] = copy + row * stride;
     }
   });
@@ -44,10 +47,10 @@ void CpuOps::multiply(const Matrix& x, const WeightView& w, const LeafSplit* lea
   DSL_CHECK(leaves == nullptr || leaves->local_size() == x.cols, "split of {} for {} features",
             leaves->local_size(), x.cols);
   if (x.rows == 0) return;
-  const DType element = dot_element(kernels_, x.dtype, w.dtype);
+  const DType element = linear_element(kernels_, x.dtype, w);
   const Reduction reduction(w, element, leaves);
   const Workspace::Scope scope(workspaces_[0]);
-  const DotRows rows = prepare(x, element);
+  const DotRows rows = prepare(x, w, leaves, element);
   split(w.out_features, kFeatureGrain, x.rows * w.out_features * w.in_features,
         [&](std::int64_t first, std::int64_t last, Workspace& workspace) {
           for_dot_blocks(kernels_, rows, w, reduction, element, first, last, workspace, sink);

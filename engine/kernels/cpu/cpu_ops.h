@@ -45,8 +45,9 @@ class CpuOps final : public RefOps {
   template <typename Job>
   void split(std::int64_t count, std::int64_t grain, std::int64_t cost, Job job);
 
-  /// All rows of x as a dot kernel reads them, in scratch of the calling thread's current scope.
-  DotRows prepare(const Matrix& x, DType element);
+  /// All rows of x as a dot kernel multiplies them with `w`, quantised where w says so, in scratch
+  /// of the calling thread's current scope. `element` is linear_element()'s answer.
+  DotRows prepare(const Matrix& x, const WeightView& w, const LeafSplit* leaves, DType element);
 
   /// out = x w^T through `sink`, cut into leaves when `leaves` is given.
   template <typename Sink>

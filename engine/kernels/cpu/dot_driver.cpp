@@ -65,6 +65,10 @@ DType dot_element(const KernelTable& kernels, DType activation, DType weight) {
                                                                                     : DType::kF32;
 }
 
+DType linear_element(const KernelTable& kernels, DType activation, const WeightView& weight) {
+  return weight.quantised_inputs ? DType::kF32 : dot_element(kernels, activation, weight.dtype);
+}
+
 Reduction::Reduction(const WeightView& weight, DType element, const LeafSplit* split)
     : scaled_(weight.dtype == DType::kF8E4M3 && element == DType::kBF16) {
   const int num_leaves = split == nullptr ? 1 : split->num_leaves();

@@ -14,6 +14,8 @@ namespace dsl::cpu {
 
 /// The dtype in which a kernel multiplies activations and weights.
 DType dot_element(const KernelTable& kernels, DType activation, DType weight);
+/// That of a linear: quantised inputs, codes times scales, are float32.
+DType linear_element(const KernelTable& kernels, DType activation, const WeightView& weight);
 
 /// How one dot product over a weight's input features is cut: into leaves, and leaves into parts
 /// with one scale.

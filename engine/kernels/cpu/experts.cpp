@@ -93,15 +93,16 @@ void CpuOps::routed_experts(const Matrix& x, const Routing& routing,
   const Plan plan = group_rows(routing, experts, split);
   if (plan.groups.empty()) return;
   const WeightView& sample = experts[static_cast<std::size_t>(plan.groups[0].expert)].gate_proj;
-  const DType element = dot_element(kernels_, x.dtype, sample.dtype);
+  const DType element = linear_element(kernels_, x.dtype, sample);
   const std::int64_t inner = sample.out_features;
   const auto num_entries = static_cast<std::int64_t>(plan.entries.size());
 
   const Workspace::Scope scope(workspaces_[0]);
-  const DotRows rows = prepare(x, element);
+  const DotRows rows = prepare(x, sample, nullptr, element);
   // Activations between up and down, [num_entries, inner] in the dtype of x.
   const std::int64_t inner_bytes = inner * static_cast<std::int64_t>(size_of(x.dtype));
   std::byte* hidden = workspaces_[0].allocate<std::byte>(num_entries * inner_bytes);
+  const Matrix activated{hidden, x.dtype, num_entries, inner, inner};
 
   const auto gate_and_up = [&](int part, int parts, Workspace& workspace) {
     const std::int64_t first_cost = plan.cost * part / parts;
@@ -143,20 +144,17 @@ void CpuOps::routed_experts(const Matrix& x, const Routing& routing,
                      });
     }
   };
-  const auto down = [&](std::int64_t first, std::int64_t last, Workspace& workspace) {
+  const WeightView& down_sample =
+      experts[static_cast<std::size_t>(plan.groups[0].expert)].down_proj;
+  const DType down_element = linear_element(kernels_, x.dtype, down_sample);
+  const auto down = [&](const DotRows& inputs, std::int64_t first, std::int64_t last,
+                        Workspace& workspace) {
     for (const Group& group : plan.groups) {
-      const Workspace::Scope group_scope(workspace);
       const WeightView& weight = experts[static_cast<std::size_t>(group.expert)].down_proj;
-      const DType down_element = dot_element(kernels_, x.dtype, weight.dtype);
-      const void** addresses = workspace.allocate<const void*>(group.num_rows);
-      for (std::int64_t r = 0; r < group.num_rows; ++r) {
-        addresses[r] = hidden + (group.first + r) * inner_bytes;
-      }
-      const DotRows activations = activation_rows(kernels_, addresses, group.num_rows, inner,
-                                                  x.dtype, down_element, workspace);
+      const DotRows tokens{inputs.rows + group.first, group.num_rows, nullptr};
       const Reduction reduction(weight, down_element, nullptr);
       for_dot_blocks(
-          kernels_, activations, weight, reduction, down_element, first, last, workspace,
+          kernels_, tokens, weight, reduction, down_element, first, last, workspace,
           [&](const DotBlock& block) {
             for (std::int64_t r = 0; r < block.num_rows; ++r) {
               const Entry& entry =
@@ -169,15 +167,16 @@ void CpuOps::routed_experts(const Matrix& x, const Routing& routing,
   };
   if (num_entries * inner * x.cols < kParallelCost || pool().size() == 1) {
     gate_and_up(0, 1, workspaces_[0]);
-    down(0, sums.cols, workspaces_[0]);
+    down(prepare(activated, down_sample, nullptr, down_element), 0, sums.cols, workspaces_[0]);
     return;
   }
   pool().run([&](int thread) {
     gate_and_up(thread, pool().size(), workspaces_[static_cast<std::size_t>(thread)]);
   });
+  const DotRows down_rows = prepare(activated, down_sample, nullptr, down_element);
   pool().run([&](int thread) {
     const ThreadPool::Range range = ThreadPool::part(sums.cols, kInnerGrain, thread, pool().size());
-    down(range.first, range.last, workspaces_[static_cast<std::size_t>(thread)]);
+    down(down_rows, range.first, range.last, workspaces_[static_cast<std::size_t>(thread)]);
   });
 }
 

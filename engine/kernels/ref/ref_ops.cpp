@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/kernels/linear_shapes.h"
+#include "engine/kernels/quantised_inputs.h"
 #include "engine/kernels/ref/attention.h"
 #include "engine/kernels/ref/elements.h"
 #include "engine/kernels/routing.h"
@@ -40,6 +41,16 @@ std::array<float, kNumLeaves> leaf_dots(const float* x, const float* w, const Le
     leaves[i] = dot(x + begin, w + begin, split.begin(i + 1) - begin);
   }
   return leaves;
+}
+
+/// The rows that a linear multiplies with `w`: [rows, cols] without gaps.
+std::vector<float> input_rows(const Matrix& x, const WeightView& w, const LeafSplit* split) {
+  std::vector<float> rows = decode_all(x);
+  if (!w.quantised_inputs) return rows;
+  for (std::int64_t row = 0; row < x.rows; ++row) {
+    quantise_inputs(w, split, rows.data() + row * x.cols);
+  }
+  return rows;
 }
 
 /// The local leaf that holds local expert `e`.
@@ -81,7 +92,7 @@ void RefOps::rms_norm(const Matrix& x, const VectorView& weight, float eps, cons
 
 void RefOps::linear(const Matrix& x, const WeightView& w, const Matrix& out) {
   check_linear(x, w, out.rows, out.cols);
-  const std::vector<float> rows = decode_all(x);
+  const std::vector<float> rows = input_rows(x, w, nullptr);
   pool_.parallel_for(w.out_features, 1, [&](std::int64_t first, std::int64_t last) {
     std::vector<float> feature(static_cast<std::size_t>(w.in_features));
     for (std::int64_t n = first; n < last; ++n) {
@@ -97,7 +108,7 @@ void RefOps::linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& 
                          MatrixView<float> out) {
   check_linear(x, w, out.rows, out.cols);
   check_split(split, x.cols);
-  const std::vector<float> rows = decode_all(x);
+  const std::vector<float> rows = input_rows(x, w, &split);
   pool_.parallel_for(w.out_features, 1, [&](std::int64_t first, std::int64_t last) {
     std::vector<float> feature(static_cast<std::size_t>(w.in_features));
     for (std::int64_t n = first; n < last; ++n) {
@@ -114,7 +125,7 @@ void RefOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit
                            const LeafSums& sums) {
   check_linear(x, w, sums.rows, sums.cols);
   check_split(split, x.cols);
-  const std::vector<float> rows = decode_all(x);
+  const std::vector<float> rows = input_rows(x, w, &split);
   pool_.parallel_for(w.out_features, 1, [&](std::int64_t first, std::int64_t last) {
     std::vector<float> feature(static_cast<std::size_t>(w.in_features));
     for (std::int64_t n = first; n < last; ++n) {
@@ -240,7 +251,8 @@ void RefOps::routed_experts(const Matrix& x, const Routing& routing,
                             const LeafSums& sums) {
   check_split(split, std::ssize(experts));
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
-  const std::vector<float> rows = decode_all(x);
+  if (experts.empty()) return;
+  const std::vector<float> rows = input_rows(x, experts.front().gate_proj, nullptr);
   for (std::int64_t e = 0; e < std::ssize(experts); ++e) {
     const ExpertWeights& expert = experts[static_cast<std::size_t>(e)];
     const std::int64_t inner = expert.gate_proj.out_features;
@@ -258,6 +270,9 @@ void RefOps::routed_experts(const Matrix& x, const Routing& routing,
         decode_row(expert.up_proj, n, up.data());
         activation[static_cast<std::size_t>(n)] = ref::rounded_to(
             x.dtype, silu(dot(token, gate.data(), x.cols)) * dot(token, up.data(), x.cols));
+      }
+      if (expert.down_proj.quantised_inputs) {
+        quantise_inputs(expert.down_proj, nullptr, activation.data());
       }
       for (std::int64_t n = 0; n < sums.cols; ++n) {
         decode_row(expert.down_proj, n, down.data());

@@ -29,10 +29,10 @@ TestMatrix join(std::vector<TestMatrix> parts) {
 class ExactnessTest : public VariantTest {};
 
 TEST_P(ExactnessTest, ARowDoesNotDependOnItsBatch) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       const std::int64_t rows = 70;
-      const auto w = TestWeight::random(random_, weight_type,
+      const auto w = TestWeight::random(random_, weight_kind,
                                         {.out_features = 75, .in_features = 333, .first_col = 13});
       const auto x = TestMatrix::random(random_, type, rows, 333);
       const TestMatrix whole(type, rows, 75);
@@ -43,7 +43,7 @@ TEST_P(ExactnessTest, ARowDoesNotDependOnItsBatch) {
         ops_->linear(x.view().rows_from(first, count), w.view(), part.view());
         for (std::int64_t r = 0; r < count; ++r) {
           ASSERT_EQ(part.row_bits(r), whole.row_bits(first + r))
-              << name_of(weight_type) << " x " << name_of(type) << ", " << count << " rows";
+              << name_of(weight_kind) << " x " << name_of(type) << ", " << count << " rows";
         }
       }
     }
@@ -51,10 +51,10 @@ TEST_P(ExactnessTest, ARowDoesNotDependOnItsBatch) {
 }
 
 TEST_P(ExactnessTest, AFeatureDoesNotDependOnItsShard) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       const auto w = TestWeight::random(
-          random_, weight_type, {.out_features = 200, .in_features = 150, .first_row = 100});
+          random_, weight_kind, {.out_features = 200, .in_features = 150, .first_row = 100});
       const auto x = TestMatrix::random(random_, type, 9, 150);
       const TestMatrix whole(DType::kF32, 9, 200, 0);
       ops_->linear(x.view(), w.view(), whole.view());
@@ -74,12 +74,12 @@ TEST_P(ExactnessTest, AFeatureDoesNotDependOnItsShard) {
 }
 
 TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       const std::int64_t size = 8 * 37;  // leaves begin inside scale blocks and vectors
       const std::int64_t rows = 6;
       const auto w =
-          TestWeight::random(random_, weight_type, {.out_features = 21, .in_features = size});
+          TestWeight::random(random_, weight_kind, {.out_features = 21, .in_features = size});
       const auto x = TestMatrix::random(random_, type, rows, size);
       std::string expected_tree;
       std::string expected_leaves;
@@ -108,8 +108,8 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
           expected_tree = tree;
           expected_leaves = leaves;
         }
-        EXPECT_EQ(tree, expected_tree) << shards << " shards, " << name_of(weight_type);
-        EXPECT_EQ(leaves, expected_leaves) << shards << " shards, " << name_of(weight_type);
+        EXPECT_EQ(tree, expected_tree) << shards << " shards, " << name_of(weight_kind);
+        EXPECT_EQ(leaves, expected_leaves) << shards << " shards, " << name_of(weight_kind);
       }
     }
   }
@@ -119,14 +119,14 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
 /// sums joined.
 class ExpertLayer {
  public:
-  ExpertLayer(Random& random, DType weight_type, DType type)
+  ExpertLayer(Random& random, const WeightKind& weight_kind, DType type)
       : x_(TestMatrix::random(random, type, kRows, kHidden)) {
     for (std::int64_t e = 0; e < kExperts; ++e) {
       for (int i = 0; i < 2; ++i) {
-        weights_.push_back(TestWeight::random(random, weight_type,
+        weights_.push_back(TestWeight::random(random, weight_kind,
                                               {.out_features = kInner, .in_features = kHidden}));
       }
-      weights_.push_back(TestWeight::random(random, weight_type,
+      weights_.push_back(TestWeight::random(random, weight_kind,
                                             {.out_features = kHidden, .in_features = kInner}));
     }
     for (std::int64_t row = 0; row < kRows; ++row) {
@@ -176,9 +176,9 @@ class ExpertLayer {
 };
 
 TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
-      ExpertLayer layer(random_, weight_type, type);
+      ExpertLayer layer(random_, weight_kind, type);
       const TestMatrix whole = layer.run(*ops_, 0, ExpertLayer::kRows, 1);
       for (const int shards : {2, 4, 8}) {
         EXPECT_EQ(layer.run(*ops_, 0, ExpertLayer::kRows, shards).bits(), whole.bits()) << shards;
@@ -196,9 +196,9 @@ TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
 }
 
 TEST_P(ExactnessTest, ThreadsDoNotChangeLinears) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     const auto w =
-        TestWeight::random(random_, weight_type, {.out_features = 130, .in_features = 96});
+        TestWeight::random(random_, weight_kind, {.out_features = 130, .in_features = 96});
     const auto x = TestMatrix::random(random_, DType::kBF16, 19, 96);
     const TestMatrix expected(DType::kBF16, 19, 130);
     ops_->linear(x.view(), w.view(), expected.view());

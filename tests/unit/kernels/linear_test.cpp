@@ -20,14 +20,14 @@ TestWeight::Shape random_shape(Random& random, std::int64_t out, std::int64_t in
 using LinearTest = VariantTest;
 
 TEST_P(LinearTest, LinearEqualsReference) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       for (int round = 0; round < 12; ++round) {
         const std::int64_t rows = round == 0 ? 1 : pick(random_, 1, 70);
         const std::int64_t in = pick(random_, 1, 400);
         const std::int64_t out = pick(random_, 1, 90);
         const DType out_type = pick(random_, 0, 1) == 0 ? DType::kF32 : type;
-        const auto w = TestWeight::random(random_, weight_type, random_shape(random_, out, in));
+        const auto w = TestWeight::random(random_, weight_kind, random_shape(random_, out, in));
         const auto x = TestMatrix::random(random_, type, rows, in);
         const TestMatrix actual(out_type, rows, out);
         const TestMatrix expected(out_type, rows, out);
@@ -38,7 +38,7 @@ TEST_P(LinearTest, LinearEqualsReference) {
                                return dot_tolerance(in, row_norm(x, row), w.row_norm(col), out_type,
                                                     expected.at(row, col));
                              }))
-            << name_of(weight_type) << " x " << name_of(type) << ", " << rows << " rows, [" << out
+            << name_of(weight_kind) << " x " << name_of(type) << ", " << rows << " rows, [" << out
             << ", " << in << "]";
       }
     }
@@ -46,15 +46,15 @@ TEST_P(LinearTest, LinearEqualsReference) {
 }
 
 TEST_P(LinearTest, GatedLinearEqualsReference) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       for (int round = 0; round < 6; ++round) {
         const std::int64_t rows = round == 0 ? 1 : pick(random_, 1, 40);
         const std::int64_t in = pick(random_, 1, 300);
         const std::int64_t out = pick(random_, 1, 70);
         const auto shape = random_shape(random_, out, in);
-        const auto gate_proj = TestWeight::random(random_, weight_type, shape);
-        const auto up_proj = TestWeight::random(random_, weight_type, shape);
+        const auto gate_proj = TestWeight::random(random_, weight_kind, shape);
+        const auto up_proj = TestWeight::random(random_, weight_kind, shape);
         const auto x = TestMatrix::random(random_, type, rows, in);
         const TestMatrix gate(DType::kF32, rows, out);
         const TestMatrix up(DType::kF32, rows, out);
@@ -79,7 +79,7 @@ TEST_P(LinearTest, GatedLinearEqualsReference) {
                      std::abs(gate.at(row, col)) * up_error +
                      rounding * std::abs(expected.at(row, col)) + 1e-12;
             }))
-            << name_of(weight_type) << " x " << name_of(type) << ", " << rows << " rows, [" << out
+            << name_of(weight_kind) << " x " << name_of(type) << ", " << rows << " rows, [" << out
             << ", " << in << "]";
       }
     }
@@ -87,7 +87,7 @@ TEST_P(LinearTest, GatedLinearEqualsReference) {
 }
 
 TEST_P(LinearTest, TreesAndLeavesEqualReference) {
-  for (const DType weight_type : kWeightTypes) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
       for (int round = 0; round < 6; ++round) {
         const int shards = 1 << pick(random_, 0, 3);
@@ -96,7 +96,7 @@ TEST_P(LinearTest, TreesAndLeavesEqualReference) {
         const std::int64_t rows = pick(random_, 1, 20);
         const std::int64_t out = pick(random_, 1, 50);
         const std::int64_t in = split.local_size();
-        const auto w = TestWeight::random(random_, weight_type, random_shape(random_, out, in));
+        const auto w = TestWeight::random(random_, weight_kind, random_shape(random_, out, in));
         const auto x = TestMatrix::random(random_, type, rows, in);
         const auto tolerance = [&](std::int64_t row, std::int64_t col) {
           return dot_tolerance(in, row_norm(x, row % rows), w.row_norm(col), DType::kF32, 0);

@@ -91,8 +91,15 @@ TestMatrix TestMatrix::clone() const {
   return copy;
 }
 
-TestWeight TestWeight::random(Random& random, DType dtype, const Shape& shape) {
+std::string name_of(const WeightKind& kind) {
+  return std::string(name_of(kind.dtype)) + (kind.quantised_inputs ? " with quantised inputs" : "");
+}
+
+TestWeight TestWeight::random(Random& random, const WeightKind& kind, const Shape& wanted) {
   TestWeight weight;
+  const DType dtype = kind.dtype;
+  Shape shape = wanted;
+  if (kind.quantised_inputs) shape.block = 128;
   const std::int64_t stride = shape.in_features + shape.padding;
   weight.data_.resize(static_cast<std::size_t>(shape.out_features * stride) * size_of(dtype));
   // FP8 weights use the whole range of codes, subnormals included; their scales bring them back to
@@ -102,7 +109,8 @@ TestWeight TestWeight::random(Random& random, DType dtype, const Shape& shape) {
     const float spread = i % 7 == 0 ? 1e-3f : 1.0f;
     put(weight.data_.data(), dtype, i, normal(random) * spread);
   }
-  weight.view_ = {weight.data_.data(), dtype, shape.out_features, shape.in_features, stride, {}};
+  weight.view_ = {weight.data_.data(),  dtype, shape.out_features, shape.in_features, stride, {},
+                  kind.quantised_inputs};
   if (dtype != DType::kF8E4M3) return weight;
   const std::int64_t rows = (shape.first_row + shape.out_features + shape.block - 1) / shape.block;
   const std::int64_t cols = (shape.first_col + shape.in_features + shape.block - 1) / shape.block;

@@ -15,7 +15,18 @@
 
 namespace dsl::test {
 
-inline constexpr DType kWeightTypes[] = {DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3};
+/// How a weight is stored, and whether linears quantise what they multiply with it.
+struct WeightKind {
+  DType dtype;
+  bool quantised_inputs = false;
+
+  constexpr WeightKind(DType stored, bool quantised = false)
+      : dtype(stored), quantised_inputs(quantised) {}
+};
+std::string name_of(const WeightKind& kind);
+
+inline constexpr WeightKind kWeightKinds[] = {
+    DType::kF32, DType::kBF16, DType::kF16, DType::kF8E4M3, {DType::kF8E4M3, true}};
 inline constexpr DType kActivationTypes[] = {DType::kF32, DType::kBF16};
 
 /// Fixed so that a failure can be repeated; printed by every comparison.
@@ -50,8 +61,8 @@ class TestMatrix {
 
 enum class ScaleKind { kF32, kE8M0 };
 
-/// A weight of any dtype; FP8 has random block scales, and its rows and columns may begin inside a
-/// block.
+/// A weight of any kind; FP8 has random block scales, and its rows and columns may begin inside a
+/// block. Blocks are 128 wide where inputs are quantised, whatever the shape says.
 class TestWeight {
  public:
   struct Shape {
@@ -63,7 +74,7 @@ class TestWeight {
     std::int32_t first_row = 0;
     std::int32_t first_col = 0;
   };
-  static TestWeight random(Random& random, DType dtype, const Shape& shape);
+  static TestWeight random(Random& random, const WeightKind& kind, const Shape& shape);
 
   const WeightView& view() const { return view_; }
   /// Euclidean norm of a decoded row.
