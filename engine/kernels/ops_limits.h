@@ -13,6 +13,9 @@ struct OpsLimits {
   std::int64_t max_positions = 0;    // of a sequence
   std::int64_t block_tokens = 1;     // of the latent cache
   std::int64_t max_chosen_rows = 0;  // whose tokens the device chooses; 0: the head is elsewhere
+  DType activations = DType::kBF16;
+  /// Input features of the widest linear or expert whose inputs are quantised; 0: there is none.
+  std::int64_t quantised_features = 0;
   std::int64_t hidden_size = 0;
   MlaShape attention;
   std::int64_t n_routed_experts = 0;

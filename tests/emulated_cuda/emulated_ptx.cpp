@@ -25,7 +25,7 @@ bool is_aligned(const void* data) { return reinterpret_cast<std::uintptr_t>(data
 constexpr int kCopyBytes = 16;
 
 void finish_copy(const PendingCopy& copy) {
-  std::memset(copy.to, 0, kCopyBytes);
+  std::memset(copy.to, 0, static_cast<std::size_t>(copy.size));
   std::memcpy(copy.to, copy.from, static_cast<std::size_t>(copy.bytes));
 }
 
@@ -70,7 +70,12 @@ void load_matrices(std::uint32_t (&matrices)[4], const void* shared_row, bool tr
 void copy_async(void* shared, const void* global, int bytes) {
   DSL_CHECK(is_aligned(shared) && is_aligned(global) && bytes >= 0 && bytes <= kCopyBytes,
             "a copy of {} bytes from {} to {}", bytes, global, shared);
-  pending_copies().back().push_back({shared, global, bytes});
+  pending_copies().back().push_back({shared, global, bytes, kCopyBytes});
+}
+
+void copy_float_async(float* shared, const float* global) {
+  constexpr int kFloatBytes = sizeof(float);
+  pending_copies().back().push_back({shared, global, kFloatBytes, kFloatBytes});
 }
 
 void commit_copies() { pending_copies().emplace_back(); }

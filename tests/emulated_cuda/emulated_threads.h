@@ -21,6 +21,7 @@ struct PendingCopy {
   void* to = nullptr;
   const void* from = nullptr;
   int bytes = 0;
+  int size = 0;  // to be written: behind `bytes`, zeros
 };
 
 /// The running thread's copies that nobody has waited for: groups, of which the last is open.

@@ -11,6 +11,7 @@ namespace dsl::cuda {
 template <typename W>
 struct ExpandGemm {
   using Weight = W;
+  using Activation = BFloat16;
   using Group = WholeGroup;
   static constexpr int kSides = 1;
   static constexpr GemmSum kSum = GemmSum::kWhole;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/experts.cuh"
+#include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 
 namespace dsl::cuda {
@@ -38,10 +39,12 @@ struct ExpertChoice {
 };
 
 /// What both products of the experts have in common.
+template <typename X>
 struct ExpertRows {
   using Group = ExpertGroup;
+  using Activation = X;
 
-  Matrix x;  // BF16: the step's rows, or a row for every pair
+  InputRows<X> inputs;  // the step's rows, or a row for every pair
   ExpertChoice choice;
   Slices input;
 
@@ -50,22 +53,25 @@ struct ExpertRows {
 };
 
 /// activated[p] = silu(gate_proj x) * up_proj x of pair p's row.
-template <typename W>
-struct ExpertUpGemm : ExpertRows {
+template <typename W, typename X>
+struct ExpertUpGemm : ExpertRows<X> {
   using Weight = W;
   static constexpr int kSides = 2;
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
   Matrix activated;
 
-  __device__ const BFloat16* row(const Group& group, int row) const {
-    return row_of<BFloat16>(x, group.pair(row) / choice.num_experts_per_tok);
+  __device__ std::int64_t input_row(const ExpertGroup& group, int row) const {
+    return group.pair(row) / this->choice.num_experts_per_tok;
+  }
+  __device__ const X* row(const ExpertGroup& group, int row) const {
+    return this->inputs.row(input_row(group, row));
   }
   __device__ std::int64_t num_features() const { return activated.cols; }
-  __device__ const WeightView& weight(const Group& group, int side) const {
+  __device__ const WeightView& weight(const ExpertGroup& group, int side) const {
     return side == 0 ? group.expert->gate_proj : group.expert->up_proj;
   }
-  __device__ void store(const Group& group, int row, std::int64_t feature,
+  __device__ void store(const ExpertGroup& group, int row, std::int64_t feature,
                         const float (&outputs)[2]) const {
     row_of<BFloat16>(activated, group.pair(row))[feature] =
         encode<BFloat16>(silu(outputs[0]) * outputs[1]);
@@ -73,22 +79,25 @@ struct ExpertUpGemm : ExpertRows {
 };
 
 /// outputs[p] = down_proj x[p].
-template <typename W>
-struct ExpertDownGemm : ExpertRows {
+template <typename W, typename X>
+struct ExpertDownGemm : ExpertRows<X> {
   using Weight = W;
   static constexpr int kSides = 1;
   static constexpr GemmSum kSum = GemmSum::kWhole;
 
   MatrixView<float> outputs;
 
-  __device__ const BFloat16* row(const Group& group, int row) const {
-    return row_of<BFloat16>(x, group.pair(row));
+  __device__ std::int64_t input_row(const ExpertGroup& group, int row) const {
+    return group.pair(row);
+  }
+  __device__ const X* row(const ExpertGroup& group, int row) const {
+    return this->inputs.row(input_row(group, row));
   }
   __device__ std::int64_t num_features() const { return outputs.cols; }
-  __device__ const WeightView& weight(const Group& group, int) const {
+  __device__ const WeightView& weight(const ExpertGroup& group, int) const {
     return group.expert->down_proj;
   }
-  __device__ void store(const Group& group, int row, std::int64_t feature,
+  __device__ void store(const ExpertGroup& group, int row, std::int64_t feature,
                         const float (&values)[1]) const {
     outputs.data[group.pair(row) * outputs.row_stride + feature] = values[0];
   }

@@ -5,6 +5,7 @@
 #include "engine/kernels/cuda/experts.cuh"
 #include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/gemm_launch.cuh"
+#include "engine/kernels/cuda/quantise.h"
 #include "engine/kernels/linear_shapes.h"
 
 namespace dsl::cuda {
@@ -13,7 +14,8 @@ namespace {
 /// One launch serves all experts of a layer, so that they must not differ in what it depends on.
 bool is_alike(const WeightView& a, const WeightView& b) {
   return a.dtype == b.dtype && a.out_features == b.out_features && a.in_features == b.in_features &&
-         a.scales.block_cols == b.scales.block_cols && a.scales.first_col == b.scales.first_col;
+         a.scales.block_cols == b.scales.block_cols && a.scales.first_col == b.scales.first_col &&
+         a.quantised_inputs == b.quantised_inputs;
 }
 
 void check_alike(std::span<const ExpertWeights> experts) {
@@ -49,45 +51,117 @@ bool is_on_tensor_cores(DType activations, const ExpertWeights& expert) {
   return is_taken(expert.gate_proj) && is_taken(expert.down_proj);
 }
 
+/// The rows that a product of the experts multiplies with weights like `weight`.
+struct ExpertInputs {
+  Slices slices;
+  bool is_on_tensor_cores = false;
+  bool is_quantised = false;
+
+  ExpertInputs(DType activations, const WeightView& weight) {
+    const LeafBounds leaves = single_leaf(weight.in_features);
+    slices = slices_of(weight, leaves);
+    is_on_tensor_cores = is_tensor_core_gemm(activations, weight, leaves);
+    is_quantised = weight.quantised_inputs;
+  }
+
+  /// Of scratch, for a quantised row, and for some with what pads them.
+  std::int64_t row_bytes(std::int64_t features) const {
+    if (!is_quantised) return 0;
+    return is_on_tensor_cores ? code_row_bytes(features, slices.num_slices())
+                              : features * std::int64_t{sizeof(float)};
+  }
+  std::int64_t bytes(std::int64_t rows, std::int64_t features) const {
+    if (!is_quantised) return 0;
+    return is_on_tensor_cores ? code_bytes(rows, features, slices.num_slices())
+                              : float_bytes(rows, features);
+  }
+
+  /// As kernels without tensor cores read them.
+  Matrix stored(Launcher& launcher, const Matrix& x, ScratchSpace& space) const {
+    return is_quantised ? quantised_floats(launcher, x, slices, space) : x;
+  }
+
+  /// As tensor cores read them.
+  template <typename X>
+  ExpertRows<X> gemm_rows(Launcher& launcher, const Matrix& x, const ExpertChoice& choice,
+                          ScratchSpace& space) const {
+    if constexpr (std::is_same_v<X, Float8E4M3>) {
+      return {{quantise_rows(launcher, x, slices, space)}, choice, slices};
+    } else {
+      return {{x}, choice, slices};
+    }
+  }
+};
+
 void activate_experts(Launcher& launcher, const ExpertCall& call, const Matrix& x,
-                      const Matrix& activated) {
+                      const Matrix& activated, ScratchSpace& space) {
   const WeightView& weight = call.experts.front().gate_proj;
-  const LeafBounds leaves = single_leaf(x.cols);
-  if (is_tensor_core_gemm(x.dtype, weight, leaves)) {
-    with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertUpGemm<decltype(w)> gemm{{x, call.choice, slices_of(weight, leaves)}, activated};
+  const ExpertInputs inputs(x.dtype, weight);
+  if (inputs.is_on_tensor_cores) {
+    return with_tensor_core_types(weight, [&]<typename X>(auto w, X) {
+      const ExpertUpGemm<decltype(w), X> gemm{inputs.gemm_rows<X>(launcher, x, call.choice, space),
+                                              activated};
       run_gemm(launcher, gemm, activated.cols, call.rows);
     });
-    return;
   }
-  with_activation(x.dtype, [&](auto a) {
+  const Matrix rows = inputs.stored(launcher, x, space);
+  with_activation(rows.dtype, [&](auto a) {
     with_weight(weight.dtype, [&](auto w) {
-      launcher.run({call.grid(activated.cols), kTileThreads},
-                   expert_up_kernel<decltype(a), decltype(w)>, x, call.choice.experts,
-                   call.choice.pairs, call.choice.num_experts_per_tok, activated);
+      with_activation(activated.dtype, [&](auto o) {
+        launcher.run({call.grid(activated.cols), kTileThreads},
+                     expert_up_kernel<decltype(a), decltype(w), decltype(o)>, rows,
+                     call.choice.experts, call.choice.pairs, call.choice.num_experts_per_tok,
+                     activated);
+      });
     });
   });
 }
 
 void project_experts(Launcher& launcher, const ExpertCall& call, const Matrix& activated,
-                     const MatrixView<float>& outputs) {
+                     const MatrixView<float>& outputs, ScratchSpace& space) {
   const WeightView& weight = call.experts.front().down_proj;
-  const LeafBounds leaves = single_leaf(activated.cols);
-  if (is_tensor_core_gemm(activated.dtype, weight, leaves)) {
-    with_tensor_core_weight(weight.dtype, [&](auto w) {
-      const ExpertDownGemm<decltype(w)> gemm{{activated, call.choice, slices_of(weight, leaves)},
-                                             outputs};
+  const ExpertInputs inputs(activated.dtype, weight);
+  if (inputs.is_on_tensor_cores) {
+    return with_tensor_core_types(weight, [&]<typename X>(auto w, X) {
+      const ExpertDownGemm<decltype(w), X> gemm{
+          inputs.gemm_rows<X>(launcher, activated, call.choice, space), outputs};
       run_gemm(launcher, gemm, outputs.cols, call.rows);
     });
-    return;
   }
-  with_activation(activated.dtype, [&](auto a) {
+  const Matrix rows = inputs.stored(launcher, activated, space);
+  with_activation(rows.dtype, [&](auto a) {
     with_weight(weight.dtype, [&](auto w) {
       launcher.run({call.grid(outputs.cols), kTileThreads},
-                   expert_down_kernel<decltype(a), decltype(w)>, activated, call.choice.experts,
+                   expert_down_kernel<decltype(a), decltype(w)>, rows, call.choice.experts,
                    call.choice.pairs, outputs);
     });
   });
+}
+
+/// What a row of a call takes of scratch.
+std::int64_t scratch_of_row(std::int64_t top_k, DType activations,
+                            std::span<const ExpertWeights> experts) {
+  const WeightView& gate = experts.front().gate_proj;
+  const WeightView& down = experts.front().down_proj;
+  const std::int64_t pair_floats = down.out_features + down.in_features + 1;
+  return ExpertInputs(activations, gate).row_bytes(gate.in_features) +
+         top_k * (pair_floats * std::int64_t{sizeof(float)} +
+                  ExpertInputs(activations, down).row_bytes(down.in_features));
+}
+
+/// What `rows` rows of a call take of scratch.
+std::int64_t scratch_of_experts(std::int64_t rows, std::int64_t top_k, DType activations,
+                                std::span<const ExpertWeights> experts) {
+  const WeightView& gate = experts.front().gate_proj;
+  const WeightView& down = experts.front().down_proj;
+  const std::int64_t pairs = rows * top_k;
+  const auto float_piece = [](std::int64_t count) {
+    return scratch_piece(count * std::int64_t{sizeof(float)});
+  };
+  return float_piece(pairs * down.out_features) + float_piece(pairs * down.in_features) +
+         float_piece(pairs + std::ssize(experts) + 1) +
+         ExpertInputs(activations, gate).bytes(rows, gate.in_features) +
+         ExpertInputs(activations, down).bytes(pairs, down.in_features);
 }
 
 }  // namespace
@@ -104,34 +178,34 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
   const std::int64_t top_k = routing.num_experts_per_tok;
   const std::int64_t num_experts = std::ssize(experts);
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
-  const std::int64_t row_bytes =
-      top_k * static_cast<std::int64_t>(sizeof(float)) * (sums.cols + 1 + inner);
   const std::int64_t max_rows =
-      std::clamp(kMaxScratchBytes / row_bytes, std::int64_t{1}, std::min(x.rows, kMaxGridRows));
-  const std::int64_t max_pairs = max_rows * top_k;
-  float* outputs = launcher.scratch<float>(max_pairs * (sums.cols + inner + 1) + num_experts + 1);
-  if (table == nullptr || outputs == nullptr) return;
-  float* inner_data = outputs + max_pairs * sums.cols;
-  auto* begin = reinterpret_cast<std::int32_t*>(inner_data + max_pairs * inner);
-  const ExpertPairs pairs{begin, begin + num_experts + 1};
+      std::min(rows_of_pass(x.rows, scratch_of_row(top_k, x.dtype, experts)), kMaxGridRows);
+  auto* scratch =
+      launcher.scratch<std::byte>(scratch_of_experts(max_rows, top_k, x.dtype, experts));
+  if (table == nullptr || scratch == nullptr) return;
   for (std::int64_t first = 0; first < x.rows; first += max_rows) {
     const std::int64_t rows = std::min(max_rows, x.rows - first);
+    const std::int64_t num_pairs = rows * top_k;
+    ScratchSpace space(scratch);
+    const MatrixView<float> down{space.take<float>(num_pairs * sums.cols), num_pairs, sums.cols,
+                                 sums.cols};
+    const Matrix activated{space.take<float>(num_pairs * inner), x.dtype, num_pairs, inner, inner};
+    auto* begin = space.take<std::int32_t>(num_pairs + num_experts + 1);
+    const ExpertPairs pairs{begin, begin + num_experts + 1};
     const Routing part{routing.expert_ids + first * top_k, routing.weights + first * top_k, rows,
                        top_k};
-    const Matrix activated{inner_data, x.dtype, rows * top_k, inner, inner};
-    const MatrixView<float> down{outputs, rows * top_k, sums.cols, sums.cols};
     ExpertCall call{
         experts, {table, num_experts, top_k, pairs, nullptr, first_expert}, {num_experts, rows, 0}};
     if (rows == 1 && is_on_tensor_cores(x.dtype, experts.front())) {
       call.choice.only_row = part.expert_ids;
       call.rows = {top_k, 1, 1};
     } else {
-      call.rows.expected_rows = rows * top_k / split.size;
+      call.rows.expected_rows = num_pairs / split.size;
       launcher.run({dim3(static_cast<unsigned>(num_experts)), kWarpSize}, group_pairs_kernel, part,
                    first_expert, pairs);
     }
-    activate_experts(launcher, call, x.rows_from(first, rows), activated);
-    project_experts(launcher, call, activated, down);
+    activate_experts(launcher, call, x.rows_from(first, rows), activated, space);
+    project_experts(launcher, call, activated, down, space);
     launcher.run({element_grid(sums.cols, rows), kElementThreads}, add_experts_kernel, part,
                  first_expert, leaf_bounds(split), down, sums, first);
   }

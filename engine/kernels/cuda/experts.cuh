@@ -70,8 +70,8 @@ __device__ inline void tile_pairs(const ExpertPairs& pairs, const ExpertTile& ti
   }
 }
 
-/// activated[p, n] = silu(gate_proj x) * up_proj x, rounded to X.
-template <typename X, typename W>
+/// activated[p, n] = silu(gate_proj x) * up_proj x, rounded to Out.
+template <typename X, typename W, typename Out>
 __global__ void expert_up_kernel(Matrix x, const ExpertWeights* experts, ExpertPairs pairs,
                                  std::int64_t num_experts_per_tok, Matrix activated) {
   ExpertTile tile = expert_tile(pairs);
@@ -91,7 +91,7 @@ __global__ void expert_up_kernel(Matrix x, const ExpertWeights* experts, ExpertP
 #pragma unroll
     for (int r = 0; r < kTileRows; ++r) {
       if (tile.first + r < tile.end) {
-        row_of<X>(activated, found[r])[tile.feature] = encode<X>(silu(gate[r]) * up[r]);
+        row_of<Out>(activated, found[r])[tile.feature] = encode<Out>(silu(gate[r]) * up[r]);
       }
     }
   }

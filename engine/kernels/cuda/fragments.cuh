@@ -91,21 +91,43 @@ struct Operand<Float8E4M3> {
   }
 };
 
+/// What a lane takes of a row of activations of X beside weights of W: kChunks of 16 bytes.
+template <typename W, typename X>
+struct ActivationOperand {
+  static constexpr int kChunks =
+      Operand<W>::kLaneFeatures * static_cast<int>(sizeof(X)) / kWideBytes;
+  using Features = LaneFeatures<Operand<W>::kProducts>;
+
+  __device__ static Features decode(const Wide (&chunks)[kChunks]) {
+    if constexpr (std::is_same_v<X, Float8E4M3>) {
+      bool has_nan = false;  // never: where a row has no codes, its scale is NaN
+      return Operand<X>::decode(chunks[0], has_nan);
+    } else {
+      Features features;
+#pragma unroll
+      for (int i = 0; i < kChunks; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) features.pairs[2 * i + j / 2][j % 2] = chunks[i].words[j];
+      }
+      return features;
+    }
+  }
+};
+
 /// Activations beside weights of W: of `row`, features [first, first + count) in this lane's order.
 /// A null row is zeros.
-template <typename W>
-__device__ LaneFeatures<Operand<W>::kProducts> load_activations(const BFloat16* row,
-                                                                std::int64_t first, int count) {
-  LaneFeatures<Operand<W>::kProducts> features = {};
-  if (row == nullptr) return features;
+template <typename W, typename X>
+__device__ LaneFeatures<Operand<W>::kProducts> load_activations(const X* row, std::int64_t first,
+                                                                int count) {
+  if (row == nullptr) return {};
+  constexpr int kElements = kWideBytes / static_cast<int>(sizeof(X));
   const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
+  Wide chunks[ActivationOperand<W, X>::kChunks];
 #pragma unroll
-  for (int i = 0; i < Operand<W>::kLaneFeatures / 8; ++i) {
-    const Wide wide = load_wide(row + first + skipped + 8 * i, count - skipped - 8 * i);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) features.pairs[2 * i + j / 2][j % 2] = wide.words[j];
+  for (int i = 0; i < ActivationOperand<W, X>::kChunks; ++i) {
+    chunks[i] = load_wide(row + first + skipped + kElements * i, count - skipped - kElements * i);
   }
-  return features;
+  return ActivationOperand<W, X>::decode(chunks);
 }
 
 /// sums += the products of 16 weight rows (`low` and `high` are the lane's of each half) and 8 rows

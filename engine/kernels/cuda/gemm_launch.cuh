@@ -26,6 +26,13 @@ void with_tensor_core_weight(DType dtype, const Work& work) {
   work(Float8E4M3{});
 }
 
+/// The same with the element type of the activations behind it, as the weight asks for them.
+template <typename Work>
+void with_tensor_core_types(const WeightView& w, const Work& work) {
+  if (w.quantised_inputs) return work(Float8E4M3{}, Float8E4M3{});
+  with_tensor_core_weight(w.dtype, [&](auto e) { work(e, BFloat16{}); });
+}
+
 /// Rows up to which each weight should be read for few rows at a time.
 inline constexpr std::int64_t kMaxSkinnyRows = 16;
 /// Tiles that keep a GPU of 132 multiprocessors busy; fewer leave most of its bandwidth idle.
@@ -58,7 +65,8 @@ void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, cons
       std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, tiled_rows<kRowTiles>()));
   launcher.run({dim3(blocks_for(features, tiled_features<Gemm::kSides>()),
                      static_cast<unsigned>(row_blocks), static_cast<unsigned>(rows.num_groups)),
-                kTiledThreads, tiled_shared_bytes<typename Gemm::Weight, kRowTiles>()},
+                kTiledThreads,
+                tiled_shared_bytes<typename Gemm::Weight, typename Gemm::Activation, kRowTiles>()},
                tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
 }
 

@@ -1,11 +1,13 @@
 // What the kernels on tensor cores ask of a matrix product, a `Gemm`:
 //
 //   Weight                 element type of the weights: BFloat16 or Float8E4M3
+//   Activation             that of the activations: BFloat16 or, beside FP8 weights, Float8E4M3
 //   kSides                 weights that share the activations: 1, or 2 for gate and up
 //   kSum                   what becomes of the leaves
 //   group(z)               one of gridDim.z groups of rows that share weights, e.g. of an expert: a
 //                          Group with num_rows
-//   row(group, r)          contiguous BF16
+//   row(group, r)          contiguous activations
+//   inputs, input_row(group, r)  InputRows<Float8E4M3> and which of them; for Float8E4M3 alone
 //   weight(group, side)    a WeightView
 //   num_features()         of the output
 //   slices()               of its input features

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/scalars.cuh"
 #include "engine/kernels/ops.h"
@@ -14,22 +15,24 @@ struct WholeGroup {
 };
 
 /// What products of the rows of a matrix have in common.
+template <typename X>
 struct MatrixRows {
   using Group = WholeGroup;
+  using Activation = X;
 
-  Matrix x;  // BF16
+  InputRows<X> inputs;
+  std::int64_t num_rows = 0;
   Slices input;
 
-  __device__ Group group(int) const { return {static_cast<int>(x.rows)}; }
-  __device__ const BFloat16* row(const Group&, int row) const {
-    return row_of<const BFloat16>(x, row);
-  }
+  __device__ Group group(int) const { return {static_cast<int>(num_rows)}; }
+  __device__ std::int64_t input_row(const Group&, int row) const { return row; }
+  __device__ const X* row(const Group&, int row) const { return inputs.row(row); }
   __device__ const Slices& slices() const { return input; }
 };
 
 /// out = x w^T, over one leaf or the tree of leaves.
-template <typename W, typename Out, GemmSum kLeafSum>
-struct LinearGemm : MatrixRows {
+template <typename W, typename X, typename Out, GemmSum kLeafSum>
+struct LinearGemm : MatrixRows<X> {
   using Weight = W;
   static constexpr int kSides = 1;
   static constexpr GemmSum kSum = kLeafSum;
@@ -38,16 +41,16 @@ struct LinearGemm : MatrixRows {
   Matrix out;
 
   __device__ std::int64_t num_features() const { return w.out_features; }
-  __device__ const WeightView& weight(const Group&, int) const { return w; }
-  __device__ void store(const Group&, int row, std::int64_t feature,
+  __device__ const WeightView& weight(const WholeGroup&, int) const { return w; }
+  __device__ void store(const WholeGroup&, int row, std::int64_t feature,
                         const float (&outputs)[1]) const {
     row_of<Out>(out, row)[feature] = encode<Out>(outputs[0]);
   }
 };
 
 /// activated = silu(x gate_proj^T) * x up_proj^T.
-template <typename W>
-struct GatedGemm : MatrixRows {
+template <typename W, typename X>
+struct GatedGemm : MatrixRows<X> {
   using Weight = W;
   static constexpr int kSides = 2;
   static constexpr GemmSum kSum = GemmSum::kWhole;
@@ -57,18 +60,18 @@ struct GatedGemm : MatrixRows {
   Matrix activated;
 
   __device__ std::int64_t num_features() const { return gate_proj.out_features; }
-  __device__ const WeightView& weight(const Group&, int side) const {
+  __device__ const WeightView& weight(const WholeGroup&, int side) const {
     return side == 0 ? gate_proj : up_proj;
   }
-  __device__ void store(const Group&, int row, std::int64_t feature,
+  __device__ void store(const WholeGroup&, int row, std::int64_t feature,
                         const float (&outputs)[2]) const {
     row_of<BFloat16>(activated, row)[feature] = encode<BFloat16>(silu(outputs[0]) * outputs[1]);
   }
 };
 
 /// sums.leaf(i) += leaf i of x w^T.
-template <typename W>
-struct LeavesGemm : MatrixRows {
+template <typename W, typename X>
+struct LeavesGemm : MatrixRows<X> {
   using Weight = W;
   static constexpr int kSides = 1;
   static constexpr GemmSum kSum = GemmSum::kLeaves;
@@ -77,8 +80,9 @@ struct LeavesGemm : MatrixRows {
   LeafSums sums;
 
   __device__ std::int64_t num_features() const { return w.out_features; }
-  __device__ const WeightView& weight(const Group&, int) const { return w; }
-  __device__ void add_leaf(const Group&, int row, std::int64_t feature, int leaf, float sum) const {
+  __device__ const WeightView& weight(const WholeGroup&, int) const { return w; }
+  __device__ void add_leaf(const WholeGroup&, int row, std::int64_t feature, int leaf,
+                           float sum) const {
     sums.data[(leaf * sums.rows + row) * sums.cols + feature] += sum;
   }
 };

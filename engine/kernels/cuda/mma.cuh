@@ -83,6 +83,16 @@ __device__ inline void copy_async(void* shared, const void* global, int bytes) {
 #endif
 }
 
+/// Begins to copy a float to shared memory.
+__device__ inline void copy_float_async(float* shared, const float* global) {
+#ifdef __CUDACC__
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(address), "l"(global) : "memory");
+#else
+  test::copy_float_async(shared, global);
+#endif
+}
+
 /// Ends a group of the copies that this thread began; a group may be empty.
 __device__ inline void commit_copies() {
 #ifdef __CUDACC__

@@ -59,6 +59,26 @@ __device__ inline BFloat16 encode<BFloat16>(float value) {
   return {static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+/// Rounds to nearest even and saturates at 448; NaN stays NaN.
+template <>
+__device__ inline Float8E4M3 encode<Float8E4M3>(float value) {
+  const std::uint32_t bits = __float_as_uint(value);
+  const std::uint32_t sign = bits >> 24 & 0x80u;
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return {static_cast<std::uint8_t>(sign | 0x7fu)};
+  constexpr std::uint32_t kSmallestNormal = 0x3c800000u;  // 2^-6
+  if (magnitude < kSmallestNormal) {
+    // Floats of the size of 1.5 * 2^14 are a subnormal code's 2^-9 apart.
+    const float steps = (__uint_as_float(magnitude) + 0x1.8p14f) - 0x1.8p14f;
+    return {static_cast<std::uint8_t>(sign | static_cast<std::uint32_t>(steps * 0x1p9f))};
+  }
+  // The exponent moves from bias 127 to 7.
+  const std::uint32_t rounded =
+      ((magnitude + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20) - ((127u - 7u) << 3);
+  constexpr std::uint32_t kLargest = 0x7eu;
+  return {static_cast<std::uint8_t>(sign | (rounded < kLargest ? rounded : kLargest))};
+}
+
 /// As it will be read back after it was stored as T.
 template <typename T>
 __device__ float rounded(float value) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "engine/kernels/quantised_inputs.h"
+
 namespace dsl::cuda {
 namespace {
 
@@ -13,6 +15,29 @@ std::int64_t ceil_div(std::int64_t value, std::int64_t by) { return (value + by 
 /// What some passes over `count` things take: all at once within the limit, at least one.
 std::int64_t pass_bytes(std::int64_t count, std::int64_t bytes_of_one) {
   return std::min(count * bytes_of_one, std::max(kMaxScratchBytes, bytes_of_one));
+}
+
+/// Leaves begin slices of their own.
+std::int64_t most_slices(std::int64_t features) {
+  return features / kInputGroupFeatures + 1 + kNumLeaves;
+}
+
+/// A row of quantised inputs.
+std::int64_t quantised_row_bytes(DType activations, std::int64_t features) {
+  return activations == DType::kF32 ? features * kFloat
+                                    : code_row_bytes(features, most_slices(features));
+}
+
+/// What pads all of them: scales of up to three rows more, and the ends of pieces.
+std::int64_t padding_bytes(std::int64_t features) {
+  return most_slices(features) * 3 * kFloat + 2 * scratch_piece(1);
+}
+
+std::int64_t linear_bytes(const OpsLimits& limits) {
+  const std::int64_t features = limits.quantised_features;
+  if (features == 0) return 0;
+  return pass_bytes(limits.max_rows, quantised_row_bytes(limits.activations, features)) +
+         padding_bytes(features);
 }
 
 std::int64_t absorbed_bytes(const OpsLimits& limits, std::int64_t num_splits) {
@@ -41,12 +66,31 @@ std::int64_t routing_bytes(const OpsLimits& limits) {
 
 std::int64_t experts_bytes(const OpsLimits& limits) {
   if (limits.n_routed_experts == 0) return 0;
-  const std::int64_t row_bytes =
-      limits.num_experts_per_tok * (limits.hidden_size + limits.moe_intermediate_size + 1) * kFloat;
-  return pass_bytes(limits.max_rows, row_bytes) + (limits.num_local_experts + 1) * kFloat;
+  const std::int64_t inner = limits.moe_intermediate_size;
+  const std::int64_t top_k = limits.num_experts_per_tok;
+  std::int64_t row_bytes = top_k * (limits.hidden_size + inner + 1) * kFloat;
+  std::int64_t fixed_bytes = (limits.num_local_experts + 1) * kFloat + 4 * scratch_piece(1);
+  if (limits.quantised_features > 0) {
+    row_bytes += quantised_row_bytes(limits.activations, limits.hidden_size) +
+                 top_k * quantised_row_bytes(limits.activations, inner);
+    fixed_bytes += padding_bytes(limits.hidden_size) + padding_bytes(inner);
+  }
+  return pass_bytes(limits.max_rows, row_bytes) + fixed_bytes;
 }
 
 }  // namespace
+
+std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t num_slices) {
+  return rows * code_stride(features) + scratch_piece(num_slices * scale_stride(rows) * kFloat);
+}
+
+std::int64_t float_bytes(std::int64_t rows, std::int64_t features) {
+  return scratch_piece(rows * features * kFloat);
+}
+
+std::int64_t rows_of_pass(std::int64_t rows, std::int64_t row_bytes) {
+  return std::clamp(kMaxScratchBytes / row_bytes, std::int64_t{1}, rows);
+}
 
 std::int64_t scratch_bytes(const OpsLimits& limits) {
   const std::int64_t num_splits = ceil_div(limits.max_positions, kAttentionSplitPositions);
@@ -54,7 +98,7 @@ std::int64_t scratch_bytes(const OpsLimits& limits) {
   const auto launched_splits =
       static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(num_splits)));
   return std::max({absorbed_bytes(limits, launched_splits), expanded_bytes(limits, num_splits),
-                   routing_bytes(limits), experts_bytes(limits)});
+                   routing_bytes(limits), linear_bytes(limits), experts_bytes(limits)});
 }
 
 CopySizes copy_sizes(const OpsLimits& limits) {

@@ -12,6 +12,21 @@ inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{512} << 20;
 /// Cached positions that one block of attention takes; their results are joined afterwards.
 inline constexpr std::int64_t kAttentionSplitPositions = 256;
 
+/// Bytes that a piece of scratch takes, so that the next is aligned for copies of 16 bytes.
+constexpr std::int64_t scratch_piece(std::int64_t bytes) { return (bytes + 15) / 16 * 16; }
+
+/// Of QuantisedRows: codes from row to row, and floats from slice to slice.
+constexpr std::int64_t code_stride(std::int64_t features) { return scratch_piece(features); }
+constexpr std::int64_t scale_stride(std::int64_t rows) { return (rows + 3) / 4 * 4; }
+constexpr std::int64_t code_row_bytes(std::int64_t features, std::int64_t num_slices) {
+  return code_stride(features) + num_slices * std::int64_t{sizeof(float)};
+}
+/// What QuantisedRows of `rows` rows take, padding included, and the same values as float32.
+std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t num_slices);
+std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
+/// The most rows up to `rows`, at least one, that scratch has room for when a row takes so much.
+std::int64_t rows_of_pass(std::int64_t rows, std::int64_t row_bytes);
+
 /// Bytes of the scratch that all ops share, one after the other.
 std::int64_t scratch_bytes(const OpsLimits& limits);
 

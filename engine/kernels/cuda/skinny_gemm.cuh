@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/fragments.cuh"
+#include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/slices.cuh"
 
@@ -24,7 +25,9 @@ constexpr std::size_t skinny_shared_bytes() {
 /// One slice of 16 features of each side and kRowTiles * 8 rows, by one warp.
 template <typename Gemm, int kRowTiles>
 __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group,
-                             std::int64_t first_feature, const BFloat16* const (&rows)[kRowTiles],
+                             std::int64_t first_feature,
+                             const typename Gemm::Activation* const (&rows)[kRowTiles],
+                             const LaneScales<typename Gemm::Activation, kRowTiles>& row_scales,
                              const FeatureRange& slice, float* values) {
   using W = typename Gemm::Weight;
   using Features = LaneFeatures<Operand<W>::kProducts>;
@@ -73,7 +76,7 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           to[n * kTileCols + 2 * t + i] =
-              is_nan ? kNotANumber : sums[side][n][2 * half + i] * scale;
+              is_nan ? kNotANumber : sums[side][n][2 * half + i] * row_scales.times(scale, n, i);
         }
       }
     }
@@ -97,17 +100,19 @@ __global__ void __launch_bounds__(kSkinnyThreads)
 
   for (int first_row = static_cast<int>(blockIdx.y) * kRows; first_row < num_rows;
        first_row += static_cast<int>(gridDim.y) * kRows) {
-    const BFloat16* rows[kRowTiles];
+    const typename Gemm::Activation* rows[kRowTiles];
 #pragma unroll
     for (int n = 0; n < kRowTiles; ++n) {
       const int row = first_row + n * kTileCols + lane_index() / 4;
       rows[n] = row < num_rows ? gemm.row(group, row) : nullptr;
     }
+    LaneScales<typename Gemm::Activation, kRowTiles> row_scales(gemm, group, first_row);
     LeafTotals<Gemm::kSum == GemmSum::kWhole ? 1 : kNumLeaves> totals[kFolds][kSides];
     for (int round = 0; round < num_slices; round += kRoundSlices) {
       const int end = round + kRoundSlices < num_slices ? round + kRoundSlices : num_slices;
       for (int slice = round + warp_index(); slice < end; slice += kSkinnyWarps) {
-        skinny_slice<Gemm, kRowTiles>(gemm, group, first_feature, rows,
+        row_scales.load(gemm, slice);
+        skinny_slice<Gemm, kRowTiles>(gemm, group, first_feature, rows, row_scales,
                                       gemm.slices().range(gemm.slices().leaf_of(slice), slice),
                                       values + (slice - round) * kSides * kOutputs);
       }

@@ -1,11 +1,16 @@
 // All kernels on tensor cores give an output the same bits, whichever computes it.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/linear_gemm.cuh"
+#include "engine/kernels/cuda/quantise.h"
+#include "engine/kernels/quantised_inputs.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
 namespace dsl::test {
@@ -47,41 +52,114 @@ void expect_same_bits(const Gemm& gemm, const GemmRows& rows, std::vector<float>
   expect("tiles of 128", [&] { cuda::run_tiled<Gemm, 8>(launcher, gemm, kFeatures, rows, 1); });
 }
 
-template <typename W>
-void expect_kernels_agree(DType dtype) {
+/// Rows as a Gemm takes them; quantised ones lie in memory of their own.
+template <typename X>
+class Inputs {
+ public:
+  Inputs(const Matrix& x, const cuda::Slices& slices) {
+    if constexpr (std::is_same_v<X, Float8E4M3>) {
+      space_.resize(static_cast<std::size_t>(cuda::code_bytes(x.rows, x.cols, slices.num_slices()) /
+                                             cuda::scratch_piece(1)));
+      cuda::ScratchSpace space(reinterpret_cast<std::byte*>(space_.data()));
+      Launcher launcher = make_launcher();
+      rows_ = {{cuda::quantise_rows(launcher, x, slices, space)}, x.rows, slices};
+      DSL_CHECK(launcher.finish().has_value(), "quantising failed");
+    } else {
+      rows_ = {{x}, x.rows, slices};
+    }
+  }
+  const cuda::MatrixRows<X>& rows() const { return rows_; }
+
+ private:
+  std::vector<cuda::Wide> space_;
+  cuda::MatrixRows<X> rows_;
+};
+
+template <typename W, typename X>
+void expect_kernels_agree(const WeightKind& kind) {
   Random random(kSeed);
   // A short last slice; leaves that begin inside vectors and inside scale blocks.
   for (const std::int64_t size : {304, 8 * 37}) {
     const std::int64_t num_rows = pick(random, 65, 80);
-    const auto w = TestWeight::random(random, dtype,
+    const auto w = TestWeight::random(random, kind,
                                       {.out_features = kFeatures,
                                        .in_features = size,
                                        .first_row = 100,
-                                       .first_col = dtype == DType::kF8E4M3 ? 40 : 0});
+                                       .first_col = kind.dtype == DType::kF8E4M3 ? 40 : 0});
     const auto x = TestMatrix::random(random, DType::kBF16, num_rows, size);
     const GemmRows rows{1, num_rows, num_rows};
     const auto whole = cuda::slices_of(w.view(), cuda::single_leaf(size));
     const auto leaves = cuda::slices_of(w.view(), cuda::leaf_bounds({size, 0, 1}));
     const auto what = [&](std::string_view sum) {
-      return fmt::format("{}: {} rows of {} {} features", sum, num_rows, size, name_of(dtype));
+      return fmt::format("{}: {} rows of {} {} features", sum, num_rows, size, name_of(kind));
     };
+    const Inputs<X> whole_inputs(x.view(), whole);
+    const Inputs<X> leaf_inputs(x.view(), leaves);
 
     std::vector<float> out(static_cast<std::size_t>(num_rows * kFeatures));
     const Matrix view{out.data(), DType::kF32, num_rows, kFeatures, kFeatures};
-    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kWhole>{{x.view(), whole}, w.view(), view},
-                     rows, out, what("one leaf"));
-    expect_same_bits(cuda::LinearGemm<W, float, GemmSum::kTree>{{x.view(), leaves}, w.view(), view},
-                     rows, out, what("a tree"));
+    expect_same_bits(
+        cuda::LinearGemm<W, X, float, GemmSum::kWhole>{whole_inputs.rows(), w.view(), view}, rows,
+        out, what("one leaf"));
+    expect_same_bits(
+        cuda::LinearGemm<W, X, float, GemmSum::kTree>{leaf_inputs.rows(), w.view(), view}, rows,
+        out, what("a tree"));
     std::vector<float> sums(static_cast<std::size_t>(kNumLeaves) * out.size());
     expect_same_bits(
-        cuda::LeavesGemm<W>{
-            {x.view(), leaves}, w.view(), {sums.data(), kNumLeaves, num_rows, kFeatures}},
+        cuda::LeavesGemm<W, X>{
+            leaf_inputs.rows(), w.view(), {sums.data(), kNumLeaves, num_rows, kFeatures}},
         rows, sums, what("leaves"));
   }
 }
 
-TEST(CudaGemm, KernelsAgreeOnBF16) { expect_kernels_agree<BFloat16>(DType::kBF16); }
-TEST(CudaGemm, KernelsAgreeOnFloat8) { expect_kernels_agree<Float8E4M3>(DType::kF8E4M3); }
+TEST(CudaGemm, KernelsAgreeOnBF16) { expect_kernels_agree<BFloat16, BFloat16>(DType::kBF16); }
+TEST(CudaGemm, KernelsAgreeOnFloat8) { expect_kernels_agree<Float8E4M3, BFloat16>(DType::kF8E4M3); }
+TEST(CudaGemm, KernelsAgreeOnQuantisedInputs) {
+  expect_kernels_agree<Float8E4M3, Float8E4M3>({DType::kF8E4M3, true});
+}
+
+/// The kernels' codes and scales are what the host makes of a row.
+TEST(CudaGemm, QuantisedRowsAreThoseOfTheHost) {
+  Random random(kSeed);
+  for (const DType type : kActivationTypes) {
+    for (const std::int64_t size : {1, 130, 333, 8 * 37, 8 * 128}) {
+      const auto kind = WeightKind{DType::kF8E4M3, true};
+      const auto w = TestWeight::random(random, kind,
+                                        {.out_features = 1, .in_features = size, .first_col = 77});
+      auto x = TestMatrix::random(random, type, 5, size);
+      for (std::int64_t col = 0; col < size; ++col) {
+        x.set(1, col, 0.0f);
+        x.set(2, col, x.at(2, col) * 1e-37f);
+        x.set(3, col, col % 3 == 0 ? x.at(3, col) * 1e-5f : x.at(3, col));
+      }
+      x.set(4, size / 2, size % 2 == 0 ? std::numeric_limits<float>::infinity() : std::nanf(""));
+      const LeafSplit split{size, 0, 1};
+      for (const bool is_split : {false, true}) {
+        if (is_split && size % kNumLeaves != 0) continue;
+        const auto slices = cuda::slices_of(
+            w.view(), is_split ? cuda::leaf_bounds(split) : cuda::single_leaf(size));
+        const Inputs<Float8E4M3> codes(x.view(), slices);
+        const auto& rows = codes.rows().inputs.x;
+        for (std::int64_t r = 0; r < 5; ++r) {
+          std::vector<float> expected(static_cast<std::size_t>(size));
+          for (std::int64_t c = 0; c < size; ++c)
+            expected[static_cast<std::size_t>(c)] = x.at(r, c);
+          quantise_inputs(w.view(), is_split ? &split : nullptr, expected.data());
+          for (int slice = 0; slice < slices.num_slices(); ++slice) {
+            const auto range = slices.range(slices.leaf_of(slice), slice);
+            for (std::int64_t c = range.begin; c < range.begin + range.count; ++c) {
+              const float value = to_float(rows.codes[r * rows.row_stride + c]) *
+                                  rows.scales[slice * rows.scale_stride + r];
+              const float wanted = expected[static_cast<std::size_t>(c)];
+              ASSERT_TRUE(value == wanted || (std::isnan(value) && std::isnan(wanted)))
+                  << r << ", " << c << " of " << size << ": " << value << ", not " << wanted;
+            }
+          }
+        }
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace dsl::test
