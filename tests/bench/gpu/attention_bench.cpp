@@ -50,7 +50,7 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   const auto work = [&]() -> Status {
     device.ops->mla_attention(
         q.matrix(DType::kBF16, c.batch, q_cols),
-        weight_at(kv_b.data(), DType::kBF16, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+        weight_at(kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
         cache_at(cached.data(), num_blocks), segments, shape,
         y.matrix(DType::kBF16, c.batch, out_cols));
     return {};
@@ -68,11 +68,10 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   std::vector<BFloat16> expected_bits(expected.size());
   const Matrix expected_view{expected_bits.data(), DType::kBF16, 1, out_cols, out_cols};
   AttentionSegment segment = segments.front();
-  reference.ops().mla_attention({host_q.data(), DType::kBF16, 1, q_cols, q_cols},
-                                weight_at(host_kv_b.data(), DType::kBF16, c.num_heads * head_rows,
-                                          shape.kv_lora_rank, nullptr),
-                                cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape,
-                                expected_view);
+  reference.ops().mla_attention(
+      {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
+      weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+      cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape, expected_view);
   double largest = 0;
   for (const float value : ref::decode_all(expected_view)) {
     largest = std::max<double>(largest, std::abs(value));

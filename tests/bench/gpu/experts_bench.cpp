@@ -31,20 +31,20 @@ std::vector<std::int32_t> choose(const ExpertsCase& c, std::int64_t rows) {
 Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
   DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
   const std::int64_t part = c.hidden * c.inner;
-  const auto bytes_of_all = [&] { return 3 * c.num_experts * part * bytes_of(c.dtype); };
+  const auto bytes_of_all = [&] { return 3 * c.num_experts * part * bytes_of(c.form.dtype); };
   const std::int64_t free = device.memory->free_bytes() / 4 * 3;
   while (bytes_of_all() > free && c.num_experts > kNumLeaves) c.num_experts /= 2;
   DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, 3 * c.num_experts * part,
-                                                      c.dtype, weight_values(c.hidden)));
+                                                      c.form.dtype, weight_values(c.hidden)));
   const std::vector<float> host_scales = scales_for(c.hidden, c.inner);
   DSL_ASSIGN(const auto scales, DeviceTensor::copy_of(*device.memory, host_scales));
   const auto expert_at = [&](const std::byte* data, const void* of_scales) -> ExpertWeights {
-    const std::int64_t bytes = part * bytes_of(c.dtype);
-    return {weight_at(data, c.dtype, c.inner, c.hidden, of_scales),
-            weight_at(data + bytes, c.dtype, c.inner, c.hidden, of_scales),
-            weight_at(data + 2 * bytes, c.dtype, c.hidden, c.inner, of_scales)};
+    const std::int64_t bytes = part * bytes_of(c.form.dtype);
+    return {weight_at(data, c.form, c.inner, c.hidden, of_scales),
+            weight_at(data + bytes, c.form, c.inner, c.hidden, of_scales),
+            weight_at(data + 2 * bytes, c.form, c.hidden, c.inner, of_scales)};
   };
-  const std::int64_t expert_bytes = 3 * part * bytes_of(c.dtype);
+  const std::int64_t expert_bytes = 3 * part * bytes_of(c.form.dtype);
   std::vector<ExpertWeights> experts;
   for (std::int64_t e = 0; e < c.num_experts; ++e) {
     experts.push_back(expert_at(weights.data() + e * expert_bytes, scales.data()));

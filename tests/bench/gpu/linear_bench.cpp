@@ -16,11 +16,11 @@ constexpr std::int64_t kMaxWeights = 64;
 
 Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c) {
   DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
-  const std::int64_t weight_bytes = c.out * c.in * bytes_of(c.dtype);
+  const std::int64_t weight_bytes = c.out * c.in * bytes_of(c.form.dtype);
   const std::int64_t count =
       c.rows > kFewRows ? 1 : std::clamp(kRoundBytes / weight_bytes, std::int64_t{1}, kMaxWeights);
-  DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, count * c.out * c.in, c.dtype,
-                                                      weight_values(c.in)));
+  DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, count * c.out * c.in,
+                                                      c.form.dtype, weight_values(c.in)));
   const std::vector<float> host_scales = scales_for(c.out, c.in);
   DSL_ASSIGN(const auto scales, DeviceTensor::copy_of(*device.memory, host_scales));
   DSL_ASSIGN(const auto x, DeviceTensor::random(*device.memory, c.rows * c.in, DType::kBF16, {}));
@@ -28,14 +28,14 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
   const Matrix in = x.matrix(DType::kBF16, c.rows, c.in);
   const Matrix out = y.matrix(DType::kBF16, c.rows, c.out);
   const auto weight = [&](std::int64_t i) {
-    return weight_at(weights.data() + i * weight_bytes, c.dtype, c.out, c.in, scales.data());
+    return weight_at(weights.data() + i * weight_bytes, c.form, c.out, c.in, scales.data());
   };
 
   device.ops->linear(in, weight(0), out);
   // The first features of the first rows and of the last ones, whose tiles may be cut.
   constexpr std::int64_t kFeatures = 16;
   const std::int64_t checked = std::min<std::int64_t>(c.rows, 4);
-  DSL_ASSIGN(auto host_weight, weights.read(kFeatures * c.in * bytes_of(c.dtype)));
+  DSL_ASSIGN(auto host_weight, weights.read(kFeatures * c.in * bytes_of(c.form.dtype)));
   for (const std::int64_t first : {std::int64_t{0}, c.rows - checked}) {
     DSL_ASSIGN(auto host_x, x.read(x.data() + first * c.in * 2, checked * c.in * 2));
     DSL_ASSIGN(auto host_y, y.read(y.data() + first * c.out * 2, checked * c.out * 2));
@@ -43,7 +43,7 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
     const Matrix expected_view{expected.data(), DType::kF32, checked, kFeatures, kFeatures};
     reference.ops().linear(
         {host_x.data(), DType::kBF16, checked, c.in, c.in},
-        weight_at(host_weight.data(), c.dtype, kFeatures, c.in, host_scales.data()), expected_view);
+        weight_at(host_weight.data(), c.form, kFeatures, c.in, host_scales.data()), expected_view);
     const Matrix actual{host_y.data(), DType::kBF16, checked, c.out, c.out};
     DSL_TRY(verify_close(actual.cols_from(0, kFeatures), expected_view, 0.01, 0.01));
   }

@@ -8,14 +8,14 @@
 namespace dsl::bench {
 
 struct LinearCase {
-  DType dtype = DType::kBF16;
+  WeightForm form;
   std::int64_t rows = 0;
   std::int64_t out = 0;
   std::int64_t in = 0;
 };
 
 struct ExpertsCase {
-  DType dtype = DType::kBF16;
+  WeightForm form;
   std::int64_t rows = 0;
   std::int64_t hidden = 0;
   std::int64_t inner = 0;

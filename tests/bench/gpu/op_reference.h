@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "engine/kernels/dispatch.h"
@@ -44,11 +45,21 @@ class PlainInputs {
   std::vector<std::int64_t> slots_{0};
 };
 
+/// How a weight is stored, and whether what is multiplied with it becomes FP8 as well.
+struct WeightForm {
+  DType dtype = DType::kBF16;
+  bool quantised_inputs = false;
+
+  std::string_view name() const {
+    return dtype == DType::kBF16 ? "bf16" : quantised_inputs ? "fp8 x fp8" : "fp8";
+  }
+};
+
 /// Scales of E4M3 weights as wide as `in`, that bring them to the size of sqrt(3 / fan_in).
-inline WeightView weight_at(const std::byte* data, DType dtype, std::int64_t out, std::int64_t in,
-                            const void* scales) {
-  WeightView view{data, dtype, out, in, in, {}};
-  if (dtype == DType::kF8E4M3) {
+inline WeightView weight_at(const std::byte* data, const WeightForm& form, std::int64_t out,
+                            std::int64_t in, const void* scales) {
+  WeightView view{data, form.dtype, out, in, in, {}, form.quantised_inputs};
+  if (form.dtype == DType::kF8E4M3) {
     view.scales = {scales, DType::kF32, blocks(in), kScaleBlock, kScaleBlock, 0, 0};
   }
   return view;
