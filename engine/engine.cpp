@@ -215,9 +215,16 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
              ParallelPlan::make(options.tp, options.pp, model::split_dimensions(config),
                                 model::model_costs(*checkpoint, config)));
   const Deadline agreement = Deadline::after(kAgreementPatience);
-  const engine::RankOffer offer{options.tp, options.pp, options.compute_dtype,
-                                options.max_batch_tokens, digest_of(*checkpoint)};
+  const engine::RankOffer offer{options.tp,
+                                options.pp,
+                                options.compute_dtype,
+                                options.fp8_activations,
+                                options.max_batch_tokens,
+                                digest_of(*checkpoint)};
   DSL_ASSIGN(const engine::RankPlace place, engine::agree(wire, offer, agreement));
+  if (options.fp8_activations && rank == 0) {
+    log(LogLevel::kInfo, "FP8 activations: linears with FP8 weights quantise their inputs");
+  }
 
   DSL_ASSIGN(auto pool,
              ThreadPool::create({options.num_threads, place.local_rank, place.local_ranks, false}));

@@ -17,6 +17,7 @@ struct RankOffer {
   std::int64_t tp = 1;
   std::int64_t pp = 1;
   DType compute_dtype = DType::kBF16;
+  bool fp8_activations = false;
   std::int64_t max_batch_tokens = 0;
   std::uint64_t model_digest = 0;  // of the checkpoint's tensor names, types and shapes
 };

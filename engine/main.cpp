@@ -151,10 +151,11 @@ class Rank {
           [this](int rank, std::string_view state) { ranks_->hear(rank, state); });
     }
     DSL_TRY(engine_->start([this](const Error& error) { on_engine_failure(error); }));
-    serving::EngineService service(*engine_, *ranks_, std::move(text),
-                                   {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
-                                    arguments_.engine.compute_dtype, own_state_->links()},
-                                   secret_);
+    serving::EngineService service(
+        *engine_, *ranks_, std::move(text),
+        {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
+         arguments_.engine.compute_dtype, arguments_.engine.fp8_activations, own_state_->links()},
+        secret_);
     serving::HttpServerOptions options;
     options.listen = arguments_.listen;
     options.max_connections = kMaxConnections;

@@ -156,6 +156,8 @@ void add_memory_plan_command(CLI::App& weights, int& exit_code) {
   command->add_option("--pp", engine.pp, "pipeline stages")->check(CLI::Range(1, 1024));
   command->add_option("--dtype", arguments->dtype, "of activations and cache")
       ->check(CLI::IsMember({"bf16", "f32"}));
+  command->add_flag("--fp8-activations", engine.fp8_activations,
+                    "inputs of linears with FP8 weights are quantised");
   command
       ->add_option("--kv-tokens", engine.kv_tokens,
                    "tokens the cache holds; 0: what fits --device-memory, or one whole context")

@@ -21,6 +21,8 @@ void add_rank_options(CLI::App& app, RankArguments& arguments) {
   app.add_flag("--allow-fallback", arguments.allow_fallback, "accept TCP although there is RDMA");
   app.add_option("--dtype", arguments.dtype, "of activations")
       ->check(CLI::IsMember({"bf16", "f32"}));
+  app.add_flag("--fp8-activations", engine.fp8_activations,
+               "quantise the inputs of linears with FP8 weights");
   app.add_option("--threads", engine.num_threads, "0: the cores this process may use")
       ->check(CLI::Range(0, 1024));
   app.add_option("--kernels", engine.kernels,

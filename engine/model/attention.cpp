@@ -10,7 +10,7 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
   const auto& config = source.config;
   const std::int64_t heads = config.num_attention_heads;
   const auto weight = [&](std::string_view name, std::int64_t out, std::int64_t in) {
-    return source.checkpoint.weight(prefix + std::string(name) + ".weight", out, in);
+    return source.linear_weight(prefix + std::string(name) + ".weight", out, in);
   };
   Attention result;
   result.shape_ = {source.tp.count(heads),  config.qk_nope_head_dim,
@@ -37,7 +37,9 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
   DSL_ASSIGN(const WeightView kv_a, weight("kv_a_proj_with_mqa", kv_width, config.hidden_size));
   DSL_ASSIGN(result.kv_a_layernorm_,
              source.checkpoint.vector(prefix + "kv_a_layernorm.weight", config.kv_lora_rank));
-  DSL_ASSIGN(const WeightView kv_b, weight("kv_b_proj", kv_b_width, config.kv_lora_rank));
+  // Attention multiplies it in ways that have no input to quantise.
+  DSL_ASSIGN(const WeightView kv_b, source.checkpoint.weight(prefix + "kv_b_proj.weight",
+                                                             kv_b_width, config.kv_lora_rank));
   DSL_ASSIGN(const WeightView o, weight("o_proj", config.hidden_size, heads * config.v_head_dim));
   result.kv_a_proj_with_mqa_ = ReplicatedLinear(kv_a);
   result.kv_b_proj_ = ColumnParallelLinear(kv_b, source.tp);

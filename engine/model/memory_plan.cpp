@@ -25,9 +25,15 @@ Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoi
   for (std::int64_t layer = first_layer; layer < first_layer + num_layers; ++layer) {
     if (config.is_moe_layer(layer)) ++result.num_expert_layers_;
   }
-  DSL_ASSIGN(StageModules modules,
-             StageModules::load({checkpoint, config, result.tp_}, plan, stage));
-  result.fixed_.weights = placed_bytes(modules.parameters());
+  DSL_ASSIGN(
+      StageModules modules,
+      StageModules::load({checkpoint, config, result.tp_, options.fp8_activations}, plan, stage));
+  const Parameters parameters = modules.parameters();
+  result.fixed_.weights = placed_bytes(parameters);
+  for (const WeightView* weight : parameters.weights) {
+    if (!weight->quantised_inputs) continue;
+    result.quantised_features_ = std::max(result.quantised_features_, weight->in_features);
+  }
   result.fixed_.activations = Workspace::bytes(
       config, result.tp_, {options.max_rows, options.compute_dtype, result.num_layers_});
   if (modules.lm_head) {
@@ -46,6 +52,8 @@ OpsLimits MemoryPlanner::limits(std::int64_t num_blocks) const {
   limits.max_positions = max_positions(num_blocks);
   limits.block_tokens = kBlockTokens;
   limits.max_chosen_rows = fixed_.logits > 0 ? options_.max_logits_rows : 0;
+  limits.activations = options_.compute_dtype;
+  limits.quantised_features = quantised_features_;
   limits.hidden_size = config_.hidden_size;
   limits.attention = {tp_.count(config_.num_attention_heads),
                       config_.qk_nope_head_dim,

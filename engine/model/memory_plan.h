@@ -33,6 +33,7 @@ struct MemoryPlanOptions {
   DType compute_dtype = DType::kBF16;
   std::int64_t max_rows = 0;         // of one step
   std::int64_t max_logits_rows = 1;  // of one call of the head
+  bool fp8_activations = false;
 };
 
 /// Plans of one rank for caches of any size. A value.
@@ -63,6 +64,7 @@ class MemoryPlanner {
   parallel::TensorParallel tp_;
   std::int64_t num_layers_ = 0;
   std::int64_t num_expert_layers_ = 0;
+  std::int64_t quantised_features_ = 0;
   MemoryPlan fixed_;  // what does not depend on the cache
 };
 

@@ -8,13 +8,12 @@ using parallel::RowParallelLinear;
 Result<Mlp> Mlp::load(const LayerSource& source, const std::string& prefix,
                       std::int64_t intermediate_size) {
   const std::int64_t hidden = source.config.hidden_size;
-  const auto& weights = source.checkpoint;
   DSL_ASSIGN(const WeightView gate,
-             weights.weight(prefix + "gate_proj.weight", intermediate_size, hidden));
+             source.linear_weight(prefix + "gate_proj.weight", intermediate_size, hidden));
   DSL_ASSIGN(const WeightView up,
-             weights.weight(prefix + "up_proj.weight", intermediate_size, hidden));
+             source.linear_weight(prefix + "up_proj.weight", intermediate_size, hidden));
   DSL_ASSIGN(const WeightView down,
-             weights.weight(prefix + "down_proj.weight", hidden, intermediate_size));
+             source.linear_weight(prefix + "down_proj.weight", hidden, intermediate_size));
   Mlp result;
   result.gate_proj_ = ColumnParallelLinear(gate, source.tp);
   result.up_proj_ = ColumnParallelLinear(up, source.tp);

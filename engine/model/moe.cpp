@@ -30,11 +30,11 @@ Result<Moe> Moe::load(const LayerSource& source, const std::string& prefix) {
     const auto expert_prefix =
         fmt::format("{}experts.{}.", prefix, result.experts_.first_expert() + i);
     DSL_ASSIGN(const WeightView gate,
-               source.checkpoint.weight(expert_prefix + "gate_proj.weight", width, hidden));
+               source.linear_weight(expert_prefix + "gate_proj.weight", width, hidden));
     DSL_ASSIGN(const WeightView up,
-               source.checkpoint.weight(expert_prefix + "up_proj.weight", width, hidden));
+               source.linear_weight(expert_prefix + "up_proj.weight", width, hidden));
     DSL_ASSIGN(const WeightView down,
-               source.checkpoint.weight(expert_prefix + "down_proj.weight", hidden, width));
+               source.linear_weight(expert_prefix + "down_proj.weight", hidden, width));
     result.experts_.add_expert({gate, up, down});
   }
   if (config.n_shared_experts > 0) {

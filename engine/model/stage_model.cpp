@@ -26,7 +26,8 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
   result.max_logits_rows_ = options.max_logits_rows;
   result.rms_norm_eps_ = static_cast<float>(config.rms_norm_eps);
 
-  DSL_ASSIGN(result.modules_, StageModules::load({checkpoint, config, tp}, plan, options.stage));
+  DSL_ASSIGN(result.modules_, StageModules::load({checkpoint, config, tp, options.fp8_activations},
+                                                 plan, options.stage));
   if (result.is_last()) {
     const std::int64_t host_rows = result.leaves_logits_on_device() ? 1 : options.max_logits_rows;
     const auto host_bytes = static_cast<std::size_t>(host_rows * config.vocab_size) * sizeof(float);

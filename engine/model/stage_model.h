@@ -22,6 +22,7 @@ namespace dsl::model {
 struct StageModelOptions {
   int stage = 0;
   DType compute_dtype = DType::kBF16;
+  bool fp8_activations = false;
   std::int64_t max_rows = 0;         // of one step
   std::int64_t max_logits_rows = 1;  // of one logits() call
   std::int64_t num_blocks = 0;       // of the latent cache, kBlockTokens each

@@ -4,7 +4,13 @@ namespace dsl::model {
 
 Result<StageModules> StageModules::load(const LayerSource& source,
                                         const parallel::ParallelPlan& plan, int stage) {
-  const auto& [checkpoint, config, tp] = source;
+  const auto& [checkpoint, config, tp, fp8_activations] = source;
+  if (fp8_activations && !config.fp8) {
+    return fail(ErrorCode::kInvalidArgument,
+                "leave --fp8-activations out, or take a checkpoint with FP8 weights",
+                "FP8 activations: expected a checkpoint with a quantization_config of method fp8, "
+                "found none in the model's config.json");
+  }
   const auto [first_layer, num_layers] = plan.stage(stage);
   StageModules result;
   for (std::int64_t layer = first_layer; layer < first_layer + num_layers; ++layer) {

@@ -56,6 +56,7 @@ void print_json(const EngineBenchResult& result, const EngineDescription& engine
       {"batch", flags.options.batch},
       {"repetitions", flags.options.repetitions},
       {"dtype", spec.dtype},
+      {"fp8_activations", spec.fp8_activations},
       {"kernels", engine.kernels},
       {"load_s", *session.load_s()},
       {"prefill_tokens_per_s", result.prefill_tokens_per_s},

@@ -59,6 +59,7 @@ Result<int> eval(const EvalFlags& flags, const OutputOptions& output) {
         {"tokens", ids.size()},
         {"vocab_size", info->vocab_size},
         {"dtype", spec.dtype},
+        {"fp8_activations", spec.fp8_activations},
         {"nll", nll},
         {"perplexity", std::exp(nll)},
         {"logits", flags.logits.empty() ? ordered_json() : ordered_json(flags.logits)}};

@@ -63,10 +63,12 @@ class DemoAccuracyTest : public ::testing::Test {
   /// How many of the questions `checkpoint` answers rightly, greedy, in BF16 compute. Prints the
   /// others.
   static std::size_t num_right(const std::string& checkpoint,
-                               const std::vector<Question>& questions) {
+                               const std::vector<Question>& questions,
+                               bool fp8_activations = false) {
     const DemoModel model(demo_dir() / checkpoint);
     EngineOptions options;
     options.model_dir = demo_dir() / checkpoint;
+    options.fp8_activations = fp8_activations;
     options.num_threads = 1;
     options.kv_tokens = kKvTokens;
     options.step_deadline = std::chrono::seconds(30);
@@ -113,6 +115,15 @@ TEST_F(DemoAccuracyTest, Fp8AnswersNinetyEightPercentOfTheHeldOutQuestions) {
   ASSERT_EQ(questions.size(), kNumQuestions);
   const std::size_t right = num_right("arith-fp8", questions);
   std::cout << "arith-fp8: " << right << " of " << questions.size() << " right\n";
+  EXPECT_GE(right * 100, questions.size() * 98);
+}
+
+TEST_F(DemoAccuracyTest, Fp8WithQuantisedActivationsAnswersNinetyEightPercentAsWell) {
+  const auto questions = load_questions();
+  ASSERT_EQ(questions.size(), kNumQuestions);
+  const std::size_t right = num_right("arith-fp8", questions, true);
+  std::cout << "arith-fp8 with quantised activations: " << right << " of " << questions.size()
+            << " right\n";
   EXPECT_GE(right * 100, questions.size() * 98);
 }
 

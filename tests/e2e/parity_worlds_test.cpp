@@ -37,8 +37,10 @@ class ParityWorldsTest : public ::testing::TestWithParam<std::string> {
 
   std::unique_ptr<InProcessWorld> start(const Split& split, std::int64_t max_batch_tokens = 32,
                                         std::int64_t kv_tokens = 0,
-                                        DType compute_dtype = DType::kBF16) const {
+                                        DType compute_dtype = DType::kBF16,
+                                        bool fp8_activations = false) const {
     EngineOptions options;
+    options.fp8_activations = fp8_activations;
     options.model_dir = fixture().model_dir;
     options.tp = split.tp;
     options.pp = split.pp;
@@ -103,6 +105,20 @@ TEST_P(ParityWorldsTest, LogitsHaveTheBitsOfOneProcess) {
     for (const Split& split : kSplits) {
       SCOPED_TRACE(fmt::format("tp {} pp {} {}", split.tp, split.pp, name_of(dtype)));
       const auto found = start(split, 32, 0, dtype)->score(fixture().token_ids);
+      ASSERT_TRUE(found.has_value()) << found.error().to_string();
+      EXPECT_TRUE(same_bits(*found, *expected));
+    }
+  }
+}
+
+TEST_P(ParityWorldsTest, QuantisedActivationsHaveTheBitsOfOneProcess) {
+  if (GetParam().find("fp8") == std::string::npos) GTEST_SKIP() << "has no FP8 weights";
+  for (const DType dtype : {DType::kBF16, DType::kF32}) {
+    const auto expected = start({1, 1}, 256, 0, dtype, true)->score(fixture().token_ids);
+    ASSERT_TRUE(expected.has_value());
+    for (const Split& split : kSplits) {
+      SCOPED_TRACE(fmt::format("tp {} pp {} {}", split.tp, split.pp, name_of(dtype)));
+      const auto found = start(split, 32, 0, dtype, true)->score(fixture().token_ids);
       ASSERT_TRUE(found.has_value()) << found.error().to_string();
       EXPECT_TRUE(same_bits(*found, *expected));
     }

@@ -194,6 +194,7 @@ HttpResponse EngineService::info() const {
                     {"tp", description_.tp},
                     {"pp", description_.pp},
                     {"dtype", description_.compute_dtype == DType::kF32 ? "f32" : "bf16"},
+                    {"fp8_activations", description_.fp8_activations},
                     {"kernels", engine.kernels},
                     {"tensor_parallel_path", engine.tensor_path},
                     {"vocab_size", engine.vocab_size},

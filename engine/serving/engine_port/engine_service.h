@@ -28,6 +28,7 @@ struct ServiceDescription {
   int tp = 1;
   int pp = 1;
   DType compute_dtype = DType::kBF16;
+  bool fp8_activations = false;
   std::vector<wire::LinkReport> links;  // of rank 0
 };
 

@@ -195,6 +195,16 @@ TEST(EngineTest, SplitThatDoesNotFitTheModelNamesTheNumbers) {
   EXPECT_EQ(odd.error().code, ErrorCode::kParallelism);
 }
 
+TEST(EngineTest, Fp8ActivationsAskForFp8Weights) {
+  EngineOptions with = options(2, 1);
+  with.fp8_activations = true;
+  const auto world = InProcessWorld::start(with);
+  ASSERT_FALSE(world.has_value());
+  EXPECT_EQ(world.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(world.error().message, HasSubstr("quantization_config"));
+  EXPECT_THAT(world.error().remedy, HasSubstr("--fp8-activations"));
+}
+
 TEST(EngineTest, CacheBeyondTheMemoryShowsTheArithmetic) {
   EngineOptions huge = options();
   huge.kv_tokens = std::int64_t{1} << 50;

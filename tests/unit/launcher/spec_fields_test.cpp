@@ -102,6 +102,7 @@ TEST(SpecFields, ArgumentsParseBackToTheSameSpecification) {
   spec.pp = 5;
   spec.kv_tokens = 7'000'000'000;
   spec.dtype = "f32";
+  spec.fp8_activations = true;
   spec.allow_fallback = true;
   spec.require_transport = "rc_verbs";
   spec.replicas = 3;
