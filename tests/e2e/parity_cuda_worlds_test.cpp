@@ -28,8 +28,10 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
 
   enum class Devices { kNone, kShared, kOneEach };
 
-  std::unique_ptr<InProcessWorld> start(int tp, int pp, Devices devices = Devices::kShared) const {
+  std::unique_ptr<InProcessWorld> start(int tp, int pp, Devices devices = Devices::kShared,
+                                        bool fp8_activations = false) const {
     EngineOptions options;
+    options.fp8_activations = fp8_activations;
     options.model_dir = fixture_.model_dir;
     options.tp = tp;
     options.pp = pp;
@@ -119,6 +121,22 @@ TEST_P(ParityCudaWorldsTest, CountsTheWeightBytesOfAStepAsTheCpuDoes) {
   ASSERT_TRUE(cpu->score(one_row).has_value());
   EXPECT_GT(cpu->leader().stats().weight_bytes, 0);
   EXPECT_EQ(cuda->leader().stats().weight_bytes, cpu->leader().stats().weight_bytes);
+}
+
+TEST_P(ParityCudaWorldsTest, QuantisedActivationsHaveTheBitsOfOneProcess) {
+  if (GetParam().find("fp8") == std::string::npos) GTEST_SKIP() << "has no FP8 weights";
+  const std::vector<std::int32_t> scored(fixture_.token_ids.begin(),
+                                         fixture_.token_ids.begin() + 12);
+  const auto expected = start(1, 1, Devices::kShared, true)->score(scored);
+  ASSERT_TRUE(expected.has_value()) << expected.error().to_string();
+  for (const auto& [tp, pp, devices] :
+       {std::tuple{4, 1, Devices::kOneEach}, {2, 2, Devices::kShared}}) {
+    SCOPED_TRACE(fmt::format("tp {} pp {}", tp, pp));
+    const auto logits = start(tp, pp, devices, true)->score(scored);
+    ASSERT_TRUE(logits.has_value()) << logits.error().to_string();
+    ASSERT_EQ(logits->size(), expected->size());
+    EXPECT_EQ(std::memcmp(logits->data(), expected->data(), logits->size() * sizeof(float)), 0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, ParityCudaWorldsTest,

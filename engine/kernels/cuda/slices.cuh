@@ -1,9 +1,9 @@
 // The order in which tensor cores add up the input features of a linear layer.
 //
 // Every kernel on tensor cores cuts a leaf into slices of kSliceFeatures, lets the cores add up a
-// slice from zero, multiplies that by the scale of the slice's weights, and adds the slices up in
-// ascending order. So an output has the same bits whichever kernel computes it, and for however
-// many rows.
+// slice from zero, multiplies that by the scale of the slice's weights (of quantised inputs by the
+// product of this and the row's scale), and adds the slices up in ascending order. So an output has
+// the same bits whichever kernel computes it, and for however many rows.
 #pragma once
 
 #include <cstdint>
