@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -62,12 +64,31 @@ void resume(Thread& thread) {
   thread.fiber = std::move(thread.fiber).resume();
 }
 
-/// Runs one block: every warp until all its lanes wait for the block, then the next warp.
+/// In which order threads and blocks take their turns. Another one each time, the same in every
+/// run: what relies on an order that the hardware does not promise (a barrier that is missing, say)
+/// shows sooner or later.
+class TurnOrder {
+ public:
+  /// 0 to count - 1.
+  std::vector<unsigned> shuffled(unsigned count) {
+    std::vector<unsigned> order(count);
+    std::iota(order.begin(), order.end(), 0u);
+    std::shuffle(order.begin(), order.end(), random_);
+    return order;
+  }
+  /// Where the first of `count` in a ring takes its turn.
+  std::size_t start(std::size_t count) { return random_() % count; }
+
+ private:
+  std::minstd_rand random_{1};
+};
+
+/// Runs one block: every warp until all its lanes wait for the block, then another warp.
 class Block {
  public:
   Block(const dim3& shape, const std::function<void()>& body,
-        context::pooled_fixedsize_stack& stacks)
-      : threads_(shape.x), words_(2 * (shape.x + kLanes)) {
+        context::pooled_fixedsize_stack& stacks, TurnOrder& order)
+      : order_(order), threads_(shape.x), words_(2 * (shape.x + kLanes)) {
     for (unsigned i = 0; i < shape.x; ++i) {
       Thread& thread = threads_[i];
       thread.index = dim3(i, 0, 0);
@@ -86,8 +107,9 @@ class Block {
     bool goes_on = true;
     while (goes_on) {
       goes_on = false;
-      for (std::size_t first = 0; first < threads_.size(); first += kLanes) {
-        goes_on = run_warp(first) || goes_on;
+      const auto num_warps = static_cast<unsigned>((threads_.size() + kLanes - 1) / kLanes);
+      for (const unsigned warp : order_.shuffled(num_warps)) {
+        goes_on = run_warp(std::size_t{warp} * kLanes) || goes_on;
       }
     }
   }
@@ -100,12 +122,14 @@ class Block {
       int num_exchanging = 0;
       int num_waiting = 0;
       int num_alive = 0;
-      for (std::size_t i = first; i < end; ++i) {
-        if (threads_[i].pause == Pause::kEnded) continue;
+      const std::size_t start = order_.start(end - first);
+      for (std::size_t turn = 0; turn < end - first; ++turn) {
+        Thread& thread = threads_[first + (start + turn) % (end - first)];
+        if (thread.pause == Pause::kEnded) continue;
         ++num_alive;
-        resume(threads_[i]);
-        num_exchanging += threads_[i].pause == Pause::kWarp ? 1 : 0;
-        num_waiting += threads_[i].pause == Pause::kBlock ? 1 : 0;
+        resume(thread);
+        num_exchanging += thread.pause == Pause::kWarp ? 1 : 0;
+        num_waiting += thread.pause == Pause::kBlock ? 1 : 0;
       }
       // Real lanes would hang or read garbage.
       DSL_CHECK(num_exchanging == 0 || num_exchanging == kLanes,
@@ -115,6 +139,7 @@ class Block {
     }
   }
 
+  TurnOrder& order_;
   std::vector<Thread> threads_;
   std::vector<LaneWords> words_;
 };
@@ -132,13 +157,15 @@ std::size_t shared_limit(const void* kernel) {
 void run_blocks(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   gridDim = config.gridDim;
   blockDim = config.blockDim;
+  static TurnOrder order;
   context::pooled_fixedsize_stack stacks(kStackBytes, config.blockDim.x);
-  for (unsigned z = 0; z < config.gridDim.z; ++z) {
-    for (unsigned y = 0; y < config.gridDim.y; ++y) {
-      for (unsigned x = 0; x < config.gridDim.x; ++x) {
+  const dim3& grid = config.gridDim;
+  for (const unsigned z : order.shuffled(grid.z)) {
+    for (const unsigned y : order.shuffled(grid.y)) {
+      for (const unsigned x : order.shuffled(grid.x)) {
         std::memset(cuda::shared_bytes, 0xff, config.dynamicSmemBytes);
         blockIdx = dim3(x, y, z);
-        Block(config.blockDim, thread, stacks).run();
+        Block(config.blockDim, thread, stacks, order).run();
       }
     }
   }
