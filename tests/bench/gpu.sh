@@ -78,6 +78,9 @@ if [[ -z $arch ]]; then
   fi
 fi
 
+# The products of Hopper's warpgroups are for it alone.
+[[ $arch != 90 ]] || arch=90a
+
 mkdir -p "$out"
 rm -f "$out"/*.json "$out"/*.log "$out/stages.tsv"
 failed=false

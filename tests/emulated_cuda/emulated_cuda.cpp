@@ -15,6 +15,7 @@
 #include "emulated_memory.h"
 #include "emulated_streams.h"
 #include "emulated_threads.h"
+#include "emulated_wgmma.h"
 #include "transport/base/error.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -23,8 +24,8 @@ namespace dsl::cuda {
 
 /// What `extern __shared__ unsigned char shared_bytes[]` means in kernels: as much as Hopper has.
 inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
-alignas(128) extern unsigned char shared_bytes[];
-alignas(128) unsigned char shared_bytes[kMaxSharedBytes];
+alignas(1024) extern unsigned char shared_bytes[];
+alignas(1024) unsigned char shared_bytes[kMaxSharedBytes];
 
 }  // namespace dsl::cuda
 
@@ -33,6 +34,8 @@ namespace {
 
 namespace context = boost::context;
 
+/// Where dynamic shared memory begins: the system keeps the first KiB.
+constexpr std::uint32_t kSharedWindow = 1024;
 constexpr unsigned kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 64 * 1024;
 
@@ -48,6 +51,7 @@ struct Thread {
   LaneWords* words = nullptr;  // of its warp: two rounds of 32
   int round = 0;
   std::deque<std::vector<PendingCopy>> copies{1};
+  std::vector<PendingProduct> products;
 };
 
 Thread* running = nullptr;
@@ -216,6 +220,19 @@ std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane) {
 
 std::deque<std::vector<PendingCopy>>& pending_copies() { return running->copies; }
 
+std::vector<PendingProduct>& pending_products() { return running->products; }
+
+std::uint32_t shared_address(const void* shared) {
+  const auto offset = static_cast<const unsigned char*>(shared) - cuda::shared_bytes;
+  DSL_CHECK(offset >= 0 && offset < std::ptrdiff_t{cuda::kMaxSharedBytes}, "{} is not shared",
+            shared);
+  return kSharedWindow + static_cast<std::uint32_t>(offset);
+}
+
+const unsigned char* shared_bytes_at(std::uint32_t address) {
+  return cuda::shared_bytes + (address - kSharedWindow);
+}
+
 int lane_of_warp() { return running->lane; }
 
 }  // namespace dsl::test
@@ -248,7 +265,17 @@ const char* cudaGetErrorName(cudaError_t error) {
   return error == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "cudaError";
 }
 
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = dsl::cuda::kMaxSharedBytes;
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = 9;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = 0;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = dsl::cuda::kMaxSharedBytes;
+      break;
+  }
   return cudaSuccess;
 }

@@ -17,12 +17,28 @@ using LaneWords = std::array<std::uint32_t, kMaxShared>;
 /// What all lanes of the warp pass to the same call, by lane; valid until the next call but one.
 const LaneWords* share_in_warp(const LaneWords& words);
 
+/// The inverse of shared_address() (emulated_wgmma.h).
+const unsigned char* shared_bytes_at(std::uint32_t address);
+
 struct PendingCopy {
   void* to = nullptr;
   const void* from = nullptr;
   int bytes = 0;
   int size = 0;  // to be written: behind `bytes`, zeros
 };
+
+/// A product of a warpgroup, of which this is one thread's part (emulated_wgmma.h).
+struct PendingProduct {
+  float* sums = nullptr;
+  int num_rows = 0;
+  std::uint64_t a = 0;
+  std::uint64_t b = 0;
+  bool adds = false;
+  bool is_committed = false;
+};
+
+/// The running thread's products that nobody has waited for.
+std::vector<PendingProduct>& pending_products();
 
 /// The running thread's copies that nobody has waited for: groups, of which the last is open.
 std::deque<std::vector<PendingCopy>>& pending_copies();

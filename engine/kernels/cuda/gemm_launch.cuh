@@ -1,9 +1,12 @@
-// Which kernel computes a matrix product on tensor cores. All of them give the same bits.
+// Which kernel computes a matrix product on tensor cores. All of them give the same bits, but for
+// products of two matrices in FP8, which warpgroups round otherwise: a GPU that has those takes no
+// other kernel for them.
 #pragma once
 
 #include "engine/kernels/cuda/launcher.h"
 #include "engine/kernels/cuda/skinny_gemm.cuh"
 #include "engine/kernels/cuda/tiled_gemm.cuh"
+#include "engine/kernels/cuda/warpgroup_gemm.cuh"
 
 namespace dsl::cuda {
 
@@ -70,9 +73,38 @@ void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, cons
                tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
 }
 
+template <typename Gemm, int kWarpgroups, int kRows>
+void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                    const GemmRows& rows, std::int64_t max_row_blocks) {
+  using Tile = WarpgroupTile<kWarpgroups, kRows>;
+  const std::int64_t row_blocks =
+      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, kRows));
+  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides),
+                     static_cast<unsigned>(row_blocks), static_cast<unsigned>(rows.num_groups)),
+                Tile::kThreads, Tile::kSharedBytes},
+               warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm);
+}
+
+template <typename Gemm>
+void run_warpgroup_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                        const GemmRows& rows, std::int64_t max_row_blocks) {
+  if (rows.expected_rows <= 8) {
+    return run_warpgroups<Gemm, 1, 8>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  if (rows.expected_rows <= 32) {
+    return run_warpgroups<Gemm, 1, 32>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows, max_row_blocks);
+}
+
 template <typename Gemm>
 void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
   const std::int64_t max_row_blocks = rows.num_groups == 1 ? kMaxGridRows : kMaxRowBlocks;
+  if constexpr (std::is_same_v<typename Gemm::Activation, Float8E4M3>) {
+    if (launcher.has_warpgroups()) {
+      return run_warpgroup_gemm(launcher, gemm, features, rows, max_row_blocks);
+    }
+  }
   const std::int64_t num_tiles =
       rows.num_groups * blocks_for(features, tiled_features<Gemm::kSides>());
   if (rows.expected_rows <= kTileCols) {

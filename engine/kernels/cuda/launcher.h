@@ -9,6 +9,7 @@
 #include "engine/kernels/cuda/device_copy.h"
 #include "engine/kernels/cuda/launch.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
+#include "engine/kernels/cuda/warpgroups.h"
 #include "engine/runtime/cuda/device_buffer.h"
 #include "engine/runtime/cuda/stream.h"
 
@@ -19,7 +20,8 @@ inline constexpr std::int64_t kMaxGridRows = 65535;  // of the grid's y and z
 /// Starts kernels one behind the other. Thread-compatible.
 class Launcher {
  public:
-  explicit Launcher(std::shared_ptr<const Stream> stream) : stream_(std::move(stream)) {}
+  explicit Launcher(std::shared_ptr<const Stream> stream)
+      : stream_(std::move(stream)), has_warpgroups_(uses_warpgroups(stream_->device())) {}
 
   /// To be called first by every thread that starts kernels.
   Status enter_thread() const { return stream_->enter_thread(); }
@@ -76,6 +78,7 @@ class Launcher {
   }
 
   const Stream& stream() const { return *stream_; }
+  bool has_warpgroups() const { return has_warpgroups_; }
   /// How often a copy or the scratch got another address.
   const std::int64_t& moves() const { return moves_; }
 
@@ -86,6 +89,7 @@ class Launcher {
   }
 
   std::shared_ptr<const Stream> stream_;
+  bool has_warpgroups_;
   DeviceBuffer scratch_;
   std::int64_t moves_ = 0;
   std::optional<Error> failure_;

@@ -1,5 +1,5 @@
-// Slabs of both operands of a tiled product in shared memory: how they lie there, in which order
-// they come and how they are copied.
+// Slabs of both operands of a tiled product in shared memory: how they lie there and how they are
+// copied.
 #pragma once
 
 #include <type_traits>
@@ -7,7 +7,7 @@
 #include "engine/kernels/cuda/fragments.cuh"
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
-#include "engine/kernels/cuda/slices.cuh"
+#include "engine/kernels/cuda/slab_cursor.cuh"
 
 namespace dsl::cuda {
 
@@ -66,59 +66,6 @@ constexpr std::size_t tiled_shared_bytes() {
   return kSlabStages * SlabLayout<W, X, tiled_rows<kRowTiles>()>::kBytes;
 }
 
-/// Walks over the slabs of all slices, in order.
-class SlabCursor {
- public:
-  __device__ explicit SlabCursor(const Slices& slices) : slices_(slices) { enter_slice(); }
-
-  __device__ bool is_valid() const { return slice_ < slices_.num_slices(); }
-  __device__ int leaf() const { return leaf_; }
-  __device__ int slice() const { return slice_; }
-  __device__ FeatureRange slab() const {
-    const int left = range_.count - done_;
-    return {range_.begin + done_, left < kSlabFeatures ? left : kSlabFeatures};
-  }
-  __device__ bool begins_slice() const { return done_ == 0; }
-  __device__ bool ends_slice() const { return done_ + kSlabFeatures >= range_.count; }
-  __device__ bool ends_leaf() const {
-    return ends_slice() && slice_ + 1 == slices_.first[leaf_ + 1];
-  }
-  __device__ void advance() {
-    if (!ends_slice()) {
-      done_ += kSlabFeatures;
-      return;
-    }
-    ++slice_;
-    enter_slice();
-  }
-
- private:
-  __device__ void enter_slice() {
-    done_ = 0;
-    if (!is_valid()) return;
-    while (slices_.first[leaf_ + 1] <= slice_) ++leaf_;
-    range_ = slices_.range(leaf_, slice_);
-  }
-
-  const Slices& slices_;
-  int leaf_ = 0;
-  int slice_ = 0;
-  int done_ = 0;  // features of the slice
-  FeatureRange range_;
-};
-
-/// Begins to copy elements [0, count) of 16 bytes; what cannot be copied so is stored at once.
-template <typename T>
-__device__ void copy_chunk(Wide* to, const T* from, int count) {
-  constexpr int kElements = kWideBytes / static_cast<int>(sizeof(T));
-  const int valid = from == nullptr || count < 0 ? 0 : count < kElements ? count : kElements;
-  if (valid > 0 && is_wide_aligned(from)) {
-    copy_async(to, from, valid * static_cast<int>(sizeof(T)));
-  } else {
-    *to = load_wide(from, valid);
-  }
-}
-
 /// The row of weights that is row `row` of a block's tile.
 template <int kSides>
 struct TiledWeightRow {
@@ -161,7 +108,8 @@ class SlabCopier {
     }
   }
 
-  __device__ void copy(const Gemm& gemm, const SlabCursor& cursor, unsigned char* stage) const {
+  __device__ void copy(const Gemm& gemm, const SlabCursor<kSlabFeatures>& cursor,
+                       unsigned char* stage) const {
     const FeatureRange slab = cursor.slab();
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {

@@ -2,6 +2,7 @@
 // through shared memory, copied while earlier ones are multiplied.
 #pragma once
 
+#include "engine/kernels/cuda/leaf_stack.cuh"
 #include "engine/kernels/cuda/slabs.cuh"
 
 namespace dsl::cuda {
@@ -75,42 +76,6 @@ struct WarpSums {
   }
 };
 
-template <int kRowTiles>
-__device__ void clear(float (&totals)[2][kRowTiles][4]) {
-#pragma unroll
-  for (int i = 0; i < 2 * kRowTiles * 4; ++i)
-    totals[i / (kRowTiles * 4)][i / 4 % kRowTiles][i % 4] = 0;
-}
-
-/// The leaves of a warp's outputs that are complete, joined as far as their tree allows: like the
-/// bits of a counter of leaves. It lies in local memory, which is reached once a leaf.
-template <int kRowTiles>
-class LeafStack {
- public:
-  __device__ void push(int leaf, float (&total)[2][kRowTiles][4]) {
-    int level = 0;
-    for (; (leaf >> level & 1) != 0; ++level) {
-      each([&](int m, int n, int i) { total[m][n][i] = levels_[level][m][n][i] + total[m][n][i]; });
-    }
-    each([&](int m, int n, int i) { levels_[level][m][n][i] = total[m][n][i]; });
-  }
-
- private:
-  template <typename Work>
-  __device__ static void each(const Work& work) {
-#pragma unroll
-    for (int m = 0; m < 2; ++m) {
-#pragma unroll
-      for (int n = 0; n < kRowTiles; ++n) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) work(m, n, i);
-      }
-    }
-  }
-
-  float levels_[4][2][kRowTiles][4];
-};
-
 /// A tile of outputs: all its input features.
 template <typename Gemm, int kRowTiles>
 __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& group,
@@ -139,7 +104,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
   };
 
   const SlabCopier<Gemm, kRowTiles> copier(gemm, group, first_feature, first_row);
-  SlabCursor copied(gemm.slices());
+  SlabCursor<kSlabFeatures> copied(gemm.slices());
   const auto copy_next = [&](int stage) {
     if (copied.is_valid()) {
       copier.copy(gemm, copied, shared_bytes + stage * kStageBytes);
@@ -151,11 +116,11 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
   for (int stage = 0; stage + 1 < kSlabStages; ++stage) copy_next(stage);
 
   float totals[2][kRowTiles][4] = {};
-  LeafStack<kRowTiles> stack;
+  LeafStack<2, kRowTiles> stack;
   WarpSums<W, X, kRowTiles> slice;
   float scales[2][2];
   int stage = 0;
-  for (SlabCursor cursor(gemm.slices()); cursor.is_valid(); cursor.advance()) {
+  for (SlabCursor<kSlabFeatures> cursor(gemm.slices()); cursor.is_valid(); cursor.advance()) {
     wait_for_copies<kSlabStages - 2>();
     __syncthreads();
     // Everybody is done with the slab before this one, whose place it takes.
@@ -182,7 +147,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
         });
       }
       const bool is_last = cursor.leaf() + 1 == gemm.slices().leaves.num_leaves;
-      if (Gemm::kSum == GemmSum::kLeaves || !is_last) clear(totals);
+      if (Gemm::kSum == GemmSum::kLeaves || !is_last) clear<2, kRowTiles>(totals);
     }
     stage = (stage + 1) % kSlabStages;
   }

@@ -9,6 +9,12 @@
 
 namespace dsl::cuda {
 
+/// Scale `i` of a weight's blocks, counted from the first that is stored.
+__device__ inline float block_scale_at(const BlockScales& scales, std::int64_t i) {
+  return scales.dtype == DType::kF32 ? static_cast<const float*>(scales.data)[i]
+                                     : decode(static_cast<const Float8E8M0*>(scales.data)[i]);
+}
+
 /// One output feature of a weight of element type W.
 template <typename W>
 class WeightRow {
@@ -54,9 +60,7 @@ class WeightRow<Float8E4M3> {
     return (i + scales_.first_col) / scales_.block_cols;
   }
   __device__ float scale_of(std::int64_t block) const {
-    const std::int64_t i = first_scale_ + block;
-    return scales_.dtype == DType::kF32 ? static_cast<const float*>(scales_.data)[i]
-                                        : decode(static_cast<const Float8E8M0*>(scales_.data)[i]);
+    return block_scale_at(scales_, first_scale_ + block);
   }
 
   const Float8E4M3* data_;

@@ -1,0 +1,155 @@
+// Products of a warpgroup (four warps whose first is a multiple of four) on Hopper's tensor cores:
+// both operands lie in shared memory, and the product goes on while the warps do something else.
+// Device code only; the emulated device brings its own
+// (tests/emulated_cuda/include/emulated_wgmma.h).
+//
+// Sources: PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions"; it needs target sm_90a.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "engine/kernels/cuda/launch.cuh"
+
+#ifndef __CUDACC__
+#include <emulated_wgmma.h>
+#endif
+
+namespace dsl::cuda {
+
+/// Whether what is compiled now may contain these products.
+#if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+inline constexpr bool kHasWarpgroupProducts = true;
+#else
+inline constexpr bool kHasWarpgroupProducts = false;
+#endif
+
+inline constexpr int kWarpgroupSize = 4 * kWarpSize;
+/// Rows of the left operand.
+inline constexpr int kWarpgroupRows = 64;
+/// Bytes of every row of an operand that lie together, and rows that take turns with their chunks.
+inline constexpr int kSwizzleBytes = 128;
+inline constexpr int kSwizzleRows = 8;
+/// Operands begin at multiples of this.
+inline constexpr std::size_t kOperandAlignment = std::size_t{kSwizzleBytes} * kSwizzleRows;
+
+/// Where chunk `chunk` of 16 bytes of row `row` of an operand lies, in chunks from its beginning:
+/// eight rows below each other meet all banks.
+__host__ __device__ constexpr int swizzled_chunk(int row, int chunk) {
+  return row * (kSwizzleBytes / 16) + (chunk ^ row % kSwizzleRows);
+}
+
+/// A dynamic part of shared memory as the products name it.
+__device__ inline std::uint32_t shared_address(const void* shared) {
+#ifdef __CUDACC__
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
+#else
+  return test::shared_address(shared);
+#endif
+}
+
+/// Describes an operand whose rows of 128 bytes lie swizzled below each other.
+struct OperandDescriptor {
+  std::uint64_t bits;
+
+  __device__ explicit OperandDescriptor(const void* operand) {
+    constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+    // From eight rows to the next eight. The offset between columns is unused where rows are
+    // swizzled.
+    constexpr std::uint64_t kStride = std::uint64_t{kOperandAlignment >> 4} << 32;
+    bits =
+        kSwizzle128 | kStride | std::uint64_t{1} << 16 | (shared_address(operand) & 0x3ffff) >> 4;
+  }
+  /// The same rows from byte 32 `step` of each, step < 4.
+  __device__ std::uint64_t at_step(int step) const { return bits + 2 * step; }
+};
+
+/// Makes what this thread stored or copied to shared memory visible to products. Others of the
+/// block need a barrier after it.
+__device__ inline void publish_operands() {
+#ifdef __CUDACC__
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+/// Before the first product after its sums were touched.
+__device__ inline void begin_products() {
+#ifdef __CUDACC__
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+
+/// Ends a group of products.
+__device__ inline void commit_products() {
+#ifdef __CUDACC__
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#else
+  test::commit_products();
+#endif
+}
+
+/// Waits for all products; their sums, which are those passed, may be read then.
+template <int kSums>
+__device__ void wait_for_products(float (&sums)[kSums]) {
+#ifdef __CUDACC__
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  // Keeps the compiler from reading a sum before.
+#pragma unroll
+  for (int i = 0; i < kSums; ++i) asm volatile("" : "+f"(sums[i])::"memory");
+#else
+  static_cast<void>(sums);
+  test::wait_for_products();
+#endif
+}
+
+#ifdef __CUDACC__
+#define DSL_SUMS_4(n) "+f"(d[n]), "+f"(d[n + 1]), "+f"(d[n + 2]), "+f"(d[n + 3])
+#define DSL_SUMS_16(n) DSL_SUMS_4(n), DSL_SUMS_4(n + 4), DSL_SUMS_4(n + 8), DSL_SUMS_4(n + 12)
+#define DSL_WGMMA(shape, registers, a_operand, b_operand, flag_operand, ...)            \
+  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " flag_operand                   \
+               ", 0;\nwgmma.mma_async.sync.aligned." shape ".f32.e4m3.e4m3 {" registers \
+               "}, " a_operand ", " b_operand ", adds, 1, 1;\n}"                        \
+               : __VA_ARGS__                                                            \
+               : "l"(a), "l"(b), "r"(static_cast<int>(adds)))
+#endif
+
+/// Begins d = a b^T (+ d where `adds`), with a [64, 32] and b [kRows, 32] of e4m3. Of rows
+/// 16 w to 16 w + 15 of d warp w holds, with g = lane / 4 and t = lane % 4, in d[4 n + i]: rows
+/// {g, g, g + 8, g + 8}[i], columns 8 n + 2 t + {0, 1, 0, 1}[i].
+template <int kRows>
+__device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uint64_t b,
+                                bool adds) {
+  static_assert(kRows == 8 || kRows == 32 || kRows == 64 || kRows == 128);
+#ifndef __CUDACC__
+  test::multiply_float8(d, kRows, a, b, adds);
+#else
+  if constexpr (kRows == 8) {
+    DSL_WGMMA("m64n8k32", "%0, %1, %2, %3", "%4", "%5", "%6", DSL_SUMS_4(0));
+  } else if constexpr (kRows == 32) {
+    DSL_WGMMA("m64n32k32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15",
+              "%16", "%17", "%18", DSL_SUMS_16(0));
+  } else if constexpr (kRows == 64) {
+    DSL_WGMMA("m64n64k32",
+              "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+              "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31",
+              "%32", "%33", "%34", DSL_SUMS_16(0), DSL_SUMS_16(16));
+  } else {
+    DSL_WGMMA("m64n128k32",
+              "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+              "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+              "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+              "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63",
+              "%64", "%65", "%66", DSL_SUMS_16(0), DSL_SUMS_16(16), DSL_SUMS_16(32),
+              DSL_SUMS_16(48));
+  }
+#endif
+}
+
+#ifdef __CUDACC__
+#undef DSL_WGMMA
+#undef DSL_SUMS_16
+#undef DSL_SUMS_4
+#endif
+
+}  // namespace dsl::cuda
