@@ -163,8 +163,11 @@ Result<Device> open_device(const EngineOptions& options, int node_rank, ThreadPo
 
 /// Equal on ranks whose results are equal bit for bit.
 std::string kernels_of(const EngineOptions& options, const Ops& ops) {
-  return fmt::format("{} of at best {}", options.open_device ? ops.name() : options.kernels,
-                     available_variants().back());
+  std::string kernels =
+      fmt::format("{} of at best {}", options.open_device ? ops.name() : options.kernels,
+                  available_variants().back());
+  if (options.fp8_activations) kernels += fmt::format(", FP8 as {}", ops.fp8_products());
+  return kernels;
 }
 
 /// The log says once a group what its sums go by.
@@ -222,13 +225,15 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                 options.max_batch_tokens,
                                 digest_of(*checkpoint)};
   DSL_ASSIGN(const engine::RankPlace place, engine::agree(wire, offer, agreement));
-  if (options.fp8_activations && rank == 0) {
-    log(LogLevel::kInfo, "FP8 activations: linears with FP8 weights quantise their inputs");
-  }
 
   DSL_ASSIGN(auto pool,
              ThreadPool::create({options.num_threads, place.local_rank, place.local_ranks, false}));
   DSL_ASSIGN(Device device, open_device(options, place.node_rank, *pool));
+  if (options.fp8_activations && rank == 0) {
+    log(LogLevel::kInfo,
+        "FP8 activations: linears with FP8 weights quantise their inputs, and multiply them as {}",
+        device.ops->fp8_products());
+  }
   DSL_ASSIGN(const int num_device_ranks,
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
                                         agreement));

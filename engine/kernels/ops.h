@@ -156,6 +156,10 @@ class Ops {
   /// "scalar", "avx2", "avx512", "avx512_bf16", "cuda", ...
   virtual std::string_view name() const = 0;
 
+  /// As what codes of weights and of their quantised inputs are multiplied: "float32", "bf16" or
+  /// "fp8".
+  virtual std::string_view fp8_products() const { return "float32"; }
+
   /// Returns when all that was called is computed. A device's failure comes out here; the CPU has
   /// none.
   virtual Status finish() { return {}; }

@@ -14,4 +14,8 @@ std::int64_t device_bytes_in_use(int device);
 std::int64_t device_bytes_peak(int device);
 void reset_peaks();
 
+/// Whether products of warpgroups find the chunks of a row where the PTX ISA says; without, no
+/// device is like this one.
+void set_emulated_swizzle(bool is_there);
+
 }  // namespace dsl::test

@@ -5,6 +5,7 @@
 
 #include "emulated_threads.h"
 #include "engine/tensor/dtype.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/emulated_cuda/include/cuda_runtime.h"
 #include "transport/base/error.h"
 
@@ -12,6 +13,7 @@ namespace dsl::test {
 namespace {
 
 constexpr int kFeatures = 32;
+bool is_swizzled = true;
 
 /// The fields of a matrix descriptor ("Matrix Descriptor Format" of the PTX ISA), in bytes.
 struct MatrixDescriptor {
@@ -32,7 +34,8 @@ struct MatrixDescriptor {
   float at(int row, int feature) const {
     const auto address = start + static_cast<std::uint32_t>(row / 8) * stride +
                          static_cast<std::uint32_t>(row % 8 * 128 + feature);
-    const Float8E4M3 code{*shared_bytes_at(address ^ (address >> 7 & 7) << 4)};
+    const Float8E4M3 code{
+        *shared_bytes_at(is_swizzled ? address ^ (address >> 7 & 7) << 4 : address)};
     return to_float(code);
   }
 };
@@ -63,6 +66,8 @@ void multiply(const PendingProduct& product) {
 }
 
 }  // namespace
+
+void set_emulated_swizzle(bool is_there) { is_swizzled = is_there; }
 
 void multiply_float8(float* sums, int num_rows, std::uint64_t a, std::uint64_t b, bool adds) {
   if (!adds) {

@@ -14,6 +14,7 @@
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"
 #include "engine/kernels/cuda/token_chooser.h"
+#include "engine/kernels/cuda/warpgroup_check.h"
 #include "engine/kernels/linear_shapes.h"
 #include "engine/runtime/cuda/device_facts.h"
 #include "engine/runtime/cuda/device_memory.h"
@@ -30,6 +31,9 @@ class CudaOps final : public Ops {
   explicit CudaOps(std::shared_ptr<const Stream> stream) : launcher_(std::move(stream)) {}
 
   std::string_view name() const override { return "cuda"; }
+  std::string_view fp8_products() const override {
+    return launcher_.has_warpgroups() ? "fp8" : "bf16";
+  }
   Status finish() override { return launcher_.finish(); }
 
   Status run_step(const StepInputs& inputs, const std::function<Status()>& work) override {
@@ -214,6 +218,7 @@ class CudaOps final : public Ops {
 };
 
 Status CudaOps::reserve(const OpsLimits& limits) {
+  if (limits.quantised_features > 0) DSL_TRY(check_warpgroups(launcher_));
   static_assert(sizeof(AttentionRow) + 2 * sizeof(std::int32_t) + sizeof(std::int64_t) ==
                 kCopyBytesOfRow);
   const CopySizes copies = copy_sizes(limits);
