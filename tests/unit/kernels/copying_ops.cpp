@@ -13,6 +13,7 @@ class CopyingOps final : public Ops {
   explicit CopyingOps(Device device) : device_(std::move(device)), arena_(*device_.memory) {}
 
   std::string_view name() const override { return device_.ops->name(); }
+  std::string_view fp8_products() const override { return device_.ops->fp8_products(); }
   Status finish() override { return device_.ops->finish(); }
 
   void embed(std::span<const std::int32_t> token_ids, const WeightView& table,

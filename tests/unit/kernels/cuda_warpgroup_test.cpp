@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -12,13 +11,11 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/launcher.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
 #include "engine/kernels/cuda/warpgroup_gemm.cuh"
 #include "tests/emulated_cuda/emulated_devices.h"
-#include "tests/unit/kernels/copying_ops.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
 namespace dsl::test {
@@ -252,32 +249,6 @@ TEST(CudaWarpgroup, ChecksTheDeviceBeforeItIsUsed) {
   ASSERT_FALSE(wrong.has_value());
   EXPECT_THAT(wrong.error().to_string(), testing::HasSubstr("FP8 products of warpgroups"));
   EXPECT_THAT(wrong.error().to_string(), testing::HasSubstr("DSL_WARPGROUPS=off"));
-}
-
-/// The same codes multiplied as FP8 and, where that is not wanted, as BF16.
-TEST(CudaWarpgroup, AgreesWithProductsInBF16) {
-  Random random(kSeed);
-  const WeightKind kind{DType::kF8E4M3, true};
-  const auto w = TestWeight::random(random, kind, {.out_features = 40, .in_features = 300});
-  const auto x = TestMatrix::random(random, DType::kBF16, 5, 300);
-  std::vector<std::vector<float>> products;
-  for (const std::string_view wish : {"on", "off"}) {
-    setenv(cuda::kWarpgroupsVariable, std::string(wish).c_str(), 1);
-    auto device = cuda::open_cuda_device(0);
-    unsetenv(cuda::kWarpgroupsVariable);
-    DSL_CHECK(device.has_value(), "{}", device.error().to_string());
-    EXPECT_EQ(device->ops->fp8_products(), wish == "on" ? "fp8" : "bf16");
-    const auto ops = make_copying_ops(std::move(*device));
-    TestMatrix out(DType::kF32, 5, 40);
-    ops->linear(x.view(), w.view(), out.view());
-    ASSERT_TRUE(ops->finish().has_value());
-    std::vector<float>& values = products.emplace_back();
-    for (std::int64_t i = 0; i < 5 * 40; ++i) values.push_back(out.at(i / 40, i % 40));
-  }
-  for (std::size_t i = 0; i < products[0].size(); ++i) {
-    const float scale = w.row_norm(static_cast<std::int64_t>(i % 40)) * std::sqrt(300.0f);
-    EXPECT_NEAR(products[0][i], products[1][i], 300 * 0x1p-23f * scale);
-  }
 }
 
 TEST(CudaWarpgroup, PassesOnWhatIsNotANumber) {

@@ -17,7 +17,19 @@ TestWeight::Shape random_shape(Random& random, std::int64_t out, std::int64_t in
           .first_col = static_cast<std::int32_t>(pick(random, 0, 31))};
 }
 
-using LinearTest = VariantTest;
+class LinearTest : public VariantTest {
+ protected:
+  /// Of an output of a linear.
+  double tolerance_of(const WeightKind& kind, const TestMatrix& x, std::int64_t row,
+                      const TestWeight& w, std::int64_t col, DType out, double value) const {
+    const double norm_x = row_norm(x, row);
+    const double norm_w = w.row_norm(col);
+    const bool is_fp8 =
+        kind.quantised_inputs && x.view().dtype == DType::kBF16 && ops_->fp8_products() == "fp8";
+    return dot_tolerance(x.view().cols, norm_x, norm_w, out, value) +
+           (is_fp8 ? fp8_product_tolerance(norm_x, norm_w) : 0);
+  }
+};
 
 TEST_P(LinearTest, LinearEqualsReference) {
   for (const WeightKind& weight_kind : kWeightKinds) {
@@ -35,8 +47,8 @@ TEST_P(LinearTest, LinearEqualsReference) {
         reference_->linear(x.view(), w.view(), expected.view());
         ASSERT_TRUE(is_close(actual, expected,
                              [&](std::int64_t row, std::int64_t col) {
-                               return dot_tolerance(in, row_norm(x, row), w.row_norm(col), out_type,
-                                                    expected.at(row, col));
+                               return tolerance_of(weight_kind, x, row, w, col, out_type,
+                                                   expected.at(row, col));
                              }))
             << name_of(weight_kind) << " x " << name_of(type) << ", " << rows << " rows, [" << out
             << ", " << in << "]";
@@ -66,19 +78,19 @@ TEST_P(LinearTest, GatedLinearEqualsReference) {
         const TestMatrix actual(type, rows, out);
         ops_->gated_linear(x.view(), gate_proj.view(), up_proj.view(), gate_scratch.view(),
                            up_scratch.view(), actual.view());
-        ASSERT_TRUE(is_close(
-            actual, expected,
-            [&](std::int64_t row, std::int64_t col) {
-              // Gate and up as two linears; silu is at most 1.1 steep.
-              const double gate_error = dot_tolerance(in, row_norm(x, row), gate_proj.row_norm(col),
-                                                      type, gate.at(row, col));
-              const double up_error =
-                  dot_tolerance(in, row_norm(x, row), up_proj.row_norm(col), type, up.at(row, col));
-              const double rounding = type == DType::kBF16 ? std::ldexp(1.0, -8) : 1e-6;
-              return 1.1 * gate_error * (std::abs(up.at(row, col)) + up_error) +
-                     std::abs(gate.at(row, col)) * up_error +
-                     rounding * std::abs(expected.at(row, col)) + 1e-12;
-            }))
+        ASSERT_TRUE(is_close(actual, expected,
+                             [&](std::int64_t row, std::int64_t col) {
+                               // Gate and up as two linears; silu is at most 1.1 steep.
+                               const double gate_error = tolerance_of(
+                                   weight_kind, x, row, gate_proj, col, type, gate.at(row, col));
+                               const double up_error = tolerance_of(weight_kind, x, row, up_proj,
+                                                                    col, type, up.at(row, col));
+                               const double rounding =
+                                   type == DType::kBF16 ? std::ldexp(1.0, -8) : 1e-6;
+                               return 1.1 * gate_error * (std::abs(up.at(row, col)) + up_error) +
+                                      std::abs(gate.at(row, col)) * up_error +
+                                      rounding * std::abs(expected.at(row, col)) + 1e-12;
+                             }))
             << name_of(weight_kind) << " x " << name_of(type) << ", " << rows << " rows, [" << out
             << ", " << in << "]";
       }
@@ -99,7 +111,7 @@ TEST_P(LinearTest, TreesAndLeavesEqualReference) {
         const auto w = TestWeight::random(random_, weight_kind, random_shape(random_, out, in));
         const auto x = TestMatrix::random(random_, type, rows, in);
         const auto tolerance = [&](std::int64_t row, std::int64_t col) {
-          return dot_tolerance(in, row_norm(x, row % rows), w.row_norm(col), DType::kF32, 0);
+          return tolerance_of(weight_kind, x, row % rows, w, col, DType::kF32, 0);
         };
         const TestMatrix actual(DType::kF32, rows, out);
         const TestMatrix expected(DType::kF32, rows, out);

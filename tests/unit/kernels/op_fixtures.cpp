@@ -157,6 +157,10 @@ double dot_tolerance(std::int64_t size, double norm_x, double norm_w, DType out,
   return sum + rounding;
 }
 
+double fp8_product_tolerance(double norm_x, double norm_w) {
+  return 4 * std::ldexp(1.0, -13) * norm_x * norm_w;
+}
+
 double row_norm(const TestMatrix& matrix, std::int64_t row) {
   double sum = 0;
   for (std::int64_t col = 0; col < matrix.view().cols; ++col) {

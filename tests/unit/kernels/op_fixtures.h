@@ -128,6 +128,10 @@ testing::AssertionResult is_close(const TestMatrix& actual, const TestMatrix& ex
 /// rounding of the output.
 double dot_tolerance(std::int64_t size, double norm_x, double norm_w, DType out, double value);
 
+/// What is added to that where tensor cores multiply FP8: they add up 32 products, and the sum so
+/// far, with about 14 bits below the largest (DeepSeek-V3 report, 3.3.2), four times a slice.
+double fp8_product_tolerance(double norm_x, double norm_w);
+
 /// Norm of a row of activations.
 double row_norm(const TestMatrix& matrix, std::int64_t row);
 
