@@ -21,8 +21,9 @@ void BenchReport::set_limits(const DeviceLimits& limits) {
 double BenchReport::limit_seconds(const Measurement& found) const {
   double seconds = 0;
   if (limits_.bytes_per_second > 0) seconds = found.bytes / limits_.bytes_per_second;
-  if (limits_.bf16_flops_per_second > 0) {
-    seconds = std::max(seconds, found.flops / limits_.bf16_flops_per_second);
+  const double rate = found.is_fp8 ? limits_.fp8_flops_per_second : limits_.bf16_flops_per_second;
+  if (rate > 0) {
+    seconds = std::max(seconds, found.flops / rate);
   }
   return seconds;
 }
@@ -58,6 +59,7 @@ void BenchReport::write() const {
       entry["fraction_of_limit"] = limit_seconds(found) / found.seconds;
       entry["bytes"] = found.bytes;
       entry["flops"] = found.flops;
+      entry["is_fp8"] = found.is_fp8;
       if (found.tokens > 0) entry["tokens_per_second"] = found.tokens / found.seconds;
       if (!found.note.empty()) entry["note"] = found.note;
     } else {

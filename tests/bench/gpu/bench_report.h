@@ -18,10 +18,11 @@ struct DeviceLimits {
 
 /// A verified result and the least that the device could take for it.
 struct Measurement {
-  double seconds = 0;  // the median
-  double bytes = 0;    // that must move
-  double flops = 0;    // that must be computed, in BF16
-  double tokens = 0;   // per call; 0 where tokens make no sense
+  double seconds = 0;   // the median
+  double bytes = 0;     // that must move
+  double flops = 0;     // that must be computed
+  bool is_fp8 = false;  // of both operands, so that the FP8 rate is the limit; else BF16's
+  double tokens = 0;    // per call; 0 where tokens make no sense
   std::string note;
 };
 

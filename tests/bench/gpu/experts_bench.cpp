@@ -111,7 +111,8 @@ Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
       .seconds = seconds,
       .bytes = num_read / static_cast<double>(num_calls) * static_cast<double>(expert_bytes),
       .flops = 6.0 * static_cast<double>(c.rows * c.top_k) * static_cast<double>(part),
-      .note = fmt::format("{} experts", c.num_experts)};
+      .is_fp8 = c.form.quantised_inputs,
+      .note = fmt::format("{} experts{}", c.num_experts, products_note(c.form, *device.ops))};
 }
 
 }  // namespace dsl::bench

@@ -55,6 +55,12 @@ struct WeightForm {
   }
 };
 
+/// How the device multiplies codes with codes.
+inline std::string products_note(const WeightForm& form, const Ops& ops) {
+  return form.quantised_inputs ? " multiplied as " + std::string(ops.fp8_products())
+                               : std::string();
+}
+
 /// Scales of E4M3 weights as wide as `in`, that bring them to the size of sqrt(3 / fan_in).
 inline WeightView weight_at(const std::byte* data, const WeightForm& form, std::int64_t out,
                             std::int64_t in, const void* scales) {
