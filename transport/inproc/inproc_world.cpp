@@ -209,13 +209,21 @@ class World::InprocWire final : public wire::Wire {
   int rank() const override { return rank_; }
   int world_size() const override { return state_->size(); }
 
-  Result<wire::Request> send(int peer, wire::Tag tag, ConstBytes data) override {
+  bool carries(wire::MemoryType memory) const override { return memory == wire::MemoryType::kHost; }
+  using Wire::receive;
+  using Wire::send;
+
+  Result<wire::Request> send(int peer, wire::Tag tag, ConstBytes data,
+                             wire::MemoryType memory) override {
     DSL_TRY(check_peer(peer));
+    DSL_TRY(check_memory(memory));
     return track(state_->post_send({rank_, peer, tag}, data));
   }
 
-  Result<wire::Request> receive(int peer, wire::Tag tag, MutableBytes data) override {
+  Result<wire::Request> receive(int peer, wire::Tag tag, MutableBytes data,
+                                wire::MemoryType memory) override {
     DSL_TRY(check_peer(peer));
+    DSL_TRY(check_memory(memory));
     return track(state_->post_receive({peer, rank_, tag}, data));
   }
 
@@ -248,6 +256,12 @@ class World::InprocWire final : public wire::Wire {
     if (peer >= 0 && peer < world_size() && peer != rank_) return {};
     return fail(ErrorCode::kInvalidArgument, "",
                 "rank {} of {} cannot exchange messages with rank {}", rank_, world_size(), peer);
+  }
+
+  Status check_memory(wire::MemoryType memory) const {
+    if (carries(memory)) return {};
+    return fail(ErrorCode::kInvalidArgument, "",
+                "rank {}: the wire inside a process carries no {} memory", rank_, name_of(memory));
   }
 
   Result<wire::Request> track(Result<OperationPtr> operation) {

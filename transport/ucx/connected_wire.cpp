@@ -111,7 +111,11 @@ std::vector<wire::LinkReport> ConnectedWire::links() const {
 
 bool ConnectedWire::progress() { return !frozen_ && worker_->progress(); }
 
-Status ConnectedWire::check_usable(int peer) const {
+Status ConnectedWire::check_usable(int peer, wire::MemoryType memory) const {
+  if (!carries(memory)) {
+    return fail(ErrorCode::kInvalidArgument, "use a UCX that was built for it",
+                "rank {}: UCX carries no {} memory", rank_, name_of(memory));
+  }
   if (aborted_.load(std::memory_order_acquire)) return tl::unexpected(abort_reason());
   if (peer >= 0 && peer < world_size() && peers_[static_cast<std::size_t>(peer)].link != nullptr) {
     return {};
@@ -137,15 +141,17 @@ ConnectedWire::Operation& ConnectedWire::find(wire::Request request) {
   return operations_[request.id];
 }
 
-Result<wire::Request> ConnectedWire::send(int peer, wire::Tag tag, ConstBytes data) {
-  DSL_TRY(check_usable(peer));
+Result<wire::Request> ConnectedWire::send(int peer, wire::Tag tag, ConstBytes data,
+                                          wire::MemoryType memory) {
+  DSL_TRY(check_usable(peer, memory));
   Link& link = *peers_[static_cast<std::size_t>(peer)].link;
-  return track(peer, worker_->send(link, ucx_tag(rank_, tag), data));
+  return track(peer, worker_->send(link, ucx_tag(rank_, tag), data, memory));
 }
 
-Result<wire::Request> ConnectedWire::receive(int peer, wire::Tag tag, MutableBytes data) {
-  DSL_TRY(check_usable(peer));
-  return track(peer, worker_->receive(ucx_tag(peer, tag), data));
+Result<wire::Request> ConnectedWire::receive(int peer, wire::Tag tag, MutableBytes data,
+                                             wire::MemoryType memory) {
+  DSL_TRY(check_usable(peer, memory));
+  return track(peer, worker_->receive(ucx_tag(peer, tag), data, memory));
 }
 
 bool ConnectedWire::settle(Operation& operation) { return worker_->poll(operation.transfer); }

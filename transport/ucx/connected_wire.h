@@ -38,8 +38,13 @@ class ConnectedWire final : public wire::Wire {
 
   int rank() const override { return rank_; }
   int world_size() const override { return static_cast<int>(peers_.size()); }
-  Result<wire::Request> send(int peer, wire::Tag tag, ConstBytes data) override;
-  Result<wire::Request> receive(int peer, wire::Tag tag, MutableBytes data) override;
+  bool carries(wire::MemoryType memory) const override { return worker_->carries(memory); }
+  using Wire::receive;
+  using Wire::send;
+  Result<wire::Request> send(int peer, wire::Tag tag, ConstBytes data,
+                             wire::MemoryType memory) override;
+  Result<wire::Request> receive(int peer, wire::Tag tag, MutableBytes data,
+                                wire::MemoryType memory) override;
   Status wait(wire::Request request, Deadline deadline) override;
   Result<bool> done(wire::Request request) override;
   std::vector<wire::LinkReport> links() const override;
@@ -60,7 +65,7 @@ class ConnectedWire final : public wire::Wire {
   ConnectedWire(int rank, int world_size, std::chrono::microseconds spin)
       : rank_(rank), spin_(spin), peers_(static_cast<std::size_t>(world_size)) {}
 
-  Status check_usable(int peer) const;
+  Status check_usable(int peer, wire::MemoryType memory) const;
   wire::Request track(int peer, Transfer transfer);
   Operation& find(wire::Request request);
 

@@ -18,6 +18,10 @@ Status ucx_status(std::string_view call, ucs_status_t status) {
   return fail(ErrorCode::kTransport, kUcxRemedy, "{}: {}", call, ::ucs_status_string(status));
 }
 
+ucs_memory_type_t ucx_memory_type(wire::MemoryType memory) {
+  return memory == wire::MemoryType::kCuda ? UCS_MEMORY_TYPE_CUDA : UCS_MEMORY_TYPE_HOST;
+}
+
 void on_endpoint_error(void* argument, ucp_ep_h, ucs_status_t status) {
   Link& link = *static_cast<Link*>(argument);
   link.failed = true;
@@ -38,6 +42,10 @@ Status Worker::open() {
   params.field_mask = UCP_PARAM_FIELD_FEATURES;
   params.features = UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP;
   DSL_TRY(ucx_status("ucp_init", ::ucp_init(&params, nullptr, &context_)));
+  ucp_context_attr_t attributes{};
+  attributes.field_mask = UCP_ATTR_FIELD_MEMORY_TYPES;
+  DSL_TRY(ucx_status("ucp_context_query", ::ucp_context_query(context_, &attributes)));
+  memory_types_ = attributes.memory_types;
   ucp_worker_params_t worker_params{};
   worker_params.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE;
   worker_params.thread_mode = UCS_THREAD_MODE_SERIALIZED;
@@ -96,21 +104,29 @@ Transfer Worker::started(Transfer::Direction direction, void* request, std::size
   return transfer;
 }
 
-Transfer Worker::send(Link& link, std::uint64_t tag, ConstBytes data) {
+bool Worker::carries(wire::MemoryType memory) const {
+  return ((memory_types_ >> ucx_memory_type(memory)) & 1) != 0;
+}
+
+Transfer Worker::send(Link& link, std::uint64_t tag, ConstBytes data, wire::MemoryType memory) {
   if (link.endpoint == nullptr) {
     return {.direction = Transfer::Direction::kSend,
             .status = UCS_ERR_CONNECTION_RESET,
             .size = data.size()};
   }
   ucp_request_param_t params{};
+  // Told, so that UCX need not look up each buffer.
+  params.op_attr_mask = UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  params.memory_type = ucx_memory_type(memory);
   void* request = ::ucp_tag_send_nbx(link.endpoint, data.data(), data.size(), tag, &params);
   return started(Transfer::Direction::kSend, request, data.size());
 }
 
-Transfer Worker::receive(std::uint64_t tag, MutableBytes data) {
+Transfer Worker::receive(std::uint64_t tag, MutableBytes data, wire::MemoryType memory) {
   ucp_request_param_t params{};
   // UCX 1.13 does not tell the size of a message that it delivers at once.
-  params.op_attr_mask = UCP_OP_ATTR_FLAG_NO_IMM_CMPL;
+  params.op_attr_mask = UCP_OP_ATTR_FLAG_NO_IMM_CMPL | UCP_OP_ATTR_FIELD_MEMORY_TYPE;
+  params.memory_type = ucx_memory_type(memory);
   void* request =
       ::ucp_tag_recv_nbx(worker_, data.data(), data.size(), tag, ~ucp_tag_t{0}, &params);
   return started(Transfer::Direction::kReceive, request, data.size());

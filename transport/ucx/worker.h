@@ -11,6 +11,7 @@
 #include "transport/base/bytes.h"
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
+#include "transport/wire/wire.h"
 
 struct ucp_context;
 struct ucp_worker;
@@ -54,8 +55,10 @@ class Worker {
   /// The text of ucp_ep_print_info.
   std::string describe(const Link& link) const;
 
-  Transfer send(Link& link, std::uint64_t tag, ConstBytes data);
-  Transfer receive(std::uint64_t tag, MutableBytes data);
+  /// Whether UCX was built for such memory and finds what it needs for it on this machine.
+  bool carries(wire::MemoryType memory) const;
+  Transfer send(Link& link, std::uint64_t tag, ConstBytes data, wire::MemoryType memory);
+  Transfer receive(std::uint64_t tag, MutableBytes data, wire::MemoryType memory);
 
   /// True when something happened.
   bool progress();
@@ -86,7 +89,8 @@ class Worker {
 
   ucp_context* context_ = nullptr;
   ucp_worker* worker_ = nullptr;
-  int event_fd_ = -1;  // UCX's
+  std::uint64_t memory_types_ = 0;  // that UCX carries: a bit for each ucs_memory_type_t
+  int event_fd_ = -1;               // UCX's
   std::string address_;
   std::vector<std::unique_ptr<Link>> links_;
 };

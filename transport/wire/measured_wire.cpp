@@ -19,16 +19,16 @@ void add(std::atomic<std::int64_t>& count, std::int64_t value) {
 MeasuredWire::MeasuredWire(std::unique_ptr<Wire> wire)
     : wire_(std::move(wire)), hops_(static_cast<std::size_t>(wire_->world_size()) * kNumChannels) {}
 
-Result<Request> MeasuredWire::send(int peer, Tag tag, ConstBytes data) {
-  DSL_ASSIGN(const Request request, wire_->send(peer, tag, data));
+Result<Request> MeasuredWire::send(int peer, Tag tag, ConstBytes data, MemoryType memory) {
+  DSL_ASSIGN(const Request request, wire_->send(peer, tag, data, memory));
   const std::size_t hop = static_cast<std::size_t>(peer) * kNumChannels + channel_of(tag);
   add(hops_[hop].sent_bytes, static_cast<std::int64_t>(data.size()));
   pending_.push_back({request.id, hop, 0});
   return request;
 }
 
-Result<Request> MeasuredWire::receive(int peer, Tag tag, MutableBytes data) {
-  DSL_ASSIGN(const Request request, wire_->receive(peer, tag, data));
+Result<Request> MeasuredWire::receive(int peer, Tag tag, MutableBytes data, MemoryType memory) {
+  DSL_ASSIGN(const Request request, wire_->receive(peer, tag, data, memory));
   const std::size_t hop = static_cast<std::size_t>(peer) * kNumChannels + channel_of(tag);
   pending_.push_back({request.id, hop, static_cast<std::int64_t>(data.size())});
   return request;

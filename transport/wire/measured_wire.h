@@ -40,8 +40,11 @@ class MeasuredWire final : public Wire {
 
   int rank() const override { return wire_->rank(); }
   int world_size() const override { return wire_->world_size(); }
-  Result<Request> send(int peer, Tag tag, ConstBytes data) override;
-  Result<Request> receive(int peer, Tag tag, MutableBytes data) override;
+  bool carries(MemoryType memory) const override { return wire_->carries(memory); }
+  using Wire::receive;
+  using Wire::send;
+  Result<Request> send(int peer, Tag tag, ConstBytes data, MemoryType memory) override;
+  Result<Request> receive(int peer, Tag tag, MutableBytes data, MemoryType memory) override;
   Status wait(Request request, Deadline deadline) override;
   Result<bool> done(Request request) override { return wire_->done(request); }
   std::vector<LinkReport> links() const override { return wire_->links(); }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "transport/base/bytes.h"
@@ -42,6 +43,14 @@ struct LinkReport {
   std::string device;     // "memory", "eth0", "rxe0:1", ...; empty when unknown
 };
 
+/// Where the bytes of a message lie.
+enum class MemoryType : std::uint8_t { kHost, kCuda };
+
+/// "host" or "cuda", as UCX calls them.
+constexpr std::string_view name_of(MemoryType memory) {
+  return memory == MemoryType::kHost ? "host" : "cuda";
+}
+
 /// A started operation. Handed back to the Wire that made it, exactly once, through wait().
 struct Request {
   std::uint64_t id = 0;
@@ -56,10 +65,21 @@ class Wire {
   virtual int rank() const = 0;
   virtual int world_size() const = 0;
 
-  /// Starts a send to another rank; `data` must stay valid and unchanged until wait() returns.
-  virtual Result<Request> send(int peer, Tag tag, ConstBytes data) = 0;
+  /// Whether messages may lie in such memory of this process; kHost always may. A peer may keep its
+  /// end of a message in memory of another type, if its own wire carries that.
+  virtual bool carries(MemoryType memory) const = 0;
+  /// Starts a send to another rank; `data` must stay valid and unchanged until wait() returns. What
+  /// writes memory of a device must have run, and the device be current on every thread that calls
+  /// the wire.
+  virtual Result<Request> send(int peer, Tag tag, ConstBytes data, MemoryType memory) = 0;
+  Result<Request> send(int peer, Tag tag, ConstBytes data) {
+    return send(peer, tag, data, MemoryType::kHost);
+  }
   /// Starts a receive of exactly data.size() bytes; a message of another size is kProtocol.
-  virtual Result<Request> receive(int peer, Tag tag, MutableBytes data) = 0;
+  virtual Result<Request> receive(int peer, Tag tag, MutableBytes data, MemoryType memory) = 0;
+  Result<Request> receive(int peer, Tag tag, MutableBytes data) {
+    return receive(peer, tag, data, MemoryType::kHost);
+  }
   /// Ends an operation. A dead peer is kPeerLost, an expired deadline kDeadlineExceeded; both name
   /// the peer. After any error but kProtocol the link to that peer may be closed: the operation's
   /// buffer is free in every case.

@@ -248,6 +248,24 @@ TEST_P(WireTest, MessageOfAnotherSizeIsAProtocolError) {
   });
 }
 
+/// No machine of these tests has a GPU.
+TEST_P(WireTest, MemoryThatIsNotCarriedIsRefused) {
+  expect_ok([](Wire& wire) -> std::string {
+    if (!wire.carries(MemoryType::kHost)) return "memory of the host is not carried";
+    if (!wire.carries(MemoryType::kCuda) && wire.world_size() > 1) {
+      std::vector<std::byte> data(100);
+      const int peer = wire.rank() == 0 ? 1 : 0;
+      const auto sent = wire.send(peer, test_tag(98), data, MemoryType::kCuda);
+      const auto received = wire.receive(peer, test_tag(98), data, MemoryType::kCuda);
+      if (sent || sent.error().code != ErrorCode::kInvalidArgument) return "a send is accepted";
+      if (received || received.error().code != ErrorCode::kInvalidArgument) {
+        return "a receive is accepted";
+      }
+    }
+    return exchange_all(wire);
+  });
+}
+
 TEST_P(WireTest, ReceiveThatNobodyAnswersEndsAtItsDeadlineAndNamesThePeer) {
   expect_ok([](Wire& wire) -> std::string {
     for (int peer = 0; peer < wire.world_size(); ++peer) {
