@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
@@ -43,6 +44,7 @@ constexpr std::int64_t kCacheShareOfMemory = 4;
 constexpr std::int64_t kBandwidthMatters = std::int64_t{256} << 20;
 /// The lane of tensor groups: two groups never share two ranks.
 constexpr std::uint8_t kTensorGroupLane = 0;
+constexpr std::uint8_t kWorldLane = 1;
 
 std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
                                          std::int64_t num_layers) {
@@ -170,6 +172,26 @@ std::string kernels_of(const EngineOptions& options, const Ops& ops) {
   return kernels;
 }
 
+/// The log of every rank on a device says what its hops go by.
+Result<parallel::HopPath> open_hop_path(const Device& device, int num_stages, wire::Wire* wire) {
+  if (num_stages == 1) return parallel::HopPath{};
+  std::vector<int> all;
+  for (int rank = 0; rank < wire->world_size(); ++rank) all.push_back(rank);
+  collectives::WireCollectives world(*wire, std::move(all), kWorldLane);
+  return parallel::agree_on_hop_path(*device.memory, *wire, world,
+                                     Deadline::after(kAgreementPatience));
+}
+
+void log_hops(const parallel::HopPath& path, std::int64_t buffer_bytes) {
+  if (path.memory == parallel::HopMemory::kDevice) {
+    log(LogLevel::kInfo, "hops between stages go from and to the device's memory, {} of it",
+        engine::binary_size(buffer_bytes));
+  } else if (path.memory == parallel::HopMemory::kPinned) {
+    log(LogLevel::kInfo, "hops between stages go through {} of page-locked host memory: {}",
+        engine::binary_size(buffer_bytes), path.reason);
+  }
+}
+
 /// The log says once a group what its sums go by.
 Result<parallel::TensorPath> open_tensor_path(const Device& device, std::int64_t max_values,
                                               collectives::Collectives& group) {
@@ -193,6 +215,7 @@ EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
       parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
   info.kernels = parts.device.ops->name();
   info.tensor_path = parts.tensor_group == nullptr ? "none" : parts.tensor_path.name();
+  info.hop_path = name_of(parts.hop_path.memory);
   info.vocab_size = parts.config.vocab_size;
   info.max_position_embeddings = parts.config.max_position_embeddings;
   info.kv_tokens = kv_tokens;
@@ -237,7 +260,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   DSL_ASSIGN(const int num_device_ranks,
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
                                         agreement));
-  const engine::RankOnDevice on_device{options, *checkpoint, config, plan, rank, device};
+  DSL_ASSIGN(parallel::HopPath hop_path, open_hop_path(device, options.pp, wire));
+  const engine::RankOnDevice on_device{options, *checkpoint, config,         plan,
+                                       rank,    device,      hop_path.memory};
   std::optional<model::MemoryPlanner> planner;
   std::int64_t own_tokens = 0;
   if (device.memory->is_host()) {
@@ -262,12 +287,13 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                              *tensor_group));
   }
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
-  DSL_ASSIGN(auto worker,
-             RankWorker::create(
-                 {std::move(options), std::move(config), std::move(checkpoint), std::move(pool),
-                  std::move(device), std::move(planner), std::move(tensor_group),
-                  std::move(tensor_path), std::move(plan), engine::blocks_of(kv_tokens), wire},
-                 progress));
+  DSL_ASSIGN(auto worker, RankWorker::create(
+                              {std::move(options), std::move(config), std::move(checkpoint),
+                               std::move(pool), std::move(device), std::move(planner),
+                               std::move(tensor_group), std::move(tensor_path), std::move(hop_path),
+                               std::move(plan), engine::blocks_of(kv_tokens), wire},
+                              progress));
+  log_hops(worker->parts().hop_path, worker->hop_buffer_bytes());
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, kv_tokens);
   const double read_bytes_per_s = measure_limit(*worker);

@@ -13,6 +13,7 @@ constexpr std::size_t kScoredRowsInFlight = 4;
 }  // namespace
 
 Status Follower::run() {
+  DSL_TRY(worker_.enter_thread());
   DSL_ASSIGN(receiver_, PlanReceiver::create(wire_));
   while (true) {
     // An idle world waits without limit; the failure detector ends the wait when a rank is lost.

@@ -158,6 +158,7 @@ void Leader::run() {
 }
 
 Status Leader::serve() {
+  DSL_TRY(worker_.enter_thread());
   const auto pipeline = static_cast<std::size_t>(worker_.parts().plan.pp());
   while (true) {
     publish_stats();

@@ -25,8 +25,14 @@ Outbox::~Outbox() {
 }
 
 Status Outbox::send(int peer, wire::Tag tag, SharedBytes bytes) {
-  DSL_ASSIGN(const wire::Request request, wire_.send(peer, tag, *bytes));
-  sends_.push_back({request, std::move(bytes)});
+  const ConstBytes data = *bytes;
+  return send(peer, tag, data, wire::MemoryType::kHost, std::move(bytes));
+}
+
+Status Outbox::send(int peer, wire::Tag tag, ConstBytes data, wire::MemoryType memory,
+                    std::shared_ptr<const void> lease) {
+  DSL_ASSIGN(const wire::Request request, wire_.send(peer, tag, data, memory));
+  sends_.push_back({request, std::move(lease)});
   return {};
 }
 
@@ -53,32 +59,47 @@ Status Outbox::wait_until_at_most(std::size_t count, Deadline deadline) {
   return {};
 }
 
-Result<PostedReceive> PostedReceive::post(wire::Wire& wire, int peer, wire::Tag tag,
-                                          std::size_t size) {
-  std::vector<std::byte> bytes(size);
-  DSL_ASSIGN(const wire::Request request, wire.receive(peer, tag, bytes));
-  return PostedReceive(wire, request, std::move(bytes));
+Result<ReceiveInto> ReceiveInto::post(wire::Wire& wire, int peer, wire::Tag tag, MutableBytes data,
+                                      wire::MemoryType memory) {
+  DSL_ASSIGN(const wire::Request request, wire.receive(peer, tag, data, memory));
+  return ReceiveInto(wire, request);
 }
 
-PostedReceive::PostedReceive(PostedReceive&& other) noexcept
-    : wire_(other.wire_),
-      request_(std::exchange(other.request_, std::nullopt)),
-      bytes_(std::move(other.bytes_)) {}
+ReceiveInto::ReceiveInto(ReceiveInto&& other) noexcept
+    : wire_(other.wire_), request_(std::exchange(other.request_, std::nullopt)) {}
 
-PostedReceive& PostedReceive::operator=(PostedReceive&& other) noexcept {
+ReceiveInto& ReceiveInto::operator=(ReceiveInto&& other) noexcept {
   std::swap(wire_, other.wire_);
   std::swap(request_, other.request_);
-  std::swap(bytes_, other.bytes_);
   return *this;
 }
 
-PostedReceive::~PostedReceive() {
+ReceiveInto::~ReceiveInto() {
   if (request_) (void)wire_->wait(*request_, Deadline::after(kAtOnce));
 }
 
-Result<std::vector<std::byte>> PostedReceive::take(Deadline deadline) {
+Status ReceiveInto::take(Deadline deadline) {
   const wire::Request request = *std::exchange(request_, std::nullopt);
-  DSL_TRY(parallel::blame_peer(wire_->wait(request, deadline)));
+  return parallel::blame_peer(wire_->wait(request, deadline));
+}
+
+Result<PostedReceive> PostedReceive::post(wire::Wire& wire, int peer, wire::Tag tag,
+                                          std::size_t size) {
+  std::vector<std::byte> bytes(size);
+  DSL_ASSIGN(ReceiveInto receive,
+             ReceiveInto::post(wire, peer, tag, bytes, wire::MemoryType::kHost));
+  return PostedReceive(std::move(bytes), std::move(receive));
+}
+
+PostedReceive& PostedReceive::operator=(PostedReceive&& other) noexcept {
+  // A receive that is given up needs its buffer until the end.
+  std::swap(bytes_, other.bytes_);
+  std::swap(receive_, other.receive_);
+  return *this;
+}
+
+Result<std::vector<std::byte>> PostedReceive::take(Deadline deadline) {
+  DSL_TRY(receive_.take(deadline));
   return std::move(bytes_);
 }
 

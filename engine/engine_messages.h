@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "transport/base/bytes.h"
@@ -28,40 +29,64 @@ class Outbox {
   ~Outbox();
 
   Status send(int peer, wire::Tag tag, SharedBytes bytes);
+  /// `data` must stay valid and unchanged while `lease` is held: until the wire is done with it.
+  Status send(int peer, wire::Tag tag, ConstBytes data, wire::MemoryType memory,
+              std::shared_ptr<const void> lease);
   /// Frees the buffers of sends that are done; a failed send is an error.
   Status reap();
+  std::size_t num_in_flight() const { return sends_.size(); }
   /// Waits until at most `count` sends are in flight.
   Status wait_until_at_most(std::size_t count, Deadline deadline);
 
  private:
   struct Send {
     wire::Request request;
-    SharedBytes bytes;
+    std::shared_ptr<const void> lease;  // of the buffer
   };
 
   wire::Wire& wire_;
   std::deque<Send> sends_;
 };
 
+/// A receive posted into a buffer of somebody else, which must outlive it, as must the wire.
+/// Move-only, thread-compatible.
+class ReceiveInto {
+ public:
+  static Result<ReceiveInto> post(wire::Wire& wire, int peer, wire::Tag tag, MutableBytes data,
+                                  wire::MemoryType memory);
+  ReceiveInto(ReceiveInto&& other) noexcept;
+  ReceiveInto& operator=(ReceiveInto&& other) noexcept;
+  ~ReceiveInto();
+
+  Result<bool> done() { return wire_->done(*request_); }
+  /// Waits for the message; once. An expired deadline is the peer's failure: kPeerHung.
+  Status take(Deadline deadline);
+
+ private:
+  ReceiveInto(wire::Wire& wire, wire::Request request) : wire_(&wire), request_(request) {}
+
+  wire::Wire* wire_;
+  std::optional<wire::Request> request_;
+};
+
 /// A receive posted into its own buffer. The wire must outlive it. Move-only, thread-compatible.
 class PostedReceive {
  public:
   static Result<PostedReceive> post(wire::Wire& wire, int peer, wire::Tag tag, std::size_t size);
-  PostedReceive(PostedReceive&& other) noexcept;
+  PostedReceive(PostedReceive&&) noexcept = default;
   PostedReceive& operator=(PostedReceive&& other) noexcept;
-  ~PostedReceive();
+  ~PostedReceive() = default;
 
-  Result<bool> done() { return wire_->done(*request_); }
-  /// The message; once. An expired deadline is the peer's failure: kPeerHung.
+  Result<bool> done() { return receive_.done(); }
+  /// The message, as ReceiveInto::take().
   Result<std::vector<std::byte>> take(Deadline deadline);
 
  private:
-  PostedReceive(wire::Wire& wire, wire::Request request, std::vector<std::byte> bytes)
-      : wire_(&wire), request_(request), bytes_(std::move(bytes)) {}
+  PostedReceive(std::vector<std::byte> bytes, ReceiveInto receive)
+      : bytes_(std::move(bytes)), receive_(std::move(receive)) {}
 
-  wire::Wire* wire_;
-  std::optional<wire::Request> request_;
   std::vector<std::byte> bytes_;
+  ReceiveInto receive_;
 };
 
 /// Step plans from rank 0 to all others: a frame of fixed size that holds most plans whole, then

@@ -14,11 +14,8 @@ constexpr std::int64_t kMaxHostLogitsRows = 32;
 constexpr std::int64_t kDeviceLogitsBytes = 64 << 20;
 constexpr std::int64_t kMaxDeviceLogitsRows = 256;
 constexpr std::int64_t kRowsPerPatience = 64;
-constexpr std::uint8_t kHiddenStatesLane = 0;
-
-std::size_t bytes_of_rows(const Matrix& matrix) {
-  return static_cast<std::size_t>(matrix.rows * matrix.row_stride) * size_of(matrix.dtype);
-}
+/// The other stages map their weights meanwhile.
+constexpr auto kHopProbePatience = std::chrono::minutes(2);
 
 std::vector<WantedRow> wanted_rows(const scheduler::StepRows& rows) {
   std::vector<WantedRow> wanted;
@@ -122,6 +119,7 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   options.num_blocks = parts_.num_blocks;
   DSL_ASSIGN(model_, model::StageModel::load(*parts_.checkpoint, parts_.config, parts_.plan, tp,
                                              *parts_.device.ops, *parts_.device.memory, options));
+  DSL_TRY(open_hops());
   const model::Parameters parameters = model_->parameters();
   shard_bytes_ = parameters.weight_bytes();
   const auto loaded = [&](std::int64_t done, std::int64_t total) {
@@ -152,16 +150,26 @@ void RankWorker::note_device_use() {
                     parts_.device.memory->peak_bytes() + of_ops);
 }
 
-Status RankWorker::expect(const scheduler::StepPlan& plan) {
-  const bool known = !expected_.empty() && expected_.back().step >= plan.step;
-  if (model_->is_first() || known || plan.segments.empty()) return {};
-  const auto size = bytes_of_rows(model_->hidden_states(plan.num_rows()));
-  DSL_ASSIGN(PostedReceive receive,
-             PostedReceive::post(*parts_.wire, parts_.plan.rank_of(stage() - 1, shard()),
-                                 make_tag(wire::Channel::kActivation, kHiddenStatesLane, plan.step),
-                                 size));
-  expected_.push_back({plan.step, std::move(receive)});
+Status RankWorker::open_hops() {
+  if (parts_.plan.pp() == 1) return {};
+  const Matrix row = model_->hidden_states(1);
+  PipelineHops::Options options;
+  if (!model_->is_first()) options.before = parts_.plan.rank_of(stage() - 1, shard());
+  if (!model_->is_last()) options.after = parts_.plan.rank_of(stage() + 1, shard());
+  options.max_rows = parts_.options.max_batch_tokens;
+  options.row_bytes = static_cast<std::size_t>(row.row_stride) * size_of(row.dtype);
+  options.memory = parts_.hop_path.memory;
+  options.finish_ops = [ops = parts_.device.ops.get()] { return ops->finish(); };
+  DSL_ASSIGN(PipelineHops hops,
+             PipelineHops::open(*parts_.device.memory, *parts_.wire, *outbox_, std::move(options),
+                                Deadline::after(kHopProbePatience)));
+  hops_.emplace(std::move(hops));
   return {};
+}
+
+Status RankWorker::expect(const scheduler::StepPlan& plan) {
+  if (!hops_ || plan.segments.empty()) return {};
+  return hops_->expect(plan.step, plan.num_rows());
 }
 
 std::chrono::milliseconds RankWorker::patience_for_stage_before(
@@ -172,26 +180,12 @@ std::chrono::milliseconds RankWorker::patience_for_stage_before(
 Status RankWorker::receive_hidden_states(const scheduler::StepPlan& plan,
                                          std::chrono::milliseconds patience) {
   DSL_TRY(expect(plan));
-  PostedReceive receive = std::move(expected_.front().receive);
-  expected_.pop_front();
-  DSL_ASSIGN(const std::vector<std::byte> bytes, receive.take(Deadline::after(patience)));
-  return parts_.device.memory->write(model_->hidden_states(plan.num_rows()).data, bytes.data(),
-                                     bytes.size());
+  return hops_->receive(model_->hidden_states(plan.num_rows()), Deadline::after(patience));
 }
 
 Status RankWorker::send_hidden_states(const scheduler::StepPlan& plan,
                                       std::chrono::milliseconds patience) {
-  // One step may be on its way while the next is computed; more would only hide a stage that falls
-  // behind.
-  const auto deadline = Deadline::after(patience);
-  DSL_TRY(
-      outbox_->wait_until_at_most(static_cast<std::size_t>(parts_.plan.world_size()), deadline));
-  const Matrix hidden_states = model_->hidden_states(plan.num_rows());
-  auto bytes = std::make_shared<std::vector<std::byte>>(bytes_of_rows(hidden_states));
-  DSL_TRY(parts_.device.memory->read(bytes->data(), hidden_states.data, bytes->size()));
-  return outbox_->send(parts_.plan.rank_of(stage() + 1, shard()),
-                       make_tag(wire::Channel::kActivation, kHiddenStatesLane, plan.step),
-                       std::move(bytes));
+  return hops_->send(plan.step, model_->hidden_states(plan.num_rows()), Deadline::after(patience));
 }
 
 Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::StepPlan& plan,
@@ -199,7 +193,7 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
                                                             const ScoredRows& scored,
                                                             const Progress& progress) {
   if (rows.token_ids.empty()) return std::vector<sampling::SampledToken>{};
-  DSL_TRY(parts_.device.ops->enter_thread());
+  DSL_TRY(enter_thread());
   pulse_->begin_step();
   auto tokens = compute(plan, rows, scored, progress);
   note_device_use();
@@ -233,7 +227,6 @@ Result<std::vector<sampling::SampledToken>> RankWorker::compute(const scheduler:
   };
   DSL_TRY(model_->run_layers(batch, after_layer));
   if (model_->is_last()) return finish(rows, scored);
-  DSL_TRY(parts_.device.ops->finish());
   DSL_TRY(send_hidden_states(plan, patience));
   return std::vector<sampling::SampledToken>{};
 }

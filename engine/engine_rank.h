@@ -17,9 +17,11 @@
 #include "engine/kernels/device.h"
 #include "engine/model/memory_plan.h"
 #include "engine/model/stage_model.h"
+#include "engine/parallel/hop_path.h"
 #include "engine/parallel/parallel_plan.h"
 #include "engine/parallel/tensor_parallel.h"
 #include "engine/parallel/tensor_path.h"
+#include "engine/pipeline_hops.h"
 #include "engine/runtime/thread_pool.h"
 #include "engine/scheduler/sequence_table.h"
 #include "engine/scheduler/step_plan.h"
@@ -64,6 +66,7 @@ class RankWorker {
     std::optional<model::MemoryPlanner> memory;              // of a device; none on the CPU
     std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
     parallel::TensorPath tensor_path;
+    parallel::HopPath hop_path;
     parallel::ParallelPlan plan;
     std::int64_t num_blocks = 0;
     wire::Wire* wire = nullptr;  // null for a world of one
@@ -83,7 +86,11 @@ class RankWorker {
   Outbox& outbox() { return *outbox_; }
   std::shared_ptr<const RankPulse> pulse() const { return pulse_; }
   std::shared_ptr<const DeviceUse> device_use() const { return device_use_; }
+  /// Of the host or the device, for the rows that hop; 0 with one stage.
+  std::int64_t hop_buffer_bytes() const { return hops_ ? hops_->buffer_bytes() : 0; }
 
+  /// To be called first by every thread that calls what follows, or the wire.
+  Status enter_thread() { return parts_.device.ops->enter_thread(); }
   /// Makes room for the rows that the stage before will send for `plan`; before run(), at the
   /// latest by run() itself.
   Status expect(const scheduler::StepPlan& plan);
@@ -112,6 +119,7 @@ class RankWorker {
   /// shard half of the step's patience, for the stage before a little more at each stage, for the
   /// tokens all of it.
   std::chrono::milliseconds patience_for_stage_before(std::chrono::milliseconds patience) const;
+  Status open_hops();
   Status receive_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
   Status send_hidden_states(const scheduler::StepPlan& plan, std::chrono::milliseconds patience);
   Result<std::vector<sampling::SampledToken>> compute(const scheduler::StepPlan& plan,
@@ -131,13 +139,7 @@ class RankWorker {
   std::unique_ptr<Outbox> outbox_;
   const std::shared_ptr<RankPulse> pulse_ = std::make_shared<RankPulse>();
   std::shared_ptr<DeviceUse> device_use_;  // null on the CPU
-
-  /// Receives of the stage before, posted ahead, by step.
-  struct Expected {
-    std::uint64_t step = 0;
-    PostedReceive receive;
-  };
-  std::deque<Expected> expected_;
+  std::optional<PipelineHops> hops_;       // none with one stage
 };
 
 }  // namespace dsl::engine

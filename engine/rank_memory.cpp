@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/device_budget.h"
+#include "engine/pipeline_hops.h"
 #include "transport/base/log.h"
 
 namespace dsl::engine {
@@ -12,12 +13,17 @@ model::MemoryPlanner::OpsBytes ops_bytes_of(const Device& device) {
   return [ops = device.ops.get()](const OpsLimits& limits) { return ops->needed_bytes(limits); };
 }
 
+model::MemoryPlanOptions options_of(const RankOnDevice& rank) {
+  model::MemoryPlanOptions options = plan_options(rank.options, rank.config);
+  if (rank.hop_memory == parallel::HopMemory::kDevice) options.num_hop_steps = kHopSlots;
+  return options;
+}
+
 }  // namespace
 
 Result<model::MemoryPlanner> plan_memory(const RankOnDevice& rank) {
   return model::MemoryPlanner::make(rank.checkpoint, rank.config, rank.plan, rank.rank,
-                                    plan_options(rank.options, rank.config),
-                                    ops_bytes_of(rank.device));
+                                    options_of(rank), ops_bytes_of(rank.device));
 }
 
 Result<std::int64_t> cacheable_tokens(const RankOnDevice& rank, const model::MemoryPlanner& planner,
@@ -31,8 +37,8 @@ Result<std::int64_t> cacheable_tokens(const RankOnDevice& rank, const model::Mem
       alone.tp = tp;
       return alone.available();
     };
-    return fewest_ranks(rank.checkpoint, rank.config, plan_options(rank.options, rank.config),
-                        kv_tokens, available, ops_bytes_of(rank.device));
+    return fewest_ranks(rank.checkpoint, rank.config, options_of(rank), kv_tokens, available,
+                        ops_bytes_of(rank.device));
   };
   log(LogLevel::kInfo, "computes on {}{}", rank.device.name,
       num_ranks == 1 ? "" : fmt::format(", which {} ranks share", num_ranks));

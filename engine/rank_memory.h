@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/kernels/device.h"
 #include "engine/model/memory_plan.h"
+#include "engine/parallel/hop_path.h"
 #include "engine/parallel/parallel_plan.h"
 
 namespace dsl::engine {
@@ -20,6 +21,7 @@ struct RankOnDevice {
   const parallel::ParallelPlan& plan;
   int rank = 0;
   const Device& device;
+  parallel::HopMemory hop_memory = parallel::HopMemory::kNone;
 };
 
 /// `device` must outlive the planner.

@@ -36,6 +36,10 @@ Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoi
   }
   result.fixed_.activations = Workspace::bytes(
       config, result.tp_, {options.max_rows, options.compute_dtype, result.num_layers_});
+  const std::int64_t num_neighbours = (stage > 0 ? 1 : 0) + (stage + 1 < plan.pp() ? 1 : 0);
+  result.fixed_.hops = num_neighbours * options.num_hop_steps * options.max_rows *
+                       config.hidden_size *
+                       static_cast<std::int64_t>(size_of(options.compute_dtype));
   if (modules.lm_head) {
     result.fixed_.logits = modules.lm_head->device_scratch_bytes(options.max_logits_rows);
   }

@@ -20,10 +20,11 @@ struct MemoryPlan {
   std::int64_t activations = 0;
   std::int64_t rope_tables = 0;
   std::int64_t logits = 0;  // of the head
+  std::int64_t hops = 0;    // rows from and to neighbour stages, where they hop on the device
   std::int64_t ops = 0;     // what the kernels take for themselves
 
   /// All but weights and cache.
-  std::int64_t workspace() const { return activations + rope_tables + logits + ops; }
+  std::int64_t workspace() const { return activations + rope_tables + logits + hops + ops; }
   std::int64_t total() const { return weights + cache + workspace(); }
 
   friend bool operator==(const MemoryPlan&, const MemoryPlan&) = default;
@@ -34,6 +35,7 @@ struct MemoryPlanOptions {
   std::int64_t max_rows = 0;         // of one step
   std::int64_t max_logits_rows = 1;  // of one call of the head
   bool fp8_activations = false;
+  std::int64_t num_hop_steps = 0;  // that the device holds rows of, for each neighbour stage
 };
 
 /// Plans of one rank for caches of any size. A value.

@@ -5,12 +5,27 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <utility>
 
 #include "transport/base/error.h"
 
 namespace dsl {
+
+/// A place in the order of a device's work. Owned; the Memory must outlive it. Thread-compatible.
+class Mark {
+ public:
+  Mark() = default;
+  virtual ~Mark() = default;
+  Mark(const Mark&) = delete;
+  Mark& operator=(const Mark&) = delete;
+
+  /// Behind all that was started so far, in place of an earlier place.
+  virtual Status set() = 0;
+  /// Returns when the device has come to the place; at once where none was set.
+  virtual Status wait() = 0;
+};
 
 /// Memory of the device that the ops work on. Counts what it has given out. Thread-compatible, but
 /// for the counts, which any thread may read.
@@ -39,6 +54,13 @@ class Memory {
   /// Copies to the host what the ops called so far have left; returns when it is there.
   virtual Status read(void* to, const void* from, std::size_t bytes) = 0;
 
+  /// Memory of the host that start_copy() takes: of a device, pages that stay where they are.
+  virtual Memory& staging() = 0;
+  /// Starts a copy within this memory or between it and staging(), in order with the ops. Neither
+  /// side may change, nor the result be read, before a Mark set afterwards was waited for.
+  virtual Status start_copy(void* to, const void* from, std::size_t bytes) = 0;
+  virtual Result<std::unique_ptr<Mark>> make_mark() = 0;
+
  private:
   /// allocate() and release() without the counts.
   virtual Result<void*> take(std::size_t bytes, std::string_view what) = 0;
@@ -49,7 +71,7 @@ class Memory {
 };
 
 /// Pages of this process, taken from the system when they are first touched. Thread-safe.
-class HostMemory final : public Memory {
+class HostMemory : public Memory {
  public:
   bool is_host() const override { return true; }
   std::int64_t free_bytes() const override;
@@ -57,6 +79,9 @@ class HostMemory final : public Memory {
   Status zero(void* data, std::size_t bytes) override;
   Status write(void* to, const void* from, std::size_t bytes) override;
   Status read(void* to, const void* from, std::size_t bytes) override;
+  Memory& staging() override { return *this; }
+  Status start_copy(void* to, const void* from, std::size_t bytes) override;
+  Result<std::unique_ptr<Mark>> make_mark() override;
 
  private:
   Result<void*> take(std::size_t bytes, std::string_view what) override;

@@ -2,13 +2,16 @@
 // takes.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <stdexcept>
+#include <thread>
 
 #include "engine/device_budget.h"
 #include "engine/device_choice.h"
 #include "engine/model/latent_caches.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
+#include "tests/emulated_cuda/device_wire.h"
 #include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/engine/in_process_world.h"
 
@@ -39,6 +42,14 @@ class DeviceMemoryTest : public ::testing::Test {
   static std::unique_ptr<InProcessWorld> start(const EngineOptions& options) {
     test::reset_peaks();
     auto world = InProcessWorld::start(options);
+    if (!world.has_value()) throw std::runtime_error(world.error().to_string());
+    return *std::move(world);
+  }
+  static std::unique_ptr<InProcessWorld> start_over_device_wires(const EngineOptions& options) {
+    test::reset_peaks();
+    auto world = InProcessWorld::start_over(options, [](std::unique_ptr<wire::Wire> wire) {
+      return std::make_unique<test::DeviceWire>(std::move(wire));
+    });
     if (!world.has_value()) throw std::runtime_error(world.error().to_string());
     return *std::move(world);
   }
@@ -107,11 +118,69 @@ TEST_F(DeviceMemoryTest, RequestsTakeNoMemoryOfTheDevice) {
   use("v2_lite_greedy_bf16");
   const auto world = start(options(1, 2));
   const std::int64_t used = test::device_bytes_in_use(0);
+  const std::int64_t page_locked = test::page_locked_bytes_in_use();
+  EXPECT_GT(page_locked, 0);
   const Generated generated = world->generate(request());
   EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
   EXPECT_EQ(test::device_bytes_peak(0), used);
+  EXPECT_EQ(test::page_locked_bytes_peak(), page_locked);
   const DeviceUse::Reading told = world->leader().device_use()->read();
   EXPECT_EQ(told.peak, told.used);
+}
+
+TEST_F(DeviceMemoryTest, RowsThatHopOnTheDeviceArePlanned) {
+  use("v2_lite_greedy_bf16");
+  const auto world = start_over_device_wires(options(1, 3));
+  EXPECT_EQ(world->leader().info().hop_path, "device");
+  const std::int64_t used = test::device_bytes_in_use(0);
+  EXPECT_EQ(used, planned(*world));
+  const std::int64_t of_one_neighbour = world->engine(0).device_use()->read().planned.hops;
+  EXPECT_GT(of_one_neighbour, 0);
+  EXPECT_EQ(world->engine(1).device_use()->read().planned.hops, 2 * of_one_neighbour);
+  EXPECT_EQ(world->engine(2).device_use()->read().planned.hops, of_one_neighbour);
+  EXPECT_EQ(world->generate(request()).token_ids.size(), 2u);
+  EXPECT_EQ(test::device_bytes_peak(0), used);
+  EXPECT_EQ(test::page_locked_bytes_peak(), 0);
+}
+
+TEST_F(DeviceMemoryTest, HopsGoThroughTheHostWhereTheEnvironmentSaysSo) {
+  use("v2_lite_greedy_bf16");
+  ASSERT_EQ(::setenv("DSL_HOPS", "pinned", 1), 0);
+  const auto world = start_over_device_wires(options(1, 2));
+  ASSERT_EQ(::unsetenv("DSL_HOPS"), 0);
+  EXPECT_EQ(world->leader().info().hop_path, "pinned");
+  EXPECT_GT(test::page_locked_bytes_in_use(), 0);
+  EXPECT_EQ(world->generate(request()).token_ids.size(), 2u);
+}
+
+TEST_F(DeviceMemoryTest, TooLittlePageLockedMemoryEndsTheStart) {
+  use("v2_lite_greedy_bf16");
+  test::limit_page_locked_bytes(1000);
+  const auto refused = InProcessWorld::start(options(1, 2));
+  test::limit_page_locked_bytes(std::int64_t{1} << 40);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfMemory) << refused.error().to_string();
+  EXPECT_NE(refused.error().message.find("page-locked"), std::string::npos);
+  EXPECT_EQ(test::device_bytes_in_use(0), 0);
+  EXPECT_EQ(test::page_locked_bytes_in_use(), 0);
+}
+
+TEST_F(DeviceMemoryTest, ARankThatIsLostAmongHopsLeavesNothing) {
+  use("v2_lite_greedy_bf16");
+  for (const bool is_direct : {false, true}) {
+    auto world = is_direct ? start_over_device_wires(options(1, 3)) : start(options(1, 3));
+    GenerateRequest endless = request();
+    endless.max_tokens = 90;
+    auto pending = PendingGeneration::submit(world->leader(), endless);
+    ASSERT_TRUE(pending.has_value());
+    while (world->leader().stats().num_steps < 2) std::this_thread::yield();
+    world->break_rank(1, Error{ErrorCode::kPeerLost, "rank 1 was killed", ""});
+    EXPECT_EQ(pending->wait().error.code, ErrorCode::kPeerLost);
+    world->shutdown();
+    world.reset();
+    EXPECT_EQ(test::device_bytes_in_use(0), 0);
+    EXPECT_EQ(test::page_locked_bytes_in_use(), 0);
+  }
 }
 
 TEST_F(DeviceMemoryTest, TheCacheTakesWhatIsLeft) {

@@ -9,6 +9,7 @@
 #include "tests/e2e/parity_variants.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
+#include "tests/emulated_cuda/device_wire.h"
 #include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/engine/in_process_world.h"
 
@@ -27,8 +28,10 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
   }
 
   enum class Devices { kNone, kShared, kOneEach };
+  enum class Wires { kHostMemory, kDeviceMemory };
 
   std::unique_ptr<InProcessWorld> start(int tp, int pp, Devices devices = Devices::kShared,
+                                        Wires wires = Wires::kHostMemory,
                                         bool fp8_activations = false) const {
     EngineOptions options;
     options.fp8_activations = fp8_activations;
@@ -43,7 +46,11 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
     if (devices == Devices::kOneEach) {
       options.open_device = [](int node_rank) { return cuda::open_cuda_device(node_rank); };
     }
-    auto world = InProcessWorld::start(options);
+    auto world = wires == Wires::kHostMemory
+                     ? InProcessWorld::start(options)
+                     : InProcessWorld::start_over(options, [](std::unique_ptr<wire::Wire> wire) {
+                         return std::make_unique<test::DeviceWire>(std::move(wire));
+                       });
     if (!world.has_value()) throw std::runtime_error(world.error().to_string());
     return *std::move(world);
   }
@@ -80,12 +87,18 @@ TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
     int tp;
     int pp;
     Devices devices;
+    Wires wires;
     std::string_view path;
+    std::string_view hops;
   };
-  for (const auto& [tp, pp, devices, path] :
-       {Split{4, 1, Devices::kOneEach, "nccl"}, Split{2, 2, Devices::kShared, "host"}}) {
-    SCOPED_TRACE(fmt::format("tp {} pp {} {}", tp, pp, path));
-    const auto world = start(tp, pp, devices);
+  for (const auto& [tp, pp, devices, wires, path, hops] :
+       {Split{4, 1, Devices::kOneEach, Wires::kHostMemory, "nccl", "none"},
+        Split{2, 2, Devices::kShared, Wires::kHostMemory, "host", "pinned"},
+        Split{2, 2, Devices::kOneEach, Wires::kDeviceMemory, "nccl", "device"},
+        Split{1, 2, Devices::kShared, Wires::kDeviceMemory, "none", "device"}}) {
+    SCOPED_TRACE(fmt::format("tp {} pp {} {} {}", tp, pp, path, hops));
+    const auto world = start(tp, pp, devices, wires);
+    EXPECT_EQ(world->leader().info().hop_path, hops);
     EXPECT_EQ(world->leader().info().kernels, "cuda");
     EXPECT_EQ(world->leader().info().tensor_path, path);
     const auto logits = world->score(scored);
@@ -127,12 +140,12 @@ TEST_P(ParityCudaWorldsTest, QuantisedActivationsHaveTheBitsOfOneProcess) {
   if (GetParam().find("fp8") == std::string::npos) GTEST_SKIP() << "has no FP8 weights";
   const std::vector<std::int32_t> scored(fixture_.token_ids.begin(),
                                          fixture_.token_ids.begin() + 12);
-  const auto expected = start(1, 1, Devices::kShared, true)->score(scored);
+  const auto expected = start(1, 1, Devices::kShared, Wires::kHostMemory, true)->score(scored);
   ASSERT_TRUE(expected.has_value()) << expected.error().to_string();
   for (const auto& [tp, pp, devices] :
        {std::tuple{4, 1, Devices::kOneEach}, {2, 2, Devices::kShared}}) {
     SCOPED_TRACE(fmt::format("tp {} pp {}", tp, pp));
-    const auto logits = start(tp, pp, devices, true)->score(scored);
+    const auto logits = start(tp, pp, devices, Wires::kHostMemory, true)->score(scored);
     ASSERT_TRUE(logits.has_value()) << logits.error().to_string();
     ASSERT_EQ(logits->size(), expected->size());
     EXPECT_EQ(std::memcmp(logits->data(), expected->data(), logits->size() * sizeof(float)), 0);

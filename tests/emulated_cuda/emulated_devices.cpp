@@ -20,6 +20,12 @@ void set_emulated_devices(int count, std::int64_t bytes) { device_memory().set(c
 std::int64_t device_bytes_in_use(int device) { return device_memory().use(device).in_use; }
 std::int64_t device_bytes_peak(int device) { return device_memory().use(device).peak; }
 void reset_peaks() { device_memory().reset_peaks(); }
+std::int64_t page_locked_bytes_in_use() { return device_memory().page_locked_use().in_use; }
+std::int64_t page_locked_bytes_peak() { return device_memory().page_locked_use().peak; }
+void limit_page_locked_bytes(std::int64_t bytes) { device_memory().limit_page_locked(bytes); }
+bool is_device_memory(const void* data, std::size_t bytes) {
+  return device_memory().is_of_device(data, bytes);
+}
 
 }  // namespace dsl::test
 
@@ -63,5 +69,16 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   dsl::test::DeviceMemory& memory = dsl::test::device_memory();
   *total = static_cast<std::size_t>(memory.bytes_of_device());
   *free = *total - static_cast<std::size_t>(memory.use(dsl::test::current_device).in_use);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned) {
+  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
+  *data = dsl::test::device_memory().allocate_page_locked(bytes);
+  return *data == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* data) {
+  dsl::test::device_memory().release_page_locked(data);
   return cudaSuccess;
 }

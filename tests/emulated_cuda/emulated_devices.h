@@ -1,6 +1,7 @@
 // What tests ask of the emulated devices, and change about them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace dsl::test {
@@ -13,6 +14,14 @@ void set_emulated_devices(int count, std::int64_t bytes);
 std::int64_t device_bytes_in_use(int device);
 std::int64_t device_bytes_peak(int device);
 void reset_peaks();
+
+/// The same of page-locked memory of the host, and the most that there is of it.
+std::int64_t page_locked_bytes_in_use();
+std::int64_t page_locked_bytes_peak();
+void limit_page_locked_bytes(std::int64_t bytes);
+
+/// Whether all of it is a device's memory.
+bool is_device_memory(const void* data, std::size_t bytes);
 
 /// Whether products of warpgroups find the chunks of a row where the PTX ISA says; without, no
 /// device is like this one.

@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "cuda_runtime_api.h"
@@ -67,6 +69,39 @@ class DeviceMemory {
     areas_.erase(found);
   }
 
+  /// Of the host. Null beyond the limit.
+  void* allocate_page_locked(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const auto asked = static_cast<std::int64_t>(bytes);
+    if (asked > page_locked_limit_ - page_locked_.in_use) return nullptr;
+    page_locked_.in_use += asked;
+    page_locked_.peak = std::max(page_locked_.peak, page_locked_.in_use);
+    auto area = std::make_unique<std::byte[]>(bytes);
+    std::memset(area.get(), 0xff, bytes);
+    void* const data = area.get();
+    page_locked_areas_[data] = {bytes, std::move(area)};
+    return data;
+  }
+  void release_page_locked(void* data) {
+    const std::lock_guard lock(mutex_);
+    const auto found = page_locked_areas_.find(data);
+    if (found == page_locked_areas_.end()) return;
+    page_locked_.in_use -= static_cast<std::int64_t>(found->second.first);
+    page_locked_areas_.erase(found);
+  }
+
+  /// Whether all of it is a device's.
+  bool is_of_device(const void* data, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    return holds(areas_, data, bytes, [](const Area& area) { return area.mapped; });
+  }
+  /// Whether all of it is a device's or page-locked.
+  bool owns(const void* data, std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    return holds(areas_, data, bytes, [](const Area& area) { return area.mapped; }) ||
+           holds(page_locked_areas_, data, bytes, [](const auto& area) { return area.first; });
+  }
+
   struct Use {
     std::int64_t in_use = 0;
     std::int64_t peak = 0;
@@ -75,9 +110,18 @@ class DeviceMemory {
     const std::lock_guard lock(mutex_);
     return devices_[static_cast<std::size_t>(device)];
   }
+  Use page_locked_use() {
+    const std::lock_guard lock(mutex_);
+    return page_locked_;
+  }
   void reset_peaks() {
     const std::lock_guard lock(mutex_);
     for (Device& device : devices_) device.peak = device.in_use;
+    page_locked_.peak = page_locked_.in_use;
+  }
+  void limit_page_locked(std::int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    page_locked_limit_ = bytes;
   }
 
   void set(int count, std::int64_t bytes) {
@@ -105,6 +149,14 @@ class DeviceMemory {
 
   static std::int64_t machine_bytes() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
   Device& current() { return devices_[static_cast<std::size_t>(current_device)]; }
+  template <typename Areas, typename Size>
+  static bool holds(const Areas& areas, const void* data, std::size_t bytes, const Size& size) {
+    auto area = areas.upper_bound(const_cast<void*>(data));
+    if (area == areas.begin()) return false;
+    --area;
+    const auto offset = static_cast<const std::byte*>(data) - static_cast<std::byte*>(area->first);
+    return static_cast<std::size_t>(offset) + bytes <= size(area->second);
+  }
   void protect(int access) {
     for (const auto& [data, area] : areas_) mprotect(data, area.mapped, access);
   }
@@ -113,6 +165,9 @@ class DeviceMemory {
   std::map<void*, Area> areas_;
   std::vector<Device> devices_ = std::vector<Device>(1);
   std::int64_t bytes_of_device_ = machine_bytes();
+  std::map<void*, std::pair<std::size_t, std::unique_ptr<std::byte[]>>> page_locked_areas_;
+  Use page_locked_;
+  std::int64_t page_locked_limit_ = machine_bytes();
 };
 
 DeviceMemory& device_memory();

@@ -2,13 +2,21 @@
 
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "emulated_capture.h"
 #include "emulated_memory.h"
+
+/// A place in a stream: behind the first `place` tasks that were put there.
+struct CUevent_st {
+  cudaStream_t stream = nullptr;
+  std::size_t place = 0;
+};
 
 namespace dsl::test {
 namespace {
@@ -92,6 +100,27 @@ cudaError_t cudaFree(void* data) {
   return cudaSuccess;
 }
 
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = std::make_unique<CUevent_st>().release();
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const std::unique_ptr<CUevent_st> owner(event);
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
+  *event = {stream, stream->num_put};
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream == nullptr) return cudaSuccess;
+  while (event->stream->num_put - event->stream->tasks.size() < event->place) {
+    if (!event->stream->advance()) std::this_thread::sleep_for(dsl::test::kBetweenLooks);
+  }
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t stream) {
   if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
   return dsl::test::run_or_record([=] {
@@ -103,7 +132,22 @@ cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
-  // All are from or to pageable memory of the host, which a capture does not allow.
+  if (kind == cudaMemcpyDefault) {
+    if (!dsl::test::device_memory().owns(to, bytes) ||
+        !dsl::test::device_memory().owns(from, bytes)) {
+      return cudaErrorInvalidValue;
+    }
+    return dsl::test::run_or_record([=] {
+      stream->put([=, is_later = false]() mutable {
+        if (!std::exchange(is_later, true)) return false;
+        const dsl::test::DeviceMemory::Opening opening(dsl::test::device_memory());
+        std::memcpy(to, from, bytes);
+        return true;
+      });
+      return cudaSuccess;
+    });
+  }
+  // All others are from or to pageable memory of the host, which a capture does not allow.
   if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
   if (kind == cudaMemcpyDeviceToHost || stream->tasks.empty()) {
     dsl::test::put_on(stream, [=] { std::memcpy(to, from, bytes); });

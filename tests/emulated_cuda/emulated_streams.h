@@ -23,6 +23,7 @@ struct CUstream_st {
   int device = 0;
   std::deque<Task> tasks;
   std::atomic<std::size_t> num_tasks{0};
+  std::size_t num_put = 0;   // so far
   std::atomic<int> user{0};  // number of the last thread that put something there
 
   /// Behind what is on the stream; runs what can run.
@@ -30,6 +31,7 @@ struct CUstream_st {
     user = dsl::test::thread_number();
     tasks.push_back(std::move(task));
     ++num_tasks;
+    ++num_put;
     advance();
   }
   /// True when nothing is left.

@@ -1,14 +1,37 @@
 // The memory of one CUDA device, in order with the work on a stream.
 #pragma once
 
+#include <cstring>
 #include <memory>
 #include <utility>
 
 #include "engine/runtime/cuda/cuda_status.h"
 #include "engine/runtime/cuda/stream.h"
+#include "engine/runtime/cuda/stream_mark.h"
 #include "engine/runtime/memory.h"
 
 namespace dsl::cuda {
+
+/// Pages of the host that stay where they are, so that devices copy from and to them by themselves.
+/// Thread-compatible.
+class PageLockedMemory final : public HostMemory {
+ private:
+  Result<void*> take(std::size_t bytes, std::string_view what) override {
+    void* data = nullptr;
+    const cudaError_t error = cudaHostAlloc(&data, bytes, cudaHostAllocDefault);
+    if (error == cudaErrorMemoryAllocation) {
+      return fail(ErrorCode::kOutOfMemory,
+                  "take smaller steps (max_batch_tokens) or give the rank more memory of its host",
+                  "allocating {} bytes of page-locked memory for the {}: {}", bytes, what,
+                  cudaGetErrorString(error));
+    }
+    DSL_TRY(cuda_status(error, "allocating page-locked memory"));
+    std::memset(data, 0, bytes);
+    return data;
+  }
+
+  void give_back(void* data, std::size_t) override { cudaFreeHost(data); }
+};
 
 /// Thread-compatible.
 class DeviceMemory final : public Memory {
@@ -37,6 +60,15 @@ class DeviceMemory final : public Memory {
     return stream_->wait();
   }
 
+  Memory& staging() override { return staging_; }
+
+  Status start_copy(void* to, const void* from, std::size_t bytes) override {
+    return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_->get()),
+                       fmt::format("starting a copy of {} bytes", bytes));
+  }
+
+  Result<std::unique_ptr<Mark>> make_mark() override { return StreamMark::make(stream_); }
+
  private:
   /// Free and all bytes; 0 where the device does not tell.
   static std::pair<std::int64_t, std::int64_t> info() {
@@ -61,6 +93,7 @@ class DeviceMemory final : public Memory {
   void give_back(void* data, std::size_t) override { cudaFree(data); }
 
   std::shared_ptr<const Stream> stream_;
+  PageLockedMemory staging_;
 };
 
 }  // namespace dsl::cuda

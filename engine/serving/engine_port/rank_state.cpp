@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kStateVersion = 1;
+constexpr int kStateVersion = 2;
 /// More than there are uses of a wire.
 constexpr int kMaxChannel = 15;
 /// A little less than a membership carries.
@@ -36,7 +36,7 @@ json device_json(const DeviceUse::Reading& device) {
   const model::MemoryPlan& plan = device.planned;
   return {{"name", device.device},
           {"planned",
-           {plan.weights, plan.cache, plan.activations, plan.rope_tables, plan.logits, plan.ops}},
+           {plan.weights, plan.cache, plan.activations, plan.rope_tables, plan.logits, plan.hops, plan.ops}},
           {"used", device.used},
           {"peak", device.peak}};
 }
@@ -44,7 +44,7 @@ json device_json(const DeviceUse::Reading& device) {
 DeviceUse::Reading device_of(const json& object) {
   const json& plan = object.at("planned");
   return {object.at("name"),
-          {plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5)},
+          {plan.at(0), plan.at(1), plan.at(2), plan.at(3), plan.at(4), plan.at(5), plan.at(6)},
           object.at("used"),
           object.at("peak")};
 }

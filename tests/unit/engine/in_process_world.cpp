@@ -45,12 +45,25 @@ Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start(const EngineOption
   return start_with_silent_rank(options, 0);
 }
 
+Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start_over(const EngineOptions& options,
+                                                                   const WrapWire& wrap) {
+  return start(options, 0, wrap);
+}
+
 Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start_with_silent_rank(
     const EngineOptions& options, std::size_t silent_rank) {
+  return start(
+      options, silent_rank,
+      [](std::unique_ptr<wire::Wire> wire) -> std::unique_ptr<wire::Wire> { return wire; });
+}
+
+Result<std::unique_ptr<InProcessWorld>> InProcessWorld::start(const EngineOptions& options,
+                                                              std::size_t silent_rank,
+                                                              const WrapWire& wrap) {
   const int size = options.tp * options.pp;
   std::unique_ptr<InProcessWorld> result(new InProcessWorld(size));
   for (int rank = 0; rank < size; ++rank) {
-    result->wires_.push_back(result->world_.make_wire(rank));
+    result->wires_.push_back(wrap(result->world_.make_wire(rank)));
   }
 
   std::vector<Result<std::unique_ptr<Engine>>> created(static_cast<std::size_t>(size));

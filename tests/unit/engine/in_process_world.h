@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -42,6 +43,10 @@ class PendingGeneration {
 class InProcessWorld {
  public:
   static Result<std::unique_ptr<InProcessWorld>> start(const EngineOptions& options);
+  /// The same over what `wrap` makes of a wire.
+  using WrapWire = std::function<std::unique_ptr<wire::Wire>(std::unique_ptr<wire::Wire>)>;
+  static Result<std::unique_ptr<InProcessWorld>> start_over(const EngineOptions& options,
+                                                            const WrapWire& wrap);
   /// The same, but `silent_rank` (above 0) loads and then never takes part in a step, as if it
   /// hung.
   static Result<std::unique_ptr<InProcessWorld>> start_with_silent_rank(
@@ -65,6 +70,9 @@ class InProcessWorld {
 
  private:
   explicit InProcessWorld(int size) : world_(size) {}
+  static Result<std::unique_ptr<InProcessWorld>> start(const EngineOptions& options,
+                                                       std::size_t silent_rank,
+                                                       const WrapWire& wrap);
 
   /// Tells every rank of a rank's error, as the failure detector of a real world does.
   void spread(const Error& error) { world_.abort_all(error); }

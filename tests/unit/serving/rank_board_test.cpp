@@ -37,7 +37,7 @@ RankState full_state() {
   state.wait = wire::CurrentWait{3, wire::Channel::kCollective, 0.125};
   state.cpu_s = 12.5;
   state.resident_bytes = std::int64_t{5} << 40;
-  state.device = {"CUDA device 1", {100, 40, 5, 3, 1, 1}, 150, 155};
+  state.device = {"CUDA device 1", {100, 40, 4, 3, 1, 1, 1}, 150, 155};
   state.links = {{0, "rc_verbs", "mlx5_0:1"}, {3, "shm", "memory"}};
   state.traffic = {{0, wire::Channel::kPlan, 0, 1024, 0.5},
                    {3, wire::Channel::kCollective, std::int64_t{1} << 50, 7, 1.5}};
@@ -83,7 +83,7 @@ TEST(RankState, WhatIsNoStateIsAProtocolError) {
   const std::string text = encode(full_state());
   for (const std::string& broken :
        {std::string(), std::string("[]"), std::string("{}"), text.substr(0, text.size() / 2),
-        std::string(R"({"version":2})"), text + "x"}) {
+        std::string(R"({"version":3})"), text + "x"}) {
     const auto decoded = decode_rank_state(broken);
     ASSERT_FALSE(decoded) << broken;
     EXPECT_EQ(decoded.error().code, ErrorCode::kProtocol);
