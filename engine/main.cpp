@@ -81,6 +81,11 @@ class Rank {
     }
     DSL_ASSIGN(engine_, Engine::create(arguments_.engine, wire_.get(),
                                        [this](LoadProgress progress) { report_load(progress); }));
+    // Beside the engine's line on its hops: what those between nodes gain from the hardware.
+    if (const std::string& hops = engine_->info().hop_path; hops == "pinned" || hops == "device") {
+      log(LogLevel::kInfo, "{}",
+          describe(verbs::find_gpudirect(wire_->carries(wire::MemoryType::kCuda))));
+    }
     run_end().mark_serving(std::chrono::seconds(arguments_.drain_timeout_s));
     return arguments_.rank == 0 ? serve(*std::move(text)) : follow();
   }
@@ -124,6 +129,10 @@ class Rank {
     }
   }
 
+  serving::RankPaths paths() const {
+    return {engine_->info().hop_path, engine_->info().tensor_path};
+  }
+
   void report(const std::string& text) {
     if (membership_) {
       // A report that is lost means a lost server, which on_world_end hears of.
@@ -144,7 +153,7 @@ class Rank {
   }
 
   Status serve(serving::TextCodec text) {
-    own_state_.emplace(engine_->pulse(), engine_->device_use(), wire_.get());
+    own_state_.emplace(engine_->pulse(), engine_->device_use(), paths(), wire_.get());
     ranks_.emplace(arguments_.world_size(), [this] { return own_state_->read(); });
     if (membership_) {
       membership_->hear_states(
@@ -186,7 +195,7 @@ class Rank {
 
   /// Rank 0 tells when the world ends, however many were asked to end it.
   Status follow() {
-    own_state_.emplace(engine_->pulse(), engine_->device_use(), wire_.get());
+    own_state_.emplace(engine_->pulse(), engine_->device_use(), paths(), wire_.get());
     membership_->tell_state([this] { return own_state_->tell(); });
     report(serving::ready_report({"", own_state_->links(), engine_->info()}));
     log(LogLevel::kInfo, "ready");

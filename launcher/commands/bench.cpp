@@ -66,7 +66,8 @@ void print_json(const EngineBenchResult& result, const EngineDescription& engine
       {"decode_gb_per_s", result.decode_bytes_per_s / 1e9},
       {"read_bandwidth_gb_per_s", result.read_bytes_per_s / 1e9},
       {"fraction_of_read_bandwidth", result.fraction},
-      {"world", ordered_json::parse(world_json(session.tp(), session.pp(), session.links()))}};
+      {"world", ordered_json::parse(
+                    world_json(session.tp(), session.pp(), session.links(), session.paths()))}};
   std::puts(object.dump().c_str());
 }
 

@@ -120,7 +120,8 @@ void print_json(const GenerateResult& result, const Session& session) {
         {"time_to_first_token_s", result.time_to_first_token_s},
         {"prefill_tokens_per_s", per_second(result.prompt_tokens, result.prefill_s)},
         {"decode_tokens_per_s", per_second(result.completion_tokens - 1, result.decode_s)}}},
-      {"world", ordered_json::parse(world_json(session.tp(), session.pp(), session.links()))}};
+      {"world", ordered_json::parse(
+                    world_json(session.tp(), session.pp(), session.links(), session.paths()))}};
   if (!result.logprobs_json.empty()) {
     object["logprobs"] = ordered_json::parse("[" + result.logprobs_json + "]", nullptr, false);
   }

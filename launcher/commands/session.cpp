@@ -40,6 +40,7 @@ Result<std::unique_ptr<Session>> Session::start(const DeploymentSpec& spec) {
   session->tp_ = spec.tp;
   session->pp_ = spec.pp;
   session->links_ = std::move(ready.links);
+  session->paths_ = std::move(ready.paths);
   session->load_s_ = ready.load_s;
   session->failure_deadline_ms_ = spec.deadline_ms;
   Cancellation* cancellation = &session->cancellation_;
@@ -69,6 +70,7 @@ Result<std::unique_ptr<Session>> Session::attach(const std::string& deployment) 
   session->tp_ = record.tp;
   session->pp_ = record.pp;
   session->links_ = record.links;
+  session->paths_ = record.paths;
   session->attached_ = record;
   return session;
 }

@@ -31,6 +31,7 @@ class Session {
   int tp() const { return tp_; }
   int pp() const { return pp_; }
   const std::vector<LinkRecord>& links() const { return links_; }
+  const std::vector<PathRecord>& paths() const { return paths_; }
   /// Seconds from the start of the ranks to ready; none for a deployment that was up already.
   std::optional<double> load_s() const { return load_s_; }
 
@@ -48,6 +49,7 @@ class Session {
   int tp_ = 1;
   int pp_ = 1;
   std::vector<LinkRecord> links_;
+  std::vector<PathRecord> paths_;
   std::optional<double> load_s_;
   int failure_deadline_ms_ = 0;  // of its own ranks
   SignalWatch signals_;          // last: its thread uses the others

@@ -45,7 +45,7 @@ ordered_json part_object(const DeploymentRecord& record) {
       {"started_unix_s", record.started_unix_s},
       {"bytes_loaded", record.bytes_loaded},
       {"bytes_total", record.bytes_total},
-      {"world", ordered_json::parse(world_json(record.tp, record.pp, record.links))}};
+      {"world", ordered_json::parse(world_json(record.tp, record.pp, record.links, record.paths))}};
   if (record.state == DeploymentState::kFailed) object["error"] = error_object(record.error);
   return object;
 }
@@ -150,11 +150,22 @@ std::string transports_of(const DeploymentRecord& record) {
   return text.empty() ? "none" : text;
 }
 
+/// "ranks 0-3" or "rank 4".
+std::string ranks_of(const PathRecord& path) {
+  return path.first_rank == path.last_rank
+             ? fmt::format("rank {}", path.first_rank)
+             : fmt::format("ranks {}-{}", path.first_rank, path.last_rank);
+}
+
 void print_replica(const DeploymentRecord& record) {
   fmt::print("replica {}   {} at {}, allocation {}, age {}\n", record.replica, state_of(record),
              record.endpoint.empty() ? "-" : record.endpoint, record.allocation_id, age_of(record));
   fmt::print("            tp {} x pp {} = {} ranks on {}; links: {}\n", record.tp, record.pp,
              record.tp * record.pp, fmt::join(record.nodes, ","), transports_of(record));
+  for (const PathRecord& path : record.paths) {
+    fmt::print("  paths     {}: hops between stages {}, tensor sums {}\n", ranks_of(path),
+               path.hops, path.tensor_sums);
+  }
   for (const LinkRecord& link : record.links) {
     fmt::print("  link      {} -> {}: {} {}\n", link.rank, link.peer, link.transport, link.device);
   }

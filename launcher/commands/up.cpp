@@ -107,7 +107,8 @@ ordered_json to_object(const DeploymentRecord& replica) {
           {"endpoint", replica.endpoint},
           {"allocation", replica.allocation_id},
           {"nodes", replica.nodes},
-          {"world", ordered_json::parse(world_json(replica.tp, replica.pp, replica.links))}};
+          {"world",
+           ordered_json::parse(world_json(replica.tp, replica.pp, replica.links, replica.paths))}};
 }
 
 void print_up(const std::vector<DeploymentRecord>& parts, double ready_s, bool as_json) {

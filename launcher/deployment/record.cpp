@@ -23,6 +23,14 @@ json links_to_json(const std::vector<LinkRecord>& links) {
   return list;
 }
 
+json paths_to_json(const std::vector<PathRecord>& paths) {
+  json list = json::array();
+  for (const PathRecord& path : paths) {
+    list.push_back(json::array({path.first_rank, path.last_rank, path.hops, path.tensor_sums}));
+  }
+  return list;
+}
+
 /// Typed reading of a record's fields; the first problem wins.
 class Reader {
  public:
@@ -63,14 +71,27 @@ class Reader {
   std::string problem_;
 };
 
-bool read_link(const json& entry, LinkRecord& link) {
+/// Links and paths alike are two numbers and two texts.
+template <typename Entry>
+bool read_entry(const json& entry, Entry& into) {
   if (!entry.is_array() || entry.size() != 4 || !entry[0].is_number_integer() ||
       !entry[1].is_number_integer() || !entry[2].is_string() || !entry[3].is_string()) {
     return false;
   }
-  link = {entry[0].get<int>(), entry[1].get<int>(), entry[2].get<std::string>(),
+  into = {entry[0].get<int>(), entry[1].get<int>(), entry[2].get<std::string>(),
           entry[3].get<std::string>()};
   return true;
+}
+
+template <typename Entry>
+void read_entries(Reader& reader, const char* key, std::vector<Entry>& entries) {
+  const auto list = reader.object().find(key);
+  if (list == reader.object().end() || !list->is_array()) return;
+  for (const json& entry : *list) {
+    Entry read;
+    if (!read_entry(entry, read)) return reader.problem(key, "of another type");
+    entries.push_back(std::move(read));
+  }
 }
 
 void read_lists(Reader& reader, DeploymentRecord& record) {
@@ -81,13 +102,8 @@ void read_lists(Reader& reader, DeploymentRecord& record) {
       record.nodes.push_back(node.get<std::string>());
     }
   }
-  if (const auto links = object.find("links"); links != object.end() && links->is_array()) {
-    for (const json& entry : *links) {
-      LinkRecord link;
-      if (!read_link(entry, link)) return reader.problem("links", "of another type");
-      record.links.push_back(std::move(link));
-    }
-  }
+  read_entries(reader, "links", record.links);
+  read_entries(reader, "paths", record.paths);
 }
 
 }  // namespace
@@ -106,6 +122,17 @@ std::string_view to_string(DeploymentState state) {
       return "failed";
   }
   return "failed";
+}
+
+void add_path(std::vector<PathRecord>& paths, PathRecord path) {
+  const bool is_as_before = !paths.empty() && paths.back().last_rank + 1 == path.first_rank &&
+                            paths.back().hops == path.hops &&
+                            paths.back().tensor_sums == path.tensor_sums;
+  if (is_as_before) {
+    paths.back().last_rank = path.last_rank;
+  } else {
+    paths.push_back(std::move(path));
+  }
 }
 
 std::string_view to_string(ClusterKind cluster) {
@@ -175,11 +202,20 @@ std::string to_json(const DeploymentRecord& record, std::size_t max_bytes) {
                        {"remedy", record.error.remedy}};
   }
   const auto dump = [&] { return object.dump(-1, ' ', false, json::error_handler_t::replace); };
-  std::string without_links = dump();
-  if (record.links.empty()) return without_links;
-  object["links"] = links_to_json(record.links);
-  std::string whole = dump();
-  return whole.size() <= max_bytes ? whole : without_links;
+  std::string text = dump();
+  const auto add_if_it_fits = [&](const char* key, json list) {
+    if (list.empty()) return;
+    object[key] = std::move(list);
+    std::string longer = dump();
+    if (longer.size() <= max_bytes) {
+      text = std::move(longer);
+    } else {
+      object.erase(key);
+    }
+  };
+  add_if_it_fits("paths", paths_to_json(record.paths));
+  add_if_it_fits("links", links_to_json(record.links));
+  return text;
 }
 
 Result<DeploymentRecord> parse_record(std::string_view text) {

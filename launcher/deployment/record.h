@@ -43,6 +43,20 @@ struct LinkRecord {
   bool operator==(const LinkRecord&) const = default;
 };
 
+/// What ranks of the world exchange their rows and sums by, as they reported it. Consecutive ranks
+/// of equal paths are one entry, so that a job's comment has room for any world's.
+struct PathRecord {
+  int first_rank = 0;
+  int last_rank = 0;
+  std::string hops;         // between stages: "none", "host", "pinned", "device"
+  std::string tensor_sums;  // inside a stage: "none", "host", "nccl"
+
+  bool operator==(const PathRecord&) const = default;
+};
+
+/// Adds what the next rank reported.
+void add_path(std::vector<PathRecord>& paths, PathRecord path);
+
 /// Of one part of a deployment.
 struct DeploymentRecord {
   std::string name;
@@ -63,6 +77,7 @@ struct DeploymentRecord {
   std::string allocation_id;  // Allocator's: Slurm job id, or that of a local process
   std::vector<std::string> nodes;
   std::vector<LinkRecord> links;
+  std::vector<PathRecord> paths;
   std::int64_t bytes_loaded = 0;  // over all ranks
   std::int64_t bytes_total = 0;
   Error error;  // valid with kFailed
@@ -79,7 +94,8 @@ bool is_same_part(const DeploymentRecord& a, const DeploymentRecord& b);
 /// "demo, replica 1" or "demo, services": how messages call a part.
 std::string describe_part(const DeploymentRecord& record);
 
-/// One line of JSON without secrets. Links are left out where `max_bytes` would be exceeded.
+/// One line of JSON without secrets. Links, then paths are left out where `max_bytes` would be
+/// exceeded.
 std::string to_json(const DeploymentRecord& record, std::size_t max_bytes = 1 << 20);
 /// Reads what to_json wrote; anything else is kProtocol naming the field. Unknown fields are
 /// ignored, so that an older dslaunch reads the records of a newer one.

@@ -38,6 +38,8 @@ Result<RankReport> parse_report(int rank, std::string_view text) {
   ReadyReport ready;
   ready.endpoint = string_or_empty(report, "endpoint");
   ready.resident_bytes = integer_or_zero(report, "resident_bytes");
+  ready.path = {rank, rank, string_or_empty(report, "pipeline_parallel_path"),
+                string_or_empty(report, "tensor_parallel_path")};
   if (rank == 0 && ready.endpoint.empty()) return malformed(rank, "no endpoint");
   const auto links = report.find("links");
   if (links == report.end()) return ready;

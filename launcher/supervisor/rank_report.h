@@ -20,6 +20,7 @@ struct LoadReport {
 struct ReadyReport {
   std::string endpoint;  // rank 0 only
   std::vector<LinkRecord> links;
+  PathRecord path;
   std::int64_t resident_bytes = 0;
 };
 

@@ -45,6 +45,7 @@ void write_ready(RecordKeeper& keeper, const WorldReady& ready) {
   record.state = DeploymentState::kReady;
   record.endpoint = ready.endpoint;
   record.links = ready.links;
+  record.paths = ready.paths;
   record.bytes_loaded = record.bytes_total;
   keeper.write();
 }

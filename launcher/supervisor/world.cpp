@@ -110,6 +110,7 @@ struct World::Impl {
     for (const auto& [rank, report] : readies) {
       ready.resident_bytes += report.resident_bytes;
       ready.links.insert(ready.links.end(), report.links.begin(), report.links.end());
+      if (!report.path.hops.empty()) add_path(ready.paths, report.path);
     }
     ready.load_s = std::chrono::duration<double>(Clock::now() - started).count();
     return ready;

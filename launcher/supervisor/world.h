@@ -33,6 +33,7 @@ struct LoadState {
 struct WorldReady {
   std::string endpoint;  // "host:port" of rank 0's engine port
   std::vector<LinkRecord> links;
+  std::vector<PathRecord> paths;
   std::int64_t resident_bytes = 0;  // over all ranks
   double load_s = 0;                // from the start of the ranks
 };

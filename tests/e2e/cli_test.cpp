@@ -209,6 +209,11 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
   const json status = json::parse(home_.run({"status", "demo", "--json"}).out);
   EXPECT_EQ(status.at("state"), "ready");
   EXPECT_EQ(status.at("world").at("links").size(), 2U);
+  EXPECT_EQ(status.at("world").at("paths"),
+            json::parse(R"([{"rank":0,"hops":"host","tensor_sums":"none"},
+                            {"rank":1,"hops":"host","tensor_sums":"none"}])"));
+  EXPECT_THAT(home_.run({"status", "demo"}).out,
+              HasSubstr("ranks 0-1: hops between stages host, tensor sums none"));
   EXPECT_THAT(home_.run({"status"}).out, HasSubstr("demo"));
 
   const CliResult answer = home_.run({"generate", "--deployment", "demo", "--chat", kQuestion});

@@ -197,6 +197,7 @@ HttpResponse EngineService::info() const {
                     {"fp8_activations", description_.fp8_activations},
                     {"kernels", engine.kernels},
                     {"tensor_parallel_path", engine.tensor_path},
+                    {"pipeline_parallel_path", engine.hop_path},
                     {"vocab_size", engine.vocab_size},
                     {"max_position_embeddings", engine.max_position_embeddings},
                     {"kv_tokens", engine.kv_tokens},

@@ -47,6 +47,9 @@ struct RankMetrics::State {
   Family<Gauge>& device_planned =
       gauges("dslaunch_rank_device_memory_planned_bytes",
              "What it planned to allocate, before it loaded anything, by part.");
+  Family<Gauge>& paths =
+      gauges("dslaunch_rank_path_info",
+             "What a rank's hops to other stages and its sums with other shards go by.");
   Family<Gauge>& link =
       gauges("dslaunch_transport_link_info", "The transport that a rank reaches a peer by.");
   Family<Counter>& sent =
@@ -81,6 +84,10 @@ void RankMetrics::State::update_health(const RankReport& report) {
   advance(steps.Add(labels), static_cast<double>(report.state->num_steps));
   advance(cpu.Add(labels), report.state->cpu_s);
   resident.Add(labels).Set(static_cast<double>(report.state->resident_bytes));
+  Labels by_path = labels;
+  by_path["hops"] = report.state->paths.hops;
+  by_path["tensor_sums"] = report.state->paths.tensor_sums;
+  paths.Add(by_path).Set(1);
   if (report.state->device) update_device(*report.state->device, labels);
 }
 

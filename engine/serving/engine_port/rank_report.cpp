@@ -27,6 +27,7 @@ std::string ready_report(const ReadyReport& ready) {
   report["kv_tokens"] = ready.info.kv_tokens;
   report["kernels"] = ready.info.kernels;
   report["tensor_parallel_path"] = ready.info.tensor_path;
+  report["pipeline_parallel_path"] = ready.info.hop_path;
   return report.dump();
 }
 

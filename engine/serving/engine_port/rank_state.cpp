@@ -36,7 +36,8 @@ json device_json(const DeviceUse::Reading& device) {
   const model::MemoryPlan& plan = device.planned;
   return {{"name", device.device},
           {"planned",
-           {plan.weights, plan.cache, plan.activations, plan.rope_tables, plan.logits, plan.hops, plan.ops}},
+           {plan.weights, plan.cache, plan.activations, plan.rope_tables, plan.logits, plan.hops,
+            plan.ops}},
           {"used", device.used},
           {"peak", device.peak}};
 }
@@ -68,15 +69,12 @@ std::function<NodeUsage()> own_node_reader() {
 }  // namespace
 
 std::string encode(RankState state) {
-  json object{{"version", kStateVersion},
-              {"host", state.host},
-              {"steps", state.num_steps},
-              {"in_step", state.is_in_step},
-              {"silence_s", state.silence_s},
-              {"cpu_s", state.cpu_s},
-              {"resident", state.resident_bytes},
-              {"links", json::array()},
-              {"hops", json::array()}};
+  json object{
+      {"version", kStateVersion},         {"host", state.host},
+      {"steps", state.num_steps},         {"in_step", state.is_in_step},
+      {"silence_s", state.silence_s},     {"cpu_s", state.cpu_s},
+      {"resident", state.resident_bytes}, {"paths", {state.paths.hops, state.paths.tensor_sums}},
+      {"links", json::array()},           {"hops", json::array()}};
   if (state.device) object["device"] = device_json(*state.device);
   if (state.wait) {
     object["wait"] = {state.wait->peer, channel_json(state.wait->channel), state.wait->seconds};
@@ -116,6 +114,8 @@ Result<RankState> decode_rank_state(std::string_view text) {
     if (const auto device = object.find("device"); device != object.end()) {
       state.device = device_of(*device);
     }
+    const json& paths = object.at("paths");
+    state.paths = {paths.at(0), paths.at(1)};
     for (const json& link : object.at("links")) {
       state.links.push_back({link.at(0), link.at(1), link.at(2)});
     }
@@ -132,9 +132,11 @@ Result<RankState> decode_rank_state(std::string_view text) {
 }
 
 OwnRankState::OwnRankState(std::shared_ptr<const RankPulse> pulse,
-                           std::shared_ptr<const DeviceUse> device, const wire::MeasuredWire* wire)
+                           std::shared_ptr<const DeviceUse> device, RankPaths paths,
+                           const wire::MeasuredWire* wire)
     : pulse_(std::move(pulse)),
       device_(std::move(device)),
+      paths_(std::move(paths)),
       wire_(wire),
       host_(own_host_name()),
       links_(wire == nullptr ? std::vector<wire::LinkReport>() : wire->links()),
@@ -150,6 +152,7 @@ RankState OwnRankState::read() const {
   state.cpu_s = process_cpu_seconds();
   state.resident_bytes = resident_bytes();
   if (device_) state.device = device_->read();
+  state.paths = paths_;
   state.links = links_;
   state.node = node_.latest();
   if (wire_ == nullptr) return state;

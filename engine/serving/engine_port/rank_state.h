@@ -17,6 +17,12 @@
 
 namespace dsl::serving {
 
+/// What the rank exchanges with others by, as EngineInfo has it.
+struct RankPaths {
+  std::string hops;         // with other stages
+  std::string tensor_sums;  // with the shards of its stage
+};
+
 struct RankState {
   std::string host;
   std::int64_t num_steps = 0;  // that have ended
@@ -26,6 +32,7 @@ struct RankState {
   double cpu_s = 0;  // of the process, in user and kernel mode
   std::int64_t resident_bytes = 0;
   std::optional<DeviceUse::Reading> device;  // none on the CPU
+  RankPaths paths;
   std::vector<wire::LinkReport> links;
   std::vector<wire::HopTraffic> traffic;
   std::optional<NodeUsage> node;  // none: nothing new
@@ -43,7 +50,7 @@ class OwnRankState {
  public:
   /// `device` is null on the CPU. Asks the wire for its links: before its thread starts.
   OwnRankState(std::shared_ptr<const RankPulse> pulse, std::shared_ptr<const DeviceUse> device,
-               const wire::MeasuredWire* wire);
+               RankPaths paths, const wire::MeasuredWire* wire);
 
   const std::vector<wire::LinkReport>& links() const { return links_; }
   RankState read() const;
@@ -53,6 +60,7 @@ class OwnRankState {
  private:
   const std::shared_ptr<const RankPulse> pulse_;
   const std::shared_ptr<const DeviceUse> device_;
+  const RankPaths paths_;
   const wire::MeasuredWire* const wire_;
   const std::string host_;
   const std::vector<wire::LinkReport> links_;

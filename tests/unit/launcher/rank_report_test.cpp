@@ -12,12 +12,13 @@ TEST(RankReport, ReadsLoadAndReady) {
   const auto ready = parse_report(
       0,
       R"({"event":"ready","endpoint":"h:1","links":[{"peer":1,"transport":"shm","device":"memory"}],)"
-      R"("resident_bytes":7})");
+      R"("resident_bytes":7,"tensor_parallel_path":"nccl","pipeline_parallel_path":"pinned"})");
   ASSERT_TRUE(ready);
   const auto& report = std::get<ReadyReport>(*ready);
   EXPECT_EQ(report.endpoint, "h:1");
   EXPECT_EQ(report.links, (std::vector<LinkRecord>{{0, 1, "shm", "memory"}}));
   EXPECT_EQ(report.resident_bytes, 7);
+  EXPECT_EQ(report.path, (PathRecord{0, 0, "pinned", "nccl"}));
 }
 
 TEST(RankReport, UnknownEventsAreNoErrors) {

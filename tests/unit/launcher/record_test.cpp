@@ -22,6 +22,7 @@ DeploymentRecord full_record() {
   record.allocation_id = "77";
   record.nodes = {"n1", "n2"};
   record.links = {{0, 1, "shm", "memory"}, {1, 2, "tcp", "eth0"}};
+  record.paths = {{0, 3, "pinned", "nccl"}, {4, 5, "pinned", "host"}};
   record.bytes_loaded = 5'000'000'000;
   record.bytes_total = 6'000'000'000;
   record.error = {ErrorCode::kPeerLost, "rank 2: gone", "look"};
@@ -36,6 +37,7 @@ TEST(Record, SurvivesJson) {
   EXPECT_EQ(back->deadline_ms, 20'000);
   EXPECT_EQ(back->owner, record.owner);
   EXPECT_EQ(back->links, record.links);
+  EXPECT_EQ(back->paths, record.paths);
   EXPECT_EQ(back->error.code, ErrorCode::kPeerLost);
 }
 
@@ -58,7 +60,17 @@ TEST(Record, LeavesLinksOutWhenSpaceIsShort) {
   record.links.assign(1000, {0, 1, "rc_verbs", "mlx5_0:1"});
   const std::string text = to_json(record, 1024);
   EXPECT_LE(text.size(), 1024U);
-  ASSERT_TRUE(parse_record(text));
+  const auto read = parse_record(text);
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(read->links.empty());
+  EXPECT_EQ(read->paths, record.paths);
+}
+
+TEST(Record, RanksOfEqualPathsAreOneEntry) {
+  std::vector<PathRecord> paths;
+  for (int rank = 0; rank < 4; ++rank) add_path(paths, {rank, rank, "pinned", "nccl"});
+  add_path(paths, {4, 4, "pinned", "host"});
+  EXPECT_EQ(paths, (std::vector<PathRecord>{{0, 3, "pinned", "nccl"}, {4, 4, "pinned", "host"}}));
 }
 
 TEST(Record, NamesTheWrongField) {
@@ -74,6 +86,7 @@ TEST(Record, NamesTheWrongField) {
   EXPECT_THAT(message(good, "\"launch\"", "\"lunch\""),
               testing::HasSubstr("\"launch\" is missing"));
   EXPECT_THAT(message(good, "[0,1,", "[0,"), testing::HasSubstr("\"links\""));
+  EXPECT_THAT(message(good, "[0,3,", "[0,"), testing::HasSubstr("\"paths\""));
   EXPECT_FALSE(parse_record("[]"));
   EXPECT_FALSE(parse_record("{\"name\":"));
   EXPECT_FALSE(parse_record(""));

@@ -431,6 +431,8 @@ TEST(DsengineWorld, AnswersAsOneProcessDoesAndEndsInGoodOrder) {
   const std::string endpoint = world.wait_ready();
   const json ready = world.wait_for_report(0, "ready");
   EXPECT_EQ(ready["links"].size(), 3u);
+  EXPECT_EQ(ready["tensor_parallel_path"], "host");
+  EXPECT_EQ(ready["pipeline_parallel_path"], "host");
   EXPECT_GT(ready["resident_bytes"], 0);
   RawClient client(endpoint);
   client.send(http_post("/v1/generate", kSecret, kGreedy));

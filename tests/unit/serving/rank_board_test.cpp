@@ -38,6 +38,7 @@ RankState full_state() {
   state.cpu_s = 12.5;
   state.resident_bytes = std::int64_t{5} << 40;
   state.device = {"CUDA device 1", {100, 40, 4, 3, 1, 1, 1}, 150, 155};
+  state.paths = {"pinned", "nccl"};
   state.links = {{0, "rc_verbs", "mlx5_0:1"}, {3, "shm", "memory"}};
   state.traffic = {{0, wire::Channel::kPlan, 0, 1024, 0.5},
                    {3, wire::Channel::kCollective, std::int64_t{1} << 50, 7, 1.5}};
@@ -53,6 +54,8 @@ TEST(RankState, ComesBackAsItWasTold) {
   EXPECT_EQ(decoded->wait->peer, 3);
   EXPECT_EQ(decoded->device->planned, full_state().device->planned);
   EXPECT_EQ(decoded->device->peak, 155);
+  EXPECT_EQ(decoded->paths.hops, "pinned");
+  EXPECT_EQ(decoded->paths.tensor_sums, "nccl");
   EXPECT_EQ(decoded->links[0].device, "mlx5_0:1");
   EXPECT_EQ(decoded->traffic[1].sent_bytes, std::int64_t{1} << 50);
   ASSERT_TRUE(decoded->node);
@@ -175,6 +178,8 @@ TEST_F(RankBoardTest, MetricsTellOfEveryRank) {
         "rank=\"1\"} 150",
         "dslaunch_rank_device_memory_planned_bytes{device=\"CUDA device 1\",host=\"n2\","
         "model_name=\"m\",part=\"workspace\",rank=\"1\"} 10",
+        "dslaunch_rank_path_info{hops=\"pinned\",host=\"n2\",model_name=\"m\",rank=\"1\","
+        "tensor_sums=\"nccl\"} 1",
         "dslaunch_transport_link_info{device=\"mlx5_0:1\",model_name=\"m\",peer=\"0\",rank=\"1\","
         "transport=\"rc_verbs\"} 1",
         "dslaunch_hop_wait_seconds_total{model_name=\"m\",peer=\"3\",purpose=\"tensor\","
