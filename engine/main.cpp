@@ -24,6 +24,7 @@
 #include "transport/base/log.h"
 #include "transport/bootstrap/rendezvous.h"
 #include "transport/ucx/ucx_wire.h"
+#include "transport/verbs/gpudirect.h"
 #include "transport/wire/measured_wire.h"
 
 namespace dsl {

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -11,6 +12,7 @@
 #include "launcher/process/program_paths.h"
 #include "launcher/process/run_program.h"
 #include "slurm/load_client.h"
+#include "transport/verbs/gpudirect.h"
 #include "transport/verbs/rdma_devices.h"
 #include "transport/verbs/ucx_facts.h"
 
@@ -42,6 +44,15 @@ Detected detect_rdma() {
     }
   }
   return {"rdma", true, fmt::format("{}", fmt::join(ports, ", "))};
+}
+
+Detected detect_gpudirect() {
+  const Result<verbs::UcxFacts> facts = verbs::query_ucx();
+  const bool ucx_has_cuda =
+      facts && std::find(facts->memory_types.begin(), facts->memory_types.end(), "cuda") !=
+                   facts->memory_types.end();
+  const verbs::GpuDirect gpudirect = verbs::find_gpudirect(ucx_has_cuda);
+  return {"gpudirect", gpudirect.missing.empty(), describe(gpudirect)};
 }
 
 /// Owns a library that was opened at run time.
@@ -152,7 +163,7 @@ std::vector<Detected> detect_gpus() {
 }  // namespace
 
 std::vector<Detected> detect_all() {
-  std::vector<Detected> found = {detect_engine(), detect_ucx(),  detect_rdma(),
+  std::vector<Detected> found = {detect_engine(), detect_ucx(),  detect_rdma(), detect_gpudirect(),
                                  detect_cuda(),   detect_nccl(), detect_slurm()};
   for (Detected& gpu : detect_gpus()) found.push_back(std::move(gpu));
   return found;

@@ -7,7 +7,7 @@
 namespace dsl::launcher {
 
 struct Detected {
-  std::string name;  // "ucx", "rdma", "cuda", "nccl", "slurm", "engine"
+  std::string name;  // "ucx", "rdma", "gpudirect", "cuda", "nccl", "slurm", "engine"
   bool found = false;
   std::string detail;  // versions and devices, or why it is missing
 };

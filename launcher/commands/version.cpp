@@ -28,7 +28,7 @@ void add_version(Command& root, OutputOptions& output) {
     }
     fmt::print("dslaunch {}\n", DSL_VERSION);
     for (const Detected& component : found) {
-      fmt::print("{:<8} {}\n", component.name, component.detail);
+      fmt::print("{:<9} {}\n", component.name, component.detail);
     }
     return 0;
   });

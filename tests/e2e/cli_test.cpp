@@ -380,7 +380,7 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
   const CliResult version = home_.run({"version", "--verbose", "--json"});
   ASSERT_EQ(version.exit_code, 0) << version.err;
   const json found = json::parse(version.out);
-  for (const char* name : {"engine", "ucx", "rdma", "cuda", "nccl", "slurm"}) {
+  for (const char* name : {"engine", "ucx", "rdma", "gpudirect", "cuda", "nccl", "slurm"}) {
     EXPECT_TRUE(found.contains(name)) << name;
   }
   EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
