@@ -20,7 +20,9 @@ std::uint32_t pair_of(const std::uint16_t* first, const std::uint16_t* second) {
   return *first | std::uint32_t{*second} << 16;
 }
 
-bool is_aligned(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
+bool is_aligned(const void* data, std::uintptr_t bytes = 16) {
+  return reinterpret_cast<std::uintptr_t>(data) % bytes == 0;
+}
 
 constexpr int kCopyBytes = 16;
 
@@ -75,6 +77,9 @@ void copy_async(void* shared, const void* global, int bytes) {
 
 void copy_float_async(float* shared, const float* global) {
   constexpr int kFloatBytes = sizeof(float);
+  DSL_CHECK(is_aligned(shared, kFloatBytes) && is_aligned(global, kFloatBytes),
+            "a copy of a float from {} to {}", static_cast<const void*>(global),
+            static_cast<const void*>(shared));
   pending_copies().back().push_back({shared, global, kFloatBytes, kFloatBytes});
 }
 

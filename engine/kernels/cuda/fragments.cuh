@@ -11,6 +11,7 @@
 
 #include "engine/kernels/cuda/mma.cuh"
 #include "engine/kernels/cuda/scalars.cuh"
+#include "engine/kernels/cuda/slices.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/cuda/weight_row.cuh"
 #include "engine/tensor/views.h"
@@ -160,11 +161,37 @@ __device__ LaneFeatures<Operand<W>::kProducts> load_weights(const W* row, std::i
   return Operand<W>::decode(load_wide(row + first + skipped, count - skipped), has_nan);
 }
 
-/// What a slice's sum over the codes of a row is multiplied by. `begin` is a feature of the slice.
+/// What sums over a slice of a row of weights are multiplied by: 1, or the scale of its codes.
 template <typename W>
-__device__ float slice_scale(const WeightView& weight, std::int64_t feature, std::int64_t begin) {
-  return feature < weight.out_features ? block_scale<W>(weight, feature, begin) : 0;
-}
+class RowScales {
+ public:
+  __device__ RowScales(const WeightView& weight, std::int64_t feature)
+      : is_valid_(feature < weight.out_features) {}
+  /// `begin` is a feature of the slice. 0 beyond the last feature.
+  __device__ float at(std::int64_t) const { return is_valid_ ? 1 : 0; }
+
+ private:
+  bool is_valid_;
+};
+
+/// Blocks of scales are as wide as slices.
+template <>
+class RowScales<Float8E4M3> {
+ public:
+  __device__ RowScales(const WeightView& weight, std::int64_t feature)
+      : scales_(weight.scales),
+        first_((feature + scales_.first_row) / scales_.block_rows * scales_.row_stride),
+        is_valid_(feature < weight.out_features) {}
+  __device__ float at(std::int64_t begin) const {
+    const auto block = static_cast<std::uint64_t>(begin + scales_.first_col) / kSliceFeatures;
+    return is_valid_ ? block_scale_at(scales_, first_ + static_cast<std::int64_t>(block)) : 0;
+  }
+
+ private:
+  const BlockScales& scales_;
+  std::int64_t first_;
+  bool is_valid_;
+};
 
 /// Whether a lane of the same g saw a NaN among codes; other types pass theirs on by themselves.
 /// All lanes call.

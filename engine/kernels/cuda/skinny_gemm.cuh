@@ -68,7 +68,7 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
     for (int half = 0; half < 2; ++half) {
       const int feature = g + 8 * half;
       const float scale =
-          slice_scale<W>(gemm.weight(group, side), first_feature + feature, slice.begin);
+          RowScales<W>(gemm.weight(group, side), first_feature + feature).at(slice.begin);
       const bool is_nan = is_nan_row<W>(has_nan[side][half]);
       float* to = values + (side * kSkinnyFeatures + feature) * kRowTiles * kTileCols;
 #pragma unroll

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "engine/kernels/cuda/fragments.cuh"
 #include "engine/kernels/cuda/slices.cuh"
 
 namespace dsl::cuda {
@@ -49,17 +48,5 @@ class SlabCursor {
   int done_ = 0;  // features of the slice
   FeatureRange range_;
 };
-
-/// Begins to copy elements [0, count) of 16 bytes; what cannot be copied so is stored at once.
-template <typename T>
-__device__ void copy_chunk(Wide* to, const T* from, int count) {
-  constexpr int kElements = kWideBytes / static_cast<int>(sizeof(T));
-  const int valid = from == nullptr || count < 0 ? 0 : count < kElements ? count : kElements;
-  if (valid > 0 && is_wide_aligned(from)) {
-    copy_async(to, from, valid * static_cast<int>(sizeof(T)));
-  } else {
-    *to = load_wide(from, valid);
-  }
-}
 
 }  // namespace dsl::cuda

@@ -82,7 +82,8 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
                               std::int64_t first_feature, int first_row) {
   using W = typename Gemm::Weight;
   using X = typename Gemm::Activation;
-  constexpr std::size_t kStageBytes = SlabLayout<W, X, tiled_rows<kRowTiles>()>::kBytes;
+  using Layout = SlabLayout<W, X, tiled_rows<kRowTiles>()>;
+  constexpr std::size_t kStageBytes = Layout::kBytes;
   const int first_weight = warp_index() % kTiledFeatureWarps * 32;
   const int warp_row = warp_index() / kTiledFeatureWarps * kRowTiles * kTileCols;
   const int g = lane_index() / 4;
@@ -103,7 +104,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
     }
   };
 
-  const SlabCopier<Gemm, kRowTiles> copier(gemm, group, first_feature, first_row);
+  const SlabCopier<Gemm, Layout> copier(gemm, group, first_feature, first_row);
   SlabCursor<kSlabFeatures> copied(gemm.slices());
   const auto copy_next = [&](int stage) {
     if (copied.is_valid()) {
@@ -131,8 +132,8 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const TiledWeightRow<Gemm::kSides> row(first_weight + m * 16 + half * 8 + g);
-          scales[m][half] = slice_scale<W>(gemm.weight(group, row.side),
-                                           first_feature + row.feature, cursor.slab().begin);
+          scales[m][half] = RowScales<W>(gemm.weight(group, row.side), first_feature + row.feature)
+                                .at(cursor.slab().begin);
         }
       }
     }

@@ -31,6 +31,7 @@ struct TestGroup {
 template <int kSidesOfGemm, GemmSum kLeafSum>
 struct WarpgroupTestGemm {
   using Weight = Float8E4M3;
+  using Activation = Float8E4M3;
   using Group = TestGroup;
   static constexpr int kSides = kSidesOfGemm;
   static constexpr GemmSum kSum = kLeafSum;
