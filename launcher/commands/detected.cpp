@@ -23,8 +23,7 @@ Detected missing(std::string name, const Error& error) {
   return {std::move(name), false, "not found: " + error.message};
 }
 
-Detected detect_ucx() {
-  const Result<verbs::UcxFacts> facts = verbs::query_ucx();
+Detected detect_ucx(const Result<verbs::UcxFacts>& facts) {
   if (!facts) return missing("ucx", facts.error());
   return {"ucx", true,
           fmt::format("{}, transports {}; memory {}", facts->version,
@@ -46,8 +45,7 @@ Detected detect_rdma() {
   return {"rdma", true, fmt::format("{}", fmt::join(ports, ", "))};
 }
 
-Detected detect_gpudirect() {
-  const Result<verbs::UcxFacts> facts = verbs::query_ucx();
+Detected detect_gpudirect(const Result<verbs::UcxFacts>& facts) {
   const bool ucx_has_cuda =
       facts && std::find(facts->memory_types.begin(), facts->memory_types.end(), "cuda") !=
                    facts->memory_types.end();
@@ -163,8 +161,10 @@ std::vector<Detected> detect_gpus() {
 }  // namespace
 
 std::vector<Detected> detect_all() {
-  std::vector<Detected> found = {detect_engine(), detect_ucx(),  detect_rdma(), detect_gpudirect(),
-                                 detect_cuda(),   detect_nccl(), detect_slurm()};
+  const Result<verbs::UcxFacts> ucx = verbs::query_ucx();
+  std::vector<Detected> found = {detect_engine(),       detect_ucx(ucx), detect_rdma(),
+                                 detect_gpudirect(ucx), detect_cuda(),   detect_nccl(),
+                                 detect_slurm()};
   for (Detected& gpu : detect_gpus()) found.push_back(std::move(gpu));
   return found;
 }
