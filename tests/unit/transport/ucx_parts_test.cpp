@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "transport/ucx/lanes.h"
-#include "transport/verbs/describe_transports.h"
 #include "transport/verbs/rdma_devices.h"
 #include "transport/verbs/ucx_facts.h"
 
@@ -12,7 +11,6 @@ namespace dsl::ucx {
 namespace {
 
 using ::testing::Contains;
-using ::testing::HasSubstr;
 
 TEST(LanesTest, LaneThatCarriesMessagesIsFound) {
   const auto shared = parse_lanes(
@@ -49,8 +47,7 @@ TEST(VerbsTest, MachineWithoutRdmaHasNoDevicesRatherThanAnError) {
     GTEST_SKIP() << devices.error().message;
   }
   ASSERT_TRUE(devices) << devices.error().to_string();
-  EXPECT_THAT(verbs::describe_transports(),
-              devices->empty() ? HasSubstr("RDMA: no devices") : HasSubstr(devices->front().name));
+  for (const verbs::RdmaDevice& device : *devices) EXPECT_FALSE(device.ports.empty());
 }
 
 TEST(VerbsTest, UcxTellsItsVersionTransportsAndMemory) {
