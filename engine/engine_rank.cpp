@@ -193,7 +193,6 @@ Result<std::vector<sampling::SampledToken>> RankWorker::run(const scheduler::Ste
                                                             const ScoredRows& scored,
                                                             const Progress& progress) {
   if (rows.token_ids.empty()) return std::vector<sampling::SampledToken>{};
-  DSL_TRY(enter_thread());
   pulse_->begin_step();
   auto tokens = compute(plan, rows, scored, progress);
   note_device_use();
