@@ -172,7 +172,7 @@ std::string kernels_of(const EngineOptions& options, const Ops& ops) {
   return kernels;
 }
 
-/// The log of every rank on a device says what its hops go by.
+/// What this rank's hops go by.
 Result<parallel::HopPath> open_hop_path(const Device& device, int num_stages, wire::Wire* wire) {
   if (num_stages == 1) return parallel::HopPath{};
   std::vector<int> all;
@@ -182,6 +182,7 @@ Result<parallel::HopPath> open_hop_path(const Device& device, int num_stages, wi
                                      Deadline::after(kAgreementPatience));
 }
 
+/// The log of every rank on a device says what its hops go by.
 void log_hops(const parallel::HopPath& path, std::int64_t buffer_bytes) {
   if (path.memory == parallel::HopMemory::kDevice) {
     log(LogLevel::kInfo, "hops between stages go from and to the device's memory, {} of it",

@@ -28,8 +28,8 @@ struct GpuDirect {
     std::string what;
     std::string remedy;
   };
-  std::string
-      way;  // "nvidia_peermem", "nv_peer_mem" or "dma-buf"; empty where something is missing
+  /// "nvidia_peermem", "nv_peer_mem" or "dma-buf"; empty where something is missing.
+  std::string way;
   std::vector<Missing> missing;
 };
 GpuDirect judge_gpudirect(const GpuDirectNeeds& needs);
