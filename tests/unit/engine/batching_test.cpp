@@ -115,8 +115,8 @@ const Answers& answers_alone(const std::vector<GenerateRequest>& requests) {
 
 class BatchingTest : public ::testing::TestWithParam<World> {};
 
-TEST_P(BatchingTest, SixtyFourRequestsOnATinyCacheGetTheTokensThatTheyGetAlone) {
-  const auto requests = mixed_requests(64);
+TEST_P(BatchingTest, ManyRequestsOnATinyCacheGetTheTokensThatTheyGetAlone) {
+  const auto requests = mixed_requests(DSL_MANY_REQUESTS);
   for (const bool prefix_cache : {true, false}) {
     SCOPED_TRACE(prefix_cache ? "prefix cache on" : "prefix cache off");
     const auto world = start(GetParam(), prefix_cache, 256);
