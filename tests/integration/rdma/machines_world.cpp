@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <future>
 
 #include "launcher/cluster/allocator.h"
 #include "launcher/engine_client/engine_client.h"
@@ -86,12 +87,21 @@ std::string join(const std::vector<std::int32_t>& ids) {
   return fmt::format("{}", fmt::join(ids, ","));
 }
 
-Status answer(const EngineClient& client, const std::string& prompt, Cancellation& cancellation) {
-  GenerateOptions options;
-  options.chat = prompt;
-  DSL_ASSIGN(const GenerateResult result,
-             client.generate(options, cancellation, [](const std::string&) {}));
-  fmt::print("tokens {}\ntext {}\n", join(result.token_ids), result.text);
+/// All prompts at once, as one batch; the answers are told in the prompts' order.
+Status answer(const EngineClient& client, const std::vector<std::string>& prompts) {
+  std::vector<std::future<Result<GenerateResult>>> results;
+  for (const std::string& prompt : prompts) {
+    results.push_back(std::async(std::launch::async, [&client, &prompt] {
+      Cancellation cancellation;
+      GenerateOptions options;
+      options.chat = prompt;
+      return client.generate(options, cancellation, [](const std::string&) {});
+    }));
+  }
+  for (auto& each : results) {
+    DSL_ASSIGN(const GenerateResult result, each.get());
+    fmt::print("tokens {}\ntext {}\n", join(result.token_ids), result.text);
+  }
   return {};
 }
 
@@ -147,7 +157,7 @@ Status run(const Arguments& arguments) {
     generate_forever(*world, client, arguments.prompts.front(), cancellation);
     return {};
   }
-  for (const std::string& prompt : arguments.prompts) DSL_TRY(answer(client, prompt, cancellation));
+  DSL_TRY(answer(client, arguments.prompts));
   world->stop(Deadline::after(kStopTime));
   return {};
 }

@@ -2,7 +2,8 @@
 # The demo model at tp=2 x pp=2 over two virtual machines with RDMA: supervisor and stage 0 on machine 0, stage 1 on
 # machine 1, started by agents as in a job.
 #   world_test.sh answer|link-down|fallback PATH/TO/dslaunch PATH/TO/machines_world
-# answer: rc_verbs between the machines, shared memory inside, the tokens of one process on this machine.
+# answer: rc_verbs between the machines, shared memory inside; several prompts at once get the tokens of one process on
+# this machine.
 # link-down: the link of machine 1 goes down in the middle of an answer; all ranks end with an error that names a rank.
 # fallback: tcp beside RDMA is refused, and accepted with --allow-fallback.
 set -euo pipefail
