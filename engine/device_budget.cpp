@@ -80,7 +80,7 @@ model::MemoryPlanOptions plan_options(const EngineOptions& options,
                                       const checkpoint::ModelConfig& config, bool on_device) {
   return {options.compute_dtype, options.max_batch_tokens,
           std::min(options.max_batch_tokens, logits_rows_at_once(config.vocab_size, on_device)),
-          options.fp8_activations};
+          options.fp8_activations, options.fp8_cache};
 }
 
 std::int64_t most_useful_tokens(const EngineOptions& options,

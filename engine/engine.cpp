@@ -46,8 +46,9 @@ constexpr std::int64_t kBandwidthMatters = std::int64_t{256} << 20;
 constexpr std::uint8_t kTensorGroupLane = 0;
 constexpr std::uint8_t kWorldLane = 1;
 
-std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
+std::int64_t stage_cache_bytes_per_token(const EngineOptions& options, const ModelConfig& config,
                                          std::int64_t num_layers) {
+  const DType dtype = model::cache_dtype(options.compute_dtype, options.fp8_cache);
   return num_layers * model::latent_bytes(config.kv_lora_rank, config.qk_rope_head_dim, dtype);
 }
 
@@ -55,8 +56,7 @@ std::int64_t stage_cache_bytes_per_token(const ModelConfig& config, DType dtype,
 /// whole context as far as memory goes. The host has room for more than a rank's own share of it.
 Result<std::int64_t> host_tokens(const EngineOptions& options, const ModelConfig& config,
                                  std::int64_t num_layers, std::int64_t available) {
-  const std::int64_t per_token =
-      stage_cache_bytes_per_token(config, options.compute_dtype, num_layers);
+  const std::int64_t per_token = stage_cache_bytes_per_token(options, config, num_layers);
   if (options.kv_tokens > 0) {
     if (options.kv_tokens > available / per_token) {
       return fail(ErrorCode::kOutOfMemory, "ask for fewer kv tokens or use more pipeline stages",
@@ -77,6 +77,7 @@ Status validate(const EngineOptions& options, const wire::Wire* wire) {
     return fail(ErrorCode::kInvalidArgument, "use bf16 or f32", "compute dtype: found {}",
                 name_of(options.compute_dtype));
   }
+  DSL_TRY(model::check_cache(options.compute_dtype, options.fp8_cache));
   if (options.max_batch_tokens < 1 || options.kv_tokens < 0) {
     return fail(ErrorCode::kInvalidArgument, "use positive numbers",
                 "engine options: expected max_batch_tokens of 1 or more and kv_tokens of 0 or "
@@ -223,8 +224,8 @@ EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   info.shard_bytes = worker.shard_bytes();
   info.active_bytes_per_token = model::active_bytes_per_token(*parts.checkpoint, parts.config);
   info.kv_bytes_per_token =
-      parts.plan.tp() * stage_cache_bytes_per_token(parts.config, parts.options.compute_dtype,
-                                                    parts.config.num_hidden_layers);
+      parts.plan.tp() *
+      stage_cache_bytes_per_token(parts.options, parts.config, parts.config.num_hidden_layers);
   return info;
 }
 
@@ -246,9 +247,13 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                 options.pp,
                                 options.compute_dtype,
                                 options.fp8_activations,
+                                options.fp8_cache,
                                 options.max_batch_tokens,
                                 digest_of(*checkpoint)};
   DSL_ASSIGN(const engine::RankPlace place, engine::agree(wire, offer, agreement));
+  if (options.fp8_cache && rank == 0) {
+    log(LogLevel::kInfo, "FP8 cache: latents are quantised when they are stored");
+  }
 
   DSL_ASSIGN(auto pool,
              ThreadPool::create({options.num_threads, place.local_rank, place.local_ranks, false}));
@@ -257,6 +262,10 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
     log(LogLevel::kInfo,
         "FP8 activations: linears with FP8 weights quantise their inputs, and multiply them as {}",
         device.ops->fp8_products());
+  }
+  if (options.fp8_cache && !device.memory->is_host()) {
+    return fail(ErrorCode::kInvalidArgument, "leave --fp8-cache out, or use --device cpu",
+                "FP8 cache: expected a device with kernels for it, found {}", device.ops->name());
   }
   DSL_ASSIGN(const int num_device_ranks,
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),

@@ -29,6 +29,7 @@ struct EngineOptions {
   int pp = 1;
   DType compute_dtype = DType::kBF16;  // kBF16 or kF32
   bool fp8_activations = false;        // linears with FP8 weights quantise their inputs
+  bool fp8_cache = false;              // of latents; with kBF16 only
   int num_threads = 0;                 // 0: the cores of this process's cpuset
   std::string kernels = "auto";        // auto, scalar, avx2, avx512, avx512_bf16
   DeviceOpener open_device;            // empty: the CPU, with `kernels`

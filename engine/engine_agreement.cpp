@@ -102,14 +102,14 @@ Result<std::vector<T>> exchange_all(wire::Wire* wire, Exchange exchange, const T
 
 bool same_start(const RankOffer& a, const RankOffer& b) {
   return a.tp == b.tp && a.pp == b.pp && a.compute_dtype == b.compute_dtype &&
-         a.fp8_activations == b.fp8_activations && a.max_batch_tokens == b.max_batch_tokens &&
-         a.model_digest == b.model_digest;
+         a.fp8_activations == b.fp8_activations && a.fp8_cache == b.fp8_cache &&
+         a.max_batch_tokens == b.max_batch_tokens && a.model_digest == b.model_digest;
 }
 
 tl::unexpected<Error> differs(std::int64_t rank) {
   return fail(ErrorCode::kConfig, "start every rank with the same model and options",
               "comparing the ranks of the world: rank {} has another model, tp, pp, dtype, "
-              "choice of FP8 activations or step size than rank 0",
+              "choice of FP8 activations or cache or step size than rank 0",
               rank);
 }
 

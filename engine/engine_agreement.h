@@ -18,6 +18,7 @@ struct RankOffer {
   std::int64_t pp = 1;
   DType compute_dtype = DType::kBF16;
   bool fp8_activations = false;
+  bool fp8_cache = false;
   std::int64_t max_batch_tokens = 0;
   std::uint64_t model_digest = 0;  // of the checkpoint's tensor names, types and shapes
 };

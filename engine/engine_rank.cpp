@@ -113,6 +113,7 @@ Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   options.stage = stage();
   options.compute_dtype = parts_.options.compute_dtype;
   options.fp8_activations = parts_.options.fp8_activations;
+  options.fp8_cache = parts_.options.fp8_cache;
   options.max_rows = parts_.options.max_batch_tokens;
   options.max_logits_rows =
       plan_options(parts_.options, parts_.config, !parts_.device.memory->is_host()).max_logits_rows;

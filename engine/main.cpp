@@ -164,7 +164,8 @@ class Rank {
     serving::EngineService service(
         *engine_, *ranks_, std::move(text),
         {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
-         arguments_.engine.compute_dtype, arguments_.engine.fp8_activations, own_state_->links()},
+         arguments_.engine.compute_dtype, arguments_.engine.fp8_activations,
+         arguments_.engine.fp8_cache, own_state_->links()},
         secret_);
     serving::HttpServerOptions options;
     options.listen = arguments_.listen;

@@ -158,6 +158,7 @@ void add_memory_plan_command(CLI::App& weights, int& exit_code) {
       ->check(CLI::IsMember({"bf16", "f32"}));
   command->add_flag("--fp8-activations", engine.fp8_activations,
                     "inputs of linears with FP8 weights are quantised");
+  command->add_flag("--fp8-cache", engine.fp8_cache, "latents are cached in FP8");
   command
       ->add_option("--kv-tokens", engine.kv_tokens,
                    "tokens the cache holds; 0: what fits --device-memory, or one whole context")

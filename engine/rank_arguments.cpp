@@ -23,6 +23,7 @@ void add_rank_options(CLI::App& app, RankArguments& arguments) {
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_flag("--fp8-activations", engine.fp8_activations,
                "quantise the inputs of linears with FP8 weights");
+  app.add_flag("--fp8-cache", engine.fp8_cache, "cache latents in FP8, with BF16 activations");
   app.add_option("--threads", engine.num_threads, "0: the cores this process may use")
       ->check(CLI::Range(0, 1024));
   app.add_option("--kernels", engine.kernels,

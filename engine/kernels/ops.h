@@ -67,11 +67,11 @@ struct RopeTable {
   std::int64_t rope_dim = 0;
 };
 
-/// One layer's paged cache of MLA latents: [num_blocks, block_tokens, kv_lora_rank + rope_dim]; a
-/// row is the normed latent followed by the roped shared key.
+/// One layer's paged cache of MLA latents: num_blocks * block_tokens rows; a row is the normed
+/// latent followed by the roped shared key, as latent_layout.h says.
 struct LatentCache {
   void* data = nullptr;
-  DType dtype = DType::kBF16;  // the activation dtype
+  DType dtype = DType::kBF16;  // that of activations, or kF8E4M3 beside BF16
   std::int64_t num_blocks = 0;
   std::int64_t block_tokens = 0;
   std::int64_t kv_lora_rank = 0;
@@ -221,7 +221,8 @@ class Ops {
   virtual void rope(const Matrix& x, std::int64_t num_heads,
                     std::span<const std::int32_t> positions, const RopeTable& table) = 0;
 
-  /// Writes rows of [latent | key] to cache rows slots[i] = block * block_tokens + offset.
+  /// Writes rows of [latent | key], quantised for an FP8 cache, to cache rows slots[i] = block *
+  /// block_tokens + offset.
   virtual void store_latents(const Matrix& latent, const Matrix& rope_key,
                              std::span<const std::int64_t> slots, const LatentCache& cache) = 0;
 

@@ -10,6 +10,13 @@ std::int64_t bytes_of_layer(const LatentCacheShape& shape) {
 
 }  // namespace
 
+Status check_cache(DType compute_dtype, bool fp8_cache) {
+  if (!fp8_cache || compute_dtype == DType::kBF16) return {};
+  return fail(ErrorCode::kInvalidArgument, "use --dtype bf16, or leave --fp8-cache out",
+              "FP8 cache: expected activations in {}, found {}", name_of(DType::kBF16),
+              name_of(compute_dtype));
+}
+
 std::int64_t LatentCaches::bytes(const LatentCacheShape& shape) {
   return bytes_of_layer(shape) * shape.num_layers;
 }

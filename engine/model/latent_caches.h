@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/kernels/ops.h"
+#include "engine/kernels/latent_layout.h"
 #include "engine/runtime/memory.h"
 
 namespace dsl::model {
@@ -15,8 +15,15 @@ inline constexpr std::int64_t kBlockTokens = 32;
 
 /// Bytes of one token in one layer's cache.
 constexpr std::int64_t latent_bytes(std::int64_t kv_lora_rank, std::int64_t rope_dim, DType dtype) {
-  return (kv_lora_rank + rope_dim) * (dtype == DType::kF32 ? 4 : 2);
+  return latent_layout(kv_lora_rank, rope_dim, dtype).row_bytes;
 }
+
+/// The dtype of a deployment's caches.
+constexpr DType cache_dtype(DType compute_dtype, bool fp8_cache) {
+  return fp8_cache ? DType::kF8E4M3 : compute_dtype;
+}
+/// An FP8 cache keeps what BF16 activations are rounded to.
+Status check_cache(DType compute_dtype, bool fp8_cache);
 
 struct LatentCacheShape {
   std::int64_t num_layers = 0;

@@ -14,6 +14,7 @@ Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoi
                                           const checkpoint::ModelConfig& config,
                                           const parallel::ParallelPlan& plan, int rank,
                                           const MemoryPlanOptions& options, OpsBytes ops_bytes) {
+  DSL_TRY(check_cache(options.compute_dtype, options.fp8_cache));
   MemoryPlanner result;
   result.config_ = config;
   result.options_ = options;
@@ -77,8 +78,9 @@ OpsLimits MemoryPlanner::limits(std::int64_t num_blocks) const {
 
 MemoryPlan MemoryPlanner::with_blocks(std::int64_t num_blocks) const {
   MemoryPlan plan = fixed_;
-  plan.cache = LatentCaches::bytes({num_layers_, num_blocks, config_.kv_lora_rank,
-                                    config_.qk_rope_head_dim, options_.compute_dtype});
+  plan.cache =
+      LatentCaches::bytes({num_layers_, num_blocks, config_.kv_lora_rank, config_.qk_rope_head_dim,
+                           cache_dtype(options_.compute_dtype, options_.fp8_cache)});
   plan.rope_tables = RopeTables::bytes(config_, max_positions(num_blocks));
   plan.ops = ops_bytes_(limits(num_blocks));
   return plan;

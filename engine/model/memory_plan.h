@@ -35,6 +35,7 @@ struct MemoryPlanOptions {
   std::int64_t max_rows = 0;         // of one step
   std::int64_t max_logits_rows = 1;  // of one call of the head
   bool fp8_activations = false;
+  bool fp8_cache = false;
   std::int64_t num_hop_steps = 0;  // that the device holds rows of, for each neighbour stage
 };
 

@@ -20,7 +20,8 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
       RopeTables::make(memory, config, std::min(config.max_position_embeddings, cached_tokens)));
   DSL_ASSIGN(LatentCaches caches,
              LatentCaches::make(memory, {num_layers, options.num_blocks, config.kv_lora_rank,
-                                         config.qk_rope_head_dim, options.compute_dtype}));
+                                         config.qk_rope_head_dim,
+                                         cache_dtype(options.compute_dtype, options.fp8_cache)}));
   StageModel result(ops, tp, std::move(workspace), std::move(rope), std::move(caches));
   result.vocab_size_ = config.vocab_size;
   result.max_logits_rows_ = options.max_logits_rows;

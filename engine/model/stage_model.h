@@ -23,6 +23,7 @@ struct StageModelOptions {
   int stage = 0;
   DType compute_dtype = DType::kBF16;
   bool fp8_activations = false;
+  bool fp8_cache = false;
   std::int64_t max_rows = 0;         // of one step
   std::int64_t max_logits_rows = 1;  // of one logits() call
   std::int64_t num_blocks = 0;       // of the latent cache, kBlockTokens each

@@ -57,6 +57,7 @@ void print_json(const EngineBenchResult& result, const EngineDescription& engine
       {"repetitions", flags.options.repetitions},
       {"dtype", spec.dtype},
       {"fp8_activations", spec.fp8_activations},
+      {"fp8_cache", spec.fp8_cache},
       {"kernels", engine.kernels},
       {"load_s", *session.load_s()},
       {"prefill_tokens_per_s", result.prefill_tokens_per_s},

@@ -60,6 +60,7 @@ Result<int> eval(const EvalFlags& flags, const OutputOptions& output) {
         {"vocab_size", info->vocab_size},
         {"dtype", spec.dtype},
         {"fp8_activations", spec.fp8_activations},
+        {"fp8_cache", spec.fp8_cache},
         {"nll", nll},
         {"perplexity", std::exp(nll)},
         {"logits", flags.logits.empty() ? ordered_json() : ordered_json(flags.logits)}};

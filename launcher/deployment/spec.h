@@ -47,6 +47,7 @@ struct DeploymentSpec {
   int threads = 0;             // per rank; 0: the rank's share of its node's cores
   std::string dtype = "bf16";  // compute dtype, "bf16" or "f32"
   bool fp8_activations = false;
+  bool fp8_cache = false;
   std::int64_t kv_tokens = 0;  // capacity of the cache; 0: the engine decides
   std::string kernels = "auto";
   std::string device = "cpu";  // cpu, cuda or cuda:N

@@ -46,6 +46,7 @@ Result<std::vector<RankCommand>> rank_commands(const DeploymentSpec& spec, const
                     "--threads",
                     std::to_string(threads)};
     if (spec.fp8_activations) command.argv.emplace_back("--fp8-activations");
+    if (spec.fp8_cache) command.argv.emplace_back("--fp8-cache");
     if (spec.kernels != "auto") {
       command.argv.insert(command.argv.end(), {"--kernels", spec.kernels});
     }

@@ -38,9 +38,11 @@ class ParityWorldsTest : public ::testing::TestWithParam<std::string> {
   std::unique_ptr<InProcessWorld> start(const Split& split, std::int64_t max_batch_tokens = 32,
                                         std::int64_t kv_tokens = 0,
                                         DType compute_dtype = DType::kBF16,
-                                        bool fp8_activations = false) const {
+                                        bool fp8_activations = false,
+                                        bool fp8_cache = false) const {
     EngineOptions options;
     options.fp8_activations = fp8_activations;
+    options.fp8_cache = fp8_cache;
     options.model_dir = fixture().model_dir;
     options.tp = split.tp;
     options.pp = split.pp;
@@ -125,6 +127,18 @@ TEST_P(QuantisedWorldsTest, LogitsHaveTheBitsOfOneProcess) {
       EXPECT_TRUE(same_bits(*found, *expected));
     }
   }
+}
+
+TEST_P(ParityWorldsTest, AnFp8CacheHasTheBitsOfOneProcess) {
+  const auto expected =
+      start({1, 1}, 256, 0, DType::kBF16, false, true)->score(fixture().token_ids);
+  ASSERT_TRUE(expected.has_value());
+  const auto of_bf16 = start({1, 1}, 256)->score(fixture().token_ids);
+  ASSERT_TRUE(of_bf16.has_value());
+  EXPECT_FALSE(same_bits(*expected, *of_bf16)) << "nothing was quantised";
+  const auto found = start({2, 2}, 32, 0, DType::kBF16, false, true)->score(fixture().token_ids);
+  ASSERT_TRUE(found.has_value()) << found.error().to_string();
+  EXPECT_TRUE(same_bits(*found, *expected));
 }
 
 TEST_P(ParityWorldsTest, ChunksOfAPromptDoNotChangeItsLogits) {

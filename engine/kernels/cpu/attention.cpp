@@ -32,7 +32,7 @@ void CpuOps::mla_attention(const Matrix& q, const WeightView& kv_b, const Latent
                            std::span<const AttentionSegment> segments, const MlaShape& shape,
                            const Matrix& out) {
   DType element = dot_element(kernels_, q.dtype, kv_b.dtype);
-  if (cache.dtype != DType::kBF16) element = DType::kF32;
+  if (cache.dtype == DType::kF32) element = DType::kF32;
   const AttentionCall call{kernels_, q,   kv_b,    cache,
                            shape,    out, element, Reduction(kv_b, element, nullptr)};
   DSL_CHECK(

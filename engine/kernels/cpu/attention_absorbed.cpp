@@ -93,11 +93,12 @@ class AbsorbedHeads {
     for (std::int64_t key = 0; key < num_positions; key += kKeyBlock) {
       const Workspace::Scope block_scope(workspace_);
       const std::int64_t num_keys = std::min(kKeyBlock, num_positions - key);
-      const DotRows keys = cached_rows(call_, segment, key, num_keys, workspace_);
+      const void** rows = read_rows(call_, segment, key, num_keys, workspace_);
       for (std::int64_t j = 0; j < num_keys; ++j) {
-        call_.kernels.decode(call_.cache_address(segment, key + j), call_.cache.dtype, rank, 1.0f,
-                             values + j * rank);
+        call_.kernels.decode(rows[j], read_dtype(call_.cache), rank, 1.0f, values + j * rank);
       }
+      const DotRows keys = activation_rows(call_.kernels, rows, num_keys, call_.cache_width(),
+                                           read_dtype(call_.cache), call_.element, workspace_);
       for (std::int64_t r = first; r < last; ++r) {
         const std::int64_t valid = std::min(kKeyBlock, row_at(r).position() + 1 - key);
         if (valid <= 0) continue;

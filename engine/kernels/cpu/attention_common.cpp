@@ -1,5 +1,8 @@
 #include "engine/kernels/cpu/attention_common.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace dsl::cpu {
 
 void dot_rows(const AttentionCall& call, const DotRows& a, const DotRows& b,
@@ -37,11 +40,35 @@ void round_to_element(const AttentionCall& call, float* from, std::int64_t count
   call.kernels.decode(from, call.q.dtype, count, 1.0f, static_cast<float*>(to));
 }
 
-DotRows cached_rows(const AttentionCall& call, const AttentionSegment& segment, std::int64_t first,
-                    std::int64_t count, Workspace& workspace) {
+const void** read_rows(const AttentionCall& call, const AttentionSegment& segment,
+                       std::int64_t first, std::int64_t count, Workspace& workspace) {
   const void** addresses = workspace.allocate<const void*>(count);
   for (std::int64_t j = 0; j < count; ++j) addresses[j] = call.cache_address(segment, first + j);
-  return activation_rows(call.kernels, addresses, count, call.cache_width(), call.cache.dtype,
-                         call.element, workspace);
+  if (call.cache.dtype != DType::kF8E4M3) return addresses;
+  const LatentLayout layout = latent_layout(call.cache);
+  const std::int64_t rank = call.cache.kv_lora_rank;
+  auto* decoded = workspace.allocate<BFloat16>(count * call.cache_width());
+  auto* values = workspace.allocate<float>(rank);
+  for (std::int64_t j = 0; j < count; ++j) {
+    const auto* row = static_cast<const std::byte*>(addresses[j]);
+    const auto* scales = reinterpret_cast<const float*>(row + layout.scales_at);
+    for (std::int64_t group = 0; group < layout.num_scales; ++group) {
+      const std::int64_t begin = group * kLatentGroup;
+      call.kernels.decode(row + begin, DType::kF8E4M3, std::min(kLatentGroup, rank - begin),
+                          scales[group], values + begin);
+    }
+    BFloat16* to = decoded + j * call.cache_width();
+    call.kernels.encode(values, rank, DType::kBF16, to);
+    std::memcpy(to + rank, row + layout.rope_at,
+                static_cast<std::size_t>(call.cache.rope_dim) * sizeof(BFloat16));
+    addresses[j] = to;
+  }
+  return addresses;
+}
+
+DotRows cached_rows(const AttentionCall& call, const AttentionSegment& segment, std::int64_t first,
+                    std::int64_t count, Workspace& workspace) {
+  return activation_rows(call.kernels, read_rows(call, segment, first, count, workspace), count,
+                         call.cache_width(), read_dtype(call.cache), call.element, workspace);
 }
 }  // namespace dsl::cpu

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "engine/kernels/cpu/dot_driver.h"
+#include "engine/kernels/latent_layout.h"
 #include "engine/kernels/ops.h"
 
 namespace dsl::cpu {
@@ -52,8 +53,7 @@ struct AttentionCall {
     const std::int64_t block =
         segment.block_table[static_cast<std::size_t>(position / cache.block_tokens)];
     const std::int64_t slot = block * cache.block_tokens + position % cache.block_tokens;
-    return static_cast<const std::byte*>(cache.data) +
-           slot * cache_width() * static_cast<std::int64_t>(size_of(cache.dtype));
+    return static_cast<const std::byte*>(cache.data) + slot * latent_layout(cache).row_bytes;
   }
 };
 
@@ -66,7 +66,12 @@ void dot_rows(const AttentionCall& call, const DotRows& a, const DotRows& b,
 /// Rounds to the activation dtype and stores as dot elements. Overwrites `from`.
 void round_to_element(const AttentionCall& call, float* from, std::int64_t count, void* to);
 
-/// Rows of the cache for positions [first, first + count) as dot elements.
+/// Addresses of the rows of the cache for positions [first, first + count), in read_dtype(): those
+/// of an FP8 cache are decoded into scratch.
+const void** read_rows(const AttentionCall& call, const AttentionSegment& segment,
+                       std::int64_t first, std::int64_t count, Workspace& workspace);
+
+/// The same rows as dot elements.
 DotRows cached_rows(const AttentionCall& call, const AttentionSegment& segment, std::int64_t first,
                     std::int64_t count, Workspace& workspace);
 

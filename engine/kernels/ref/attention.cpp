@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/kernels/latent_layout.h"
 #include "engine/kernels/ref/elements.h"
 
 namespace dsl::ref {
@@ -29,12 +30,20 @@ std::vector<float> head_weights(const WeightView& kv_b, const MlaShape& shape, s
 std::vector<float> cached_rows(const LatentCache& cache, const AttentionSegment& segment,
                                std::int64_t count) {
   const std::int64_t width = cache.kv_lora_rank + cache.rope_dim;
+  const std::int64_t row_bytes = latent_layout(cache).row_bytes;
   std::vector<float> rows(static_cast<std::size_t>(count * width));
+  std::vector<BFloat16> decoded(static_cast<std::size_t>(width));
   for (std::int64_t position = 0; position < count; ++position) {
     const std::int64_t block =
         segment.block_table[static_cast<std::size_t>(position / cache.block_tokens)];
     const std::int64_t slot = block * cache.block_tokens + position % cache.block_tokens;
-    decode(cache.data, cache.dtype, slot * width, width, rows.data() + position * width);
+    const std::byte* row = static_cast<const std::byte*>(cache.data) + slot * row_bytes;
+    if (cache.dtype == DType::kF8E4M3) {
+      decode_latent_row(cache, row, decoded.data());
+      decode(decoded.data(), DType::kBF16, 0, width, rows.data() + position * width);
+    } else {
+      decode(row, cache.dtype, 0, width, rows.data() + position * width);
+    }
   }
   return rows;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "engine/kernels/latent_layout.h"
 #include "engine/kernels/linear_shapes.h"
 #include "engine/kernels/quantised_inputs.h"
 #include "engine/kernels/ref/attention.h"
@@ -193,11 +194,22 @@ void RefOps::store_latents(const Matrix& latent, const Matrix& rope_key,
                 std::ssize(slots) == latent.rows && rope_key.rows == latent.rows,
             "latent [{}, {}], key [{}, {}], {} slots", latent.rows, latent.cols, rope_key.rows,
             rope_key.cols, slots.size());
+  const bool is_fp8 = cache.dtype == DType::kF8E4M3;
+  DSL_CHECK(!is_fp8 || (latent.dtype == DType::kBF16 && rope_key.dtype == DType::kBF16),
+            "an FP8 cache of latents in {}, keys in {}", name_of(latent.dtype),
+            name_of(rope_key.dtype));
   const Matrix rows{cache.data, cache.dtype, cache.num_blocks * cache.block_tokens, width, width};
   std::vector<float> values(static_cast<std::size_t>(width));
   for (std::int64_t row = 0; row < latent.rows; ++row) {
     const std::int64_t slot = slots[static_cast<std::size_t>(row)];
     DSL_CHECK(slot >= 0 && slot < rows.rows, "slot {} of {}", slot, rows.rows);
+    if (is_fp8) {
+      encode_latent_row(
+          cache, static_cast<const BFloat16*>(latent.data) + row * latent.row_stride,
+          static_cast<const BFloat16*>(rope_key.data) + row * rope_key.row_stride,
+          static_cast<std::byte*>(cache.data) + slot * latent_layout(cache).row_bytes);
+      continue;
+    }
     decode_row(latent, row, values.data());
     decode_row(rope_key, row, values.data() + cache.kv_lora_rank);
     for (std::int64_t col = 0; col < width; ++col) {

@@ -195,6 +195,7 @@ HttpResponse EngineService::info() const {
                     {"pp", description_.pp},
                     {"dtype", description_.compute_dtype == DType::kF32 ? "f32" : "bf16"},
                     {"fp8_activations", description_.fp8_activations},
+                    {"fp8_cache", description_.fp8_cache},
                     {"kernels", engine.kernels},
                     {"tensor_parallel_path", engine.tensor_path},
                     {"pipeline_parallel_path", engine.hop_path},

@@ -29,6 +29,7 @@ struct ServiceDescription {
   int pp = 1;
   DType compute_dtype = DType::kBF16;
   bool fp8_activations = false;
+  bool fp8_cache = false;
   std::vector<wire::LinkReport> links;  // of rank 0
 };
 

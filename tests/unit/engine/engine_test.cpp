@@ -205,6 +205,16 @@ TEST(EngineTest, Fp8ActivationsAskForFp8Weights) {
   EXPECT_THAT(world.error().remedy, HasSubstr("--fp8-activations"));
 }
 
+TEST(EngineTest, Fp8CacheAsksForBf16Activations) {
+  EngineOptions with = options();
+  with.compute_dtype = DType::kF32;
+  with.fp8_cache = true;
+  const auto world = InProcessWorld::start(with);
+  ASSERT_FALSE(world.has_value());
+  EXPECT_EQ(world.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_THAT(world.error().remedy, HasSubstr("--fp8-cache"));
+}
+
 TEST(EngineTest, CacheBeyondTheMemoryShowsTheArithmetic) {
   EngineOptions huge = options();
   huge.kv_tokens = std::int64_t{1} << 50;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "engine/kernels/latent_layout.h"
+
 namespace dsl::test {
 namespace {
 
@@ -87,8 +89,8 @@ void DeviceCopies::add(Matrix& matrix, bool is_written) {
 
 void DeviceCopies::add(LatentCache& cache, bool is_written) {
   const std::int64_t rows = cache.num_blocks * cache.block_tokens;
-  const std::int64_t count = rows * (cache.kv_lora_rank + cache.rope_dim);
-  add_range(cache.data, static_cast<std::size_t>(count) * size_of(cache.dtype), is_written);
+  add_range(cache.data, static_cast<std::size_t>(rows * latent_layout(cache).row_bytes),
+            is_written);
 }
 
 void DeviceCopies::add(LeafSums& sums, bool is_written) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/kernels/latent_layout.h"
 #include "engine/kernels/ref/elements.h"
 
 namespace dsl::test {
@@ -177,6 +178,40 @@ std::unique_ptr<ThreadPool> make_pool(int num_threads) {
 
 std::string variant_name(const testing::TestParamInfo<std::string_view>& info) {
   return std::string(info.param);
+}
+
+TestCache TestCache::quantised() const {
+  TestCache result;
+  result.block_table = block_table;
+  result.view = view;
+  result.view.dtype = DType::kF8E4M3;
+  const std::int64_t row_bytes = latent_layout(result.view).row_bytes;
+  const std::int64_t num_rows = view.num_blocks * view.block_tokens;
+  result.data = TestMatrix(DType::kBF16, num_rows, row_bytes / 2, 0);
+  result.view.data = result.data.view().data;
+  const std::int64_t width = view.kv_lora_rank + view.rope_dim;
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    const BFloat16* from = static_cast<const BFloat16*>(view.data) + row * width;
+    encode_latent_row(result.view, from, from + view.kv_lora_rank,
+                      static_cast<std::byte*>(result.view.data) + row * row_bytes);
+  }
+  return result;
+}
+
+TestCache TestCache::rounded() const {
+  const TestCache codes = quantised();
+  TestCache result;
+  result.block_table = block_table;
+  result.view = view;
+  result.data = data.clone();
+  result.view.data = result.data.view().data;
+  const std::int64_t row_bytes = latent_layout(codes.view).row_bytes;
+  const std::int64_t width = view.kv_lora_rank + view.rope_dim;
+  for (std::int64_t row = 0; row < view.num_blocks * view.block_tokens; ++row) {
+    decode_latent_row(codes.view, static_cast<const std::byte*>(codes.view.data) + row * row_bytes,
+                      static_cast<BFloat16*>(result.view.data) + row * width);
+  }
+  return result;
 }
 
 TestCache TestCache::random(Random& random, DType dtype, std::int64_t num_positions,

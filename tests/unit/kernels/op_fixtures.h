@@ -160,6 +160,10 @@ struct TestCache {
   LatentCache view;
   std::vector<std::int32_t> block_table;
 
+  /// The same rows in FP8, and in BF16 as an FP8 cache stands for them. Of a BF16 cache.
+  TestCache quantised() const;
+  TestCache rounded() const;
+
   static TestCache random(Random& random, DType dtype, std::int64_t num_positions,
                           std::int64_t block_tokens, std::int64_t rank, std::int64_t rope_dim);
 };

@@ -103,6 +103,7 @@ TEST(SpecFields, ArgumentsParseBackToTheSameSpecification) {
   spec.kv_tokens = 7'000'000'000;
   spec.dtype = "f32";
   spec.fp8_activations = true;
+  spec.fp8_cache = true;
   spec.allow_fallback = true;
   spec.require_transport = "rc_verbs";
   spec.replicas = 3;

@@ -11,6 +11,7 @@ TEST(LatentCachesTest, LayersLieSideBySideAndStartZeroed) {
   ASSERT_TRUE(caches.has_value());
   const std::int64_t layer_bytes = 4 * kBlockTokens * latent_bytes(512, 64, DType::kBF16);
   EXPECT_EQ(latent_bytes(512, 64, DType::kBF16), 1152);
+  EXPECT_EQ(latent_bytes(512, 64, DType::kF8E4M3), 656);
   const auto* first = static_cast<const std::byte*>(caches->layer(0).data);
   EXPECT_EQ(static_cast<const std::byte*>(caches->layer(2).data) - first, 2 * layer_bytes);
   EXPECT_EQ(caches->layer(1).num_blocks, 4);

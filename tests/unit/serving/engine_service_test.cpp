@@ -134,7 +134,7 @@ class EngineServiceTest : public testing::Test {
     ASSERT_TRUE(text.has_value()) << text.error().message;
     tokenizer_.emplace(*text::Tokenizer::load(kDemo));
     service_.emplace(engine_, ranks_, *std::move(text),
-                     ServiceDescription{"m", 2, 1, DType::kBF16, true, {{1, "tcp", "eth0"}}},
+                     ServiceDescription{"m", 2, 1, DType::kBF16, true, true, {{1, "tcp", "eth0"}}},
                      "secret");
     auto server = HttpServer::start({}, *service_);
     ASSERT_TRUE(server.has_value()) << server.error().message;
@@ -333,6 +333,7 @@ TEST_F(EngineServiceTest, InfoAndHealth) {
   EXPECT_EQ(info["vocab_size"], 4);
   EXPECT_EQ(info["kv_tokens"], 99);
   EXPECT_EQ(info["fp8_activations"], true);
+  EXPECT_EQ(info["fp8_cache"], true);
   EXPECT_EQ(info["links"][0]["transport"], "tcp");
   EXPECT_GT(info["resident_bytes"], 1'000'000);
   EXPECT_TRUE(info["has_tokenizer"]);
