@@ -263,10 +263,6 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
         "FP8 activations: linears with FP8 weights quantise their inputs, and multiply them as {}",
         device.ops->fp8_products());
   }
-  if (options.fp8_cache && !device.memory->is_host()) {
-    return fail(ErrorCode::kInvalidArgument, "leave --fp8-cache out, or use --device cpu",
-                "FP8 cache: expected a device with kernels for it, found {}", device.ops->name());
-  }
   DSL_ASSIGN(const int num_device_ranks,
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
                                         agreement));

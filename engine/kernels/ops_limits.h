@@ -14,6 +14,7 @@ struct OpsLimits {
   std::int64_t block_tokens = 1;     // of the latent cache
   std::int64_t max_chosen_rows = 0;  // whose tokens the device chooses; 0: the head is elsewhere
   DType activations = DType::kBF16;
+  bool fp8_cache = false;
   /// Input features of the widest linear or expert whose inputs are quantised; 0: there is none.
   std::int64_t quantised_features = 0;
   std::int64_t hidden_size = 0;

@@ -58,6 +58,7 @@ OpsLimits MemoryPlanner::limits(std::int64_t num_blocks) const {
   limits.block_tokens = kBlockTokens;
   limits.max_chosen_rows = fixed_.logits > 0 ? options_.max_logits_rows : 0;
   limits.activations = options_.compute_dtype;
+  limits.fp8_cache = options_.fp8_cache;
   limits.quantised_features = quantised_features_;
   limits.hidden_size = config_.hidden_size;
   limits.attention = {tp_.count(config_.num_attention_heads),

@@ -114,6 +114,21 @@ TEST_F(DeviceMemoryTest, QuantisedActivationsTakeWhatIsPlanned) {
   }
 }
 
+/// So is the scratch in which prompts find the rows of an FP8 cache in BF16.
+TEST_F(DeviceMemoryTest, AnFp8CacheTakesWhatIsPlanned) {
+  use("v3_fp8");
+  EngineOptions wanted = options(2, 1);
+  wanted.fp8_cache = true;
+  const auto world = start(wanted);
+  const std::int64_t used = test::device_bytes_in_use(0);
+  EXPECT_EQ(planned(*world), used);
+  GenerateRequest long_prompt = request();
+  long_prompt.prompt_token_ids.assign(fixture_.token_ids.begin(), fixture_.token_ids.begin() + 40);
+  const Generated generated = world->generate(long_prompt);
+  EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
+  EXPECT_EQ(test::device_bytes_peak(0), used);
+}
+
 TEST_F(DeviceMemoryTest, RequestsTakeNoMemoryOfTheDevice) {
   use("v2_lite_greedy_bf16");
   const auto world = start(options(1, 2));

@@ -7,6 +7,7 @@
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/element_types.h"
 #include "engine/kernels/cuda/expand_gemm.cuh"
+#include "engine/kernels/cuda/fp8_latent_rows.cuh"
 #include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/mla_launch.cuh"
 
@@ -101,9 +102,13 @@ void attend_absorbed_rows(const AttentionJob& job, const DeviceRows& some, float
     job.launcher.run({over_rank, kAttentionThreads}, absorb_query_kernel<X, decltype(w)>, job.q,
                      job.kv_b, some.rows, shape, query);
   });
-  job.launcher.run({dim3(static_cast<unsigned>(some.num_splits), heads, count), kAttentionThreads,
-                    attend_shared_bytes(call)},
-                   attend_kernel<X>, call, results);
+  const LaunchShape splits{dim3(static_cast<unsigned>(some.num_splits), heads, count),
+                           kAttentionThreads, attend_shared_bytes(call)};
+  if (job.latents.cache.dtype == DType::kF8E4M3) {
+    job.launcher.run(splits, attend_kernel<X, Float8E4M3>, call, results);
+  } else {
+    job.launcher.run(splits, attend_kernel<X>, call, results);
+  }
   job.launcher.run({over_rank, kAttentionThreads}, join_splits_kernel<X>, results, some.rows, false,
                    o_latents, shape.num_heads * rank, rank);
   with_weight(job.kv_b.dtype, [&](auto w) {
@@ -191,10 +196,25 @@ void expand_keys(const AttentionJob& job, std::int64_t num_positions, const Weig
   });
 }
 
+/// The rows of an FP8 cache that a segment attends to, as a cache of one block in BF16 in scratch,
+/// where decoded_latent_bytes() are.
+PagedLatents decoded_latents(const AttentionJob& job, std::int64_t num_positions, float* scratch) {
+  auto* block_table = reinterpret_cast<std::int32_t*>(scratch);
+  auto* rows = reinterpret_cast<BFloat16*>(reinterpret_cast<std::byte*>(scratch) +
+                                           scratch_piece(sizeof(std::int32_t)));
+  job.launcher.run({dim3(blocks_for(num_positions, kLatentWarps)), kLatentThreads},
+                   decode_latents_kernel, job.latents, num_positions, block_table, rows);
+  LatentCache cache = job.latents.cache;
+  cache.data = rows;
+  cache.dtype = DType::kBF16;
+  cache.num_blocks = 1;
+  cache.block_tokens = num_positions;
+  return {cache, block_table, {}};
+}
+
 /// Keys and values are computed for some heads at a time. The job's tables begin with the
 /// segment's. Without rows, kernels need none.
-void attend_expanded(const AttentionJob& job, const AttentionSegment& segment,
-                     const DeviceRows& all) {
+void attend_expanded(AttentionJob job, const AttentionSegment& segment, const DeviceRows& all) {
   const MlaShape& shape = job.shape;
   const std::int64_t num_positions = segment.first_position + segment.num_rows;
   const std::int64_t head_dim = shape.qk_nope_head_dim + shape.v_head_dim;
@@ -203,9 +223,14 @@ void attend_expanded(const AttentionJob& job, const AttentionSegment& segment,
                  std::int64_t{1}, shape.num_heads);
   const std::int64_t row_floats = split_floats(max_heads, all.num_splits, shape.v_head_dim);
   const std::int64_t max_rows = all.num_rows == 0 ? 0 : rows_of_pass(all.num_rows, row_floats);
-  float* data =
-      job.launcher.scratch<float>(num_positions * max_heads * head_dim + max_rows * row_floats);
+  const bool is_fp8 = job.latents.cache.dtype == DType::kF8E4M3;
+  const std::int64_t decoded_floats =
+      is_fp8 ? decoded_latent_bytes(num_positions, shape) / std::int64_t{sizeof(float)} : 0;
+  float* data = job.launcher.scratch<float>(decoded_floats + num_positions * max_heads * head_dim +
+                                            max_rows * row_floats);
   if (data == nullptr) return;
+  if (is_fp8) job.latents = decoded_latents(job, num_positions, data);
+  data += decoded_floats;
   float* behind = data + num_positions * max_heads * head_dim;
   with_activation(job.q.dtype, [&](auto a) {
     using X = decltype(a);
@@ -253,7 +278,7 @@ void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const 
   const AttentionRow* rows = nullptr;
   if (!call.rows.empty()) rows = launcher.copy<AttentionRow>(copies.rows, call.rows);
   if (tables == nullptr || (rows == nullptr && !call.rows.empty())) return;
-  AttentionJob job{launcher, q, kv_b, {cache, tables}, shape, out};
+  AttentionJob job{launcher, q, kv_b, {cache, tables, latent_layout(cache)}, shape, out};
   absorbed.rows = rows;
   if (absorbed.num_rows > 0) attend_absorbed(job, absorbed);
   rows += absorbed.num_rows;

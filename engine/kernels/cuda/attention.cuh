@@ -5,6 +5,7 @@
 
 #include "engine/kernels/cuda/attention.h"
 #include "engine/kernels/cuda/dots.cuh"
+#include "engine/kernels/cuda/paged_latents.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/ops.h"
 
@@ -16,20 +17,6 @@ inline constexpr int kAttentionThreads = 128;
 /// Positions that one block attends to. Splits begin at multiples of it, whatever the batch, so
 /// that a row's result is that of the row alone.
 inline constexpr int kSplitPositions = kAttentionSplitPositions;
-
-/// The cached rows of some sequences.
-struct PagedLatents {
-  LatentCache cache;
-  const std::int32_t* block_tables = nullptr;
-
-  template <typename X>
-  __device__ const X* at(std::int64_t block_table, std::int64_t position) const {
-    const std::int64_t block = block_tables[block_table + position / cache.block_tokens];
-    return static_cast<const X*>(cache.data) +
-           (block * cache.block_tokens + position % cache.block_tokens) *
-               (cache.kv_lora_rank + cache.rope_dim);
-  }
-};
 
 /// The query's part without position: [rows, heads, dim] with these strides.
 struct QueryView {
@@ -112,8 +99,8 @@ inline std::size_t attend_shared_bytes(const AttentionCall& call) {
          sizeof(float);
 }
 
-/// One split of one (row, head). Grid: splits, heads, rows.
-template <typename X>
+/// One split of one (row, head). L: of the cache. Grid: splits, heads, rows.
+template <typename X, typename L = X>
 __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   const AttentionRow row = call.rows[blockIdx.z];
   const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
@@ -145,14 +132,14 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   __syncthreads();
 
   for (int j = warp_index(); j < count; j += kAttentionThreads / kWarpSize) {
-    const X* latent = call.latents.at<X>(row.block_table, begin + j);
-    const X* key = is_expanded ? expanded + (begin + j) * expanded_stride : latent;
+    const LatentRow<L> latent(call.latents, row.block_table, begin + j);
+    const X* key = expanded + (begin + j) * expanded_stride;
     float sum = 0;
     for (int i = lane_index(); i < dim; i += kWarpSize) {
-      sum = fmaf(query[i], decode(key[i]), sum);
+      sum = fmaf(query[i], is_expanded ? decode(key[i]) : latent.latent(i), sum);
     }
     for (int i = lane_index(); i < rope_dim; i += kWarpSize) {
-      sum = fmaf(query[dim + i], decode(latent[rank + i]), sum);
+      sum = fmaf(query[dim + i], latent.key(rank, i), sum);
     }
     sum = warp_sum(sum);
     if (lane_index() == 0) scores[j] = sum * call.shape.softmax_scale;
@@ -183,9 +170,10 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   for (std::int64_t c = threadIdx.x; c < results.value_dim; c += kAttentionThreads) {
     float sum = 0;
     for (int j = 0; j < count; ++j) {
-      const X* value = is_expanded ? expanded + (begin + j) * expanded_stride + dim
-                                   : call.latents.at<X>(row.block_table, begin + j);
-      sum = fmaf(scores[j], decode(value[c]), sum);
+      const float value = is_expanded
+                              ? decode(expanded[(begin + j) * expanded_stride + dim + c])
+                              : LatentRow<L>(call.latents, row.block_table, begin + j).latent(c);
+      sum = fmaf(scores[j], value, sum);
     }
     results.values[out * results.value_dim + c] = sum;
   }

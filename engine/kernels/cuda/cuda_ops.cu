@@ -8,6 +8,7 @@
 #include "engine/kernels/cuda/element_types.h"
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/experts.h"
+#include "engine/kernels/cuda/fp8_latent_store.cuh"
 #include "engine/kernels/cuda/linear.h"
 #include "engine/kernels/cuda/network.h"
 #include "engine/kernels/cuda/routing.cuh"
@@ -148,6 +149,11 @@ class CudaOps final : public Ops {
                      std::span<const std::int64_t> slots, const LatentCache& cache) override {
     const std::int64_t* at = launcher_.copy(slots_, slots);
     if (at == nullptr) return;
+    if (cache.dtype == DType::kF8E4M3) {
+      launcher_.run({dim3(blocks_for(latent.rows, kLatentWarps)), kLatentThreads},
+                    store_fp8_latents_kernel, latent, rope_key, at, cache, latent_layout(cache));
+      return;
+    }
     with_activation(cache.dtype, [&](auto a) {
       launcher_.run(
           {element_grid(cache.kv_lora_rank + cache.rope_dim, latent.rows), kElementThreads},

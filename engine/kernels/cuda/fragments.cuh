@@ -50,6 +50,19 @@ struct LaneFeatures {
   std::uint32_t pairs[kProducts][2];  // of BF16
 };
 
+/// Two E4M3 codes, each in the upper byte of its half, as BF16 exactly: the exponent moves from
+/// bias 7 to 127 by a multiplication, which also normalises subnormals. NaN becomes 480.
+__device__ inline std::uint32_t decode_pair(std::uint32_t codes) {
+  constexpr std::uint32_t kBiasFactors = 0x7b807b80u;  // 2^120
+  return multiply_pairs((codes & 0x80008000u) | ((codes & 0x7f007f00u) >> 4), kBiasFactors);
+}
+
+/// The same of the first and of the last two of four codes.
+__device__ inline void decode_four(std::uint32_t codes, std::uint32_t (&pairs)[2]) {
+  pairs[0] = decode_pair(__byte_perm(codes, 0, 0x1404));
+  pairs[1] = decode_pair(__byte_perm(codes, 0, 0x3424));
+}
+
 /// How rows of W are read.
 template <typename W>
 struct Operand;
@@ -64,8 +77,7 @@ struct Operand<BFloat16> {
   }
 };
 
-/// Codes become BF16 exactly: the exponent moves from bias 7 to 127 by a multiplication, which also
-/// normalises subnormals. The scale is left to the sum over a slice.
+/// Codes become BF16 exactly. The scale is left to the sum over a slice.
 template <>
 struct Operand<Float8E4M3> {
   static constexpr int kLaneFeatures = 16;
@@ -78,17 +90,9 @@ struct Operand<Float8E4M3> {
       const std::uint32_t codes = wide.words[i];
       // Only 0x7f and 0xff carry into the sign of (code & 0x7f) + 1.
       has_nan |= (((codes & 0x7f7f7f7fu) + 0x01010101u) & 0x80808080u) != 0;
-      features.pairs[i][0] = decode_pair(__byte_perm(codes, 0, 0x1404));
-      features.pairs[i][1] = decode_pair(__byte_perm(codes, 0, 0x3424));
+      decode_four(codes, features.pairs[i]);
     }
     return features;
-  }
-
- private:
-  /// Two codes, each in the upper byte of its half.
-  __device__ static std::uint32_t decode_pair(std::uint32_t codes) {
-    constexpr std::uint32_t kBiasFactors = 0x7b807b80u;  // 2^120
-    return multiply_pairs((codes & 0x80008000u) | ((codes & 0x7f007f00u) >> 4), kBiasFactors);
   }
 };
 

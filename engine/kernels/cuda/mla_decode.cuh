@@ -2,13 +2,11 @@
 // a latent once: as a key and as a value.
 #pragma once
 
-#include "engine/kernels/cuda/mla_tiles.cuh"
+#include <type_traits>
+
+#include "engine/kernels/cuda/mla_decode_latents.cuh"
 
 namespace dsl::cuda {
-
-/// Latents that are in shared memory at a time, twice. Small enough that two blocks of 16 heads fit
-/// on a multiprocessor of Hopper, and one on GPUs with 99 KiB.
-inline constexpr int kDecodePositions = 32;
 
 struct MlaDecode {
   PagedLatents latents;
@@ -19,8 +17,8 @@ struct MlaDecode {
 };
 
 /// A block's share of the work, and its shared memory. kHeadTiles times 16 heads; the number
-/// changes no bit.
-template <typename Dims, int kHeadTiles>
+/// changes no bit. L: of the cache.
+template <typename Dims, int kHeadTiles, typename L = BFloat16>
 struct DecodeBlock {
   static constexpr int kHeads = kHeadTiles * kMmaRows;
   static constexpr int kWarps = kHeadTiles > 1 ? 8 : 4;
@@ -35,32 +33,36 @@ struct DecodeBlock {
 
   static constexpr int kStride = kTileStride<Dims::kCacheRow>;
   static constexpr int kWeightStride = kTileStride<kDecodePositions>;
-  static constexpr int kTileSize = kDecodePositions * kStride;
 
   alignas(16) BFloat16 query[kHeads * kStride];
-  alignas(16) BFloat16 tiles[2][kTileSize];
+  DecodeLatents<Dims, L> latents;
   alignas(16) BFloat16 weights[kHeads * kWeightStride];  // exponentials
   float group_largest[kGroups][kHeads];
   float group_sums[kGroups][kHeads];
   float largest[2][kHeads];  // before and behind a tile, in turn
-  std::int64_t slots[kSplitPositions];
+  std::int32_t slots[kSplitPositions];
 };
 
-/// Begins to copy positions [first, first + kDecodePositions) of a split; those from `count` on are
-/// zeros, whatever the cache holds there.
+/// Begins to copy the positions of a tile of a split, a group of copies; those from `count` on are
+/// zeros, whatever the cache holds there. Behind the last tile the group is empty.
 template <typename Block>
-__device__ void begin_latents(const MlaDecode& call, const Block& block, int first, int count,
-                              BFloat16* tile) {
-  constexpr int kChunks = (Block::kStride - kChunk) / kChunk;
-  const auto* cache = static_cast<const BFloat16*>(call.latents.cache.data);
+__device__ void begin_latents(const MlaDecode& call, Block& block, int tile, int count) {
+  using Latents = decltype(block.latents);
+  constexpr int kChunkBytes = 16;
+  constexpr int kChunks = Latents::kRowBytes / kChunkBytes;
+  const int first = tile * kDecodePositions;
+  if (first >= count) return commit_copies();
+  const auto* cache = static_cast<const unsigned char*>(call.latents.cache.data);
+  auto* to = static_cast<unsigned char*>(block.latents.copy_target(tile));
   for (int i = warp_index(); i < kDecodePositions; i += Block::kWarps) {
     const bool is_cached = first + i < count;
-    const BFloat16* from = is_cached ? cache + block.slots[first + i] * (kChunks * kChunk) : cache;
+    const unsigned char* from =
+        is_cached ? cache + std::int64_t{block.slots[first + i]} * Latents::kRowBytes : cache;
 #pragma unroll
     for (int c = 0; c < kChunks; c += kWarpSize) {
-      const int at = (c + lane_index()) * kChunk;
+      const int at = (c + lane_index()) * kChunkBytes;
       if (c + lane_index() >= kChunks) continue;
-      copy_async(tile + i * Block::kStride + at, from + at, is_cached ? 16 : 0);
+      copy_async(to + i * Latents::kCopyStride + at, from + at, is_cached ? 16 : 0);
     }
   }
   commit_copies();
@@ -149,10 +151,10 @@ __device__ void add_values(const Block& block, int tile, const BFloat16* latents
 }
 
 /// One split of a row, for some heads. Grid: splits, heads / kHeads, rows.
-template <typename Dims, int kHeadTiles>
+template <typename Dims, int kHeadTiles, typename L>
 __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHeadTiles == 1 ? 2 : 1)
     mla_decode_kernel(MlaDecode call, SplitResults results) {
-  using Block = DecodeBlock<Dims, kHeadTiles>;
+  using Block = DecodeBlock<Dims, kHeadTiles, L>;
   auto& block = *reinterpret_cast<Block*>(shared_bytes);
   const AttentionRow row = call.rows[blockIdx.z];
   const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
@@ -174,11 +176,13 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
     copy_async(block.query + head * Block::kStride + at, from, is_head ? 16 : 0);
   }
   for (int i = thread; i < count; i += Block::kThreads) {
-    block.slots[i] = slot_of(call.latents, row.block_table, begin + i);
+    block.slots[i] = static_cast<std::int32_t>(slot_of(call.latents, row.block_table, begin + i));
   }
   for (int i = thread; i < Block::kHeads; i += Block::kThreads) block.largest[0][i] = no_score();
   __syncthreads();
-  begin_latents(call, block, 0, count, block.tiles[0]);
+  constexpr int kTilesAhead = decltype(block.latents)::kTilesAhead;
+#pragma unroll
+  for (int tile = 0; tile < kTilesAhead; ++tile) begin_latents(call, block, tile, count);
 
   const int head_tile = warp_index() / Block::kWarpsOfTile;
   const int first_group = warp_index() % Block::kWarpsOfTile * Block::kWarpGroups;
@@ -189,12 +193,14 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
   const int num_tiles = (count + kDecodePositions - 1) / kDecodePositions;
   for (int tile = 0; tile < num_tiles; ++tile) {
     const int first = tile * kDecodePositions;
-    const BFloat16* latents = block.tiles[tile % 2];
-    wait_for_copies<0>();
-    __syncthreads();  // Nobody reads the other tile any more.
-    if (tile + 1 < num_tiles) {
-      begin_latents(call, block, first + kDecodePositions, count, block.tiles[(tile + 1) % 2]);
+    const BFloat16* latents = block.latents.values(tile);
+    wait_for_copies<kTilesAhead - 1>();
+    __syncthreads();  // Nobody reads the tile before any more.
+    if constexpr (std::is_same_v<L, Float8E4M3>) {
+      block.latents.template convert<Block::kThreads>(tile);
+      __syncthreads();
     }
+    begin_latents(call, block, tile + kTilesAhead, count);
 
     float scores[Block::kWarpGroups][4];
     decode_scores<Dims, Block>(block.query + head_tile * kMmaRows * Block::kStride,

@@ -64,20 +64,20 @@ struct AbsorbedRows {
 /// Blocks that keep a GPU of 132 multiprocessors busy.
 inline constexpr std::int64_t kEnoughDecodeBlocks = 132;
 
-template <typename Dims, int kHeadTiles>
+template <typename Dims, int kHeadTiles, typename L = BFloat16>
 void run_decode_tiles(Launcher& launcher, const AbsorbedRows& pass) {
-  using Block = DecodeBlock<Dims, kHeadTiles>;
+  using Block = DecodeBlock<Dims, kHeadTiles, L>;
   const MlaDecode call{pass.latents, pass.rows, pass.query, static_cast<int>(pass.shape.num_heads),
                        pass.shape.softmax_scale};
   launcher.run(
       {dim3(static_cast<unsigned>(pass.results.num_splits),
             blocks_for(pass.shape.num_heads, Block::kHeads), static_cast<unsigned>(pass.num_rows)),
        static_cast<unsigned>(Block::kThreads), sizeof(Block)},
-      mla_decode_kernel<Dims, kHeadTiles>, call, pass.results);
+      mla_decode_kernel<Dims, kHeadTiles, L>, call, pass.results);
 }
 
 /// More heads a block read the cache less often; fewer make more blocks. The bits are the same.
-template <typename Dims>
+template <typename Dims, typename L>
 void run_decode(Launcher& launcher, const AbsorbedRows& pass) {
   constexpr bool kHasWideBlocks = Dims::kRank % (8 * 16) == 0;
   if constexpr (kHasWideBlocks) {
@@ -87,10 +87,14 @@ void run_decode(Launcher& launcher, const AbsorbedRows& pass) {
              pass.results.num_splits * pass.num_rows * blocks_for(pass.shape.num_heads, heads) >=
                  kEnoughDecodeBlocks;
     };
-    if (suits(64, sizeof(DecodeBlock<Dims, 4>))) return run_decode_tiles<Dims, 4>(launcher, pass);
-    if (suits(32, sizeof(DecodeBlock<Dims, 2>))) return run_decode_tiles<Dims, 2>(launcher, pass);
+    if (suits(64, sizeof(DecodeBlock<Dims, 4, L>))) {
+      return run_decode_tiles<Dims, 4, L>(launcher, pass);
+    }
+    if (suits(32, sizeof(DecodeBlock<Dims, 2, L>))) {
+      return run_decode_tiles<Dims, 2, L>(launcher, pass);
+    }
   }
-  run_decode_tiles<Dims, 1>(launcher, pass);
+  run_decode_tiles<Dims, 1, L>(launcher, pass);
 }
 
 template <typename Dims, typename W>
@@ -100,7 +104,11 @@ void run_absorbed(Launcher& launcher, const AbsorbedRows& pass) {
   launcher.run({dim3(Dims::kRank / kAbsorbCols, heads, row_blocks), kProjectionThreads,
                 absorb_shared_bytes<Dims>(pass.num_rows)},
                mla_absorb_kernel<Dims, W>, pass.q, pass.kv_b, pass.rows, pass.num_rows, pass.query);
-  run_decode<Dims>(launcher, pass);
+  if (pass.latents.cache.dtype == DType::kF8E4M3) {
+    run_decode<Dims, Float8E4M3>(launcher, pass);
+  } else {
+    run_decode<Dims, BFloat16>(launcher, pass);
+  }
   launcher.run({dim3(blocks_for(Dims::kRank, kAttentionThreads), heads,
                      static_cast<unsigned>(pass.num_rows)),
                 kAttentionThreads},

@@ -57,7 +57,10 @@ std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
   const std::int64_t splits_of_heads =
       std::min(shape.num_heads * num_splits,
                shape.num_heads + positions_of_heads / kAttentionSplitPositions);
-  return keys + pass_bytes(limits.max_rows, splits_of_heads * (shape.v_head_dim + 2) * kFloat);
+  const std::int64_t decoded =
+      limits.fp8_cache ? decoded_latent_bytes(limits.max_positions, shape) : 0;
+  return decoded + keys +
+         pass_bytes(limits.max_rows, splits_of_heads * (shape.v_head_dim + 2) * kFloat);
 }
 
 std::int64_t routing_bytes(const OpsLimits& limits) {
@@ -86,6 +89,12 @@ std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t n
 
 std::int64_t float_bytes(std::int64_t rows, std::int64_t features) {
   return scratch_piece(rows * features * kFloat);
+}
+
+std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape) {
+  constexpr std::int64_t kBFloat16 = 2;
+  return scratch_piece(sizeof(std::int32_t)) +
+         scratch_piece(num_positions * (shape.kv_lora_rank + shape.qk_rope_head_dim) * kBFloat16);
 }
 
 std::int64_t rows_of_pass(std::int64_t rows, std::int64_t row_bytes) {

@@ -24,6 +24,8 @@ constexpr std::int64_t code_row_bytes(std::int64_t features, std::int64_t num_sl
 /// What QuantisedRows of `rows` rows take, padding included, and the same values as float32.
 std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t num_slices);
 std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
+/// What the rows of an FP8 cache that a prompt attends to take in BF16, and their block table.
+std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape);
 /// The most rows up to `rows`, at least one, that scratch has room for when a row takes so much.
 std::int64_t rows_of_pass(std::int64_t rows, std::int64_t row_bytes);
 

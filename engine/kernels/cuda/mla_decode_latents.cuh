@@ -1,0 +1,77 @@
+// The latents of a tile of positions in shared memory, for the decode kernel: keys and values in
+// BF16, whatever the cache holds.
+#pragma once
+
+#include "engine/kernels/cuda/fragments.cuh"
+#include "engine/kernels/cuda/mla_tiles.cuh"
+
+namespace dsl::cuda {
+
+/// Latents that are multiplied at a time. So few that two blocks of 16 heads fit on a
+/// multiprocessor of Hopper, and one on GPUs with 99 KiB.
+inline constexpr int kDecodePositions = 32;
+
+/// The latents that a block has in shared memory: those of two tiles, copied in turn.
+template <typename Dims, typename L>
+struct DecodeLatents {
+  static constexpr int kTilesAhead = 1;
+  static constexpr int kRowBytes = Dims::kCacheRow * static_cast<int>(sizeof(BFloat16));
+  static constexpr int kCopyStride = kTileStride<Dims::kCacheRow> * 2;  // bytes
+  alignas(16) BFloat16 tiles[2][kDecodePositions * kTileStride<Dims::kCacheRow>];
+
+  __device__ void* copy_target(int tile) { return tiles[tile % 2]; }
+  __device__ const BFloat16* values(int tile) const { return tiles[tile % 2]; }
+};
+
+/// Of an FP8 cache: the rows of two tiles as they are, and those of one as BF16. A row is an odd
+/// number of chunks of 16 bytes in DeepSeek's sizes.
+template <typename Dims>
+struct DecodeLatents<Dims, Float8E4M3> {
+  static constexpr LatentLayout kLayout = latent_layout(Dims::kRank, Dims::kRope, DType::kF8E4M3);
+  static constexpr int kTilesAhead = 2;
+  static constexpr int kRowBytes = static_cast<int>(kLayout.row_bytes);
+  static constexpr int kCopyStride = kRowBytes;
+  alignas(16) BFloat16 tile_values[kDecodePositions * kTileStride<Dims::kCacheRow>];
+  alignas(16) unsigned char rows[2][kDecodePositions * kRowBytes];
+
+  __device__ void* copy_target(int tile) { return rows[tile % 2]; }
+  __device__ const BFloat16* values(int) const { return tile_values; }
+
+  /// The rows of a tile become BF16; rows of zeros become zeros. No row has a code of NaN.
+  template <int kThreads>
+  __device__ void convert(int tile) {
+    constexpr int kScalesAt = static_cast<int>(kLayout.scales_at);
+    constexpr int kRopeAt = static_cast<int>(kLayout.rope_at);
+    constexpr int kCodeChunks = Dims::kRank / kChunk;
+    for (int i = static_cast<int>(threadIdx.x); i < kDecodePositions * kCodeChunks; i += kThreads) {
+      const unsigned char* row = rows[tile % 2] + i / kCodeChunks * kRowBytes;
+      const int col = i % kCodeChunks * kChunk;
+      const auto* codes = reinterpret_cast<const std::uint32_t*>(row + col);
+      const std::uint32_t scale = reinterpret_cast<const std::uint32_t*>(
+          row + kScalesAt)[col / static_cast<int>(kLatentGroup)];
+      const std::uint32_t scales = __byte_perm(scale, 0, 0x3232);  // a power of two: BF16 twice
+      std::uint32_t pairs[2][2];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        decode_four(codes[half], pairs[half]);
+        pairs[half][0] = multiply_pairs(pairs[half][0], scales);
+        pairs[half][1] = multiply_pairs(pairs[half][1], scales);
+      }
+      *value_chunk(i / kCodeChunks, col) = {{pairs[0][0], pairs[0][1], pairs[1][0], pairs[1][1]}};
+    }
+    constexpr int kKeyChunks = Dims::kRope / kChunk;
+    for (int i = static_cast<int>(threadIdx.x); i < kDecodePositions * kKeyChunks; i += kThreads) {
+      const unsigned char* key = rows[tile % 2] + i / kKeyChunks * kRowBytes + kRopeAt;
+      const int chunk = i % kKeyChunks;
+      *value_chunk(i / kKeyChunks, Dims::kRank + chunk * kChunk) =
+          reinterpret_cast<const Wide*>(key)[chunk];
+    }
+  }
+
+ private:
+  __device__ Wide* value_chunk(int position, int col) {
+    return reinterpret_cast<Wide*>(tile_values + position * kTileStride<Dims::kCacheRow> + col);
+  }
+};
+
+}  // namespace dsl::cuda
