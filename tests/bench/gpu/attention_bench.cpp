@@ -2,6 +2,7 @@
 #include <numeric>
 
 #include "engine/kernels/cuda/cuda_ops.h"
+#include "engine/kernels/latent_layout.h"
 #include "tests/bench/gpu/device_tensors.h"
 #include "tests/bench/gpu/op_bench.h"
 #include "tests/bench/gpu/recorded_calls.h"
@@ -10,6 +11,25 @@ namespace dsl::bench {
 namespace {
 
 constexpr std::int64_t kCacheBlockTokens = 32;
+
+/// Stores rows of [latent | key] in BF16 in all rows of `cache`.
+Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& cache) {
+  constexpr std::int64_t kRowsAtOnce = 4096;
+  const std::int64_t width = cache.kv_lora_rank + cache.rope_dim;
+  const std::int64_t num_rows = cache.num_blocks * cache.block_tokens;
+  std::vector<std::int64_t> slots(static_cast<std::size_t>(std::min(kRowsAtOnce, num_rows)));
+  for (std::int64_t first = 0; first < num_rows; first += kRowsAtOnce) {
+    const std::int64_t count = std::min(kRowsAtOnce, num_rows - first);
+    std::iota(slots.begin(), slots.end(), first);
+    std::byte* from = rows.data() + first * width * bytes_of(DType::kBF16);
+    std::byte* keys = from + cache.kv_lora_rank * bytes_of(DType::kBF16);
+    device.ops->store_latents({from, DType::kBF16, count, cache.kv_lora_rank, width},
+                              {keys, DType::kBF16, count, cache.rope_dim, width},
+                              std::span(slots).first(static_cast<std::size_t>(count)), cache);
+    DSL_TRY(device.ops->finish());
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -21,7 +41,9 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
   const std::int64_t blocks_each = c.context / kCacheBlockTokens;
   const std::int64_t num_blocks = c.batch * blocks_each;
-  DSL_ASSIGN(const auto cached,
+  const std::int64_t row_bytes =
+      latent_layout(shape.kv_lora_rank, shape.qk_rope_head_dim, c.cache_type).row_bytes;
+  DSL_ASSIGN(auto cached,
              DeviceTensor::random(*device.memory, num_blocks * kCacheBlockTokens * width,
                                   DType::kBF16, {.seed = 5}));
   DSL_ASSIGN(const auto kv_b,
@@ -34,8 +56,14 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.batch * out_cols * 2));
   const auto cache_at = [&](void* data, std::int64_t count) -> LatentCache {
     return {
-        data, DType::kBF16, count, kCacheBlockTokens, shape.kv_lora_rank, shape.qk_rope_head_dim};
+        data, c.cache_type, count, kCacheBlockTokens, shape.kv_lora_rank, shape.qk_rope_head_dim};
   };
+  if (c.cache_type == DType::kF8E4M3) {
+    DSL_ASSIGN(auto codes,
+               DeviceTensor::make(*device.memory, num_blocks * kCacheBlockTokens * row_bytes));
+    DSL_TRY(store_rows(device, cached, cache_at(codes.data(), num_blocks)));
+    cached = std::move(codes);
+  }
   std::vector<std::int32_t> table(static_cast<std::size_t>(num_blocks));
   std::iota(table.begin(), table.end(), 0);
   std::vector<AttentionSegment> segments;
@@ -59,7 +87,7 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   DSL_TRY(work());
   // The last sequence.
   const std::int64_t last = c.batch - 1;
-  const std::int64_t cache_bytes = c.context * width * 2;
+  const std::int64_t cache_bytes = c.context * row_bytes;
   DSL_ASSIGN(auto host_cache, cached.read(cached.data() + last * cache_bytes, cache_bytes));
   DSL_ASSIGN(auto host_kv_b, kv_b.read(c.num_heads * head_rows * shape.kv_lora_rank * 2));
   DSL_ASSIGN(auto host_q, q.read(q.data() + last * q_cols * 2, q_cols * 2));

@@ -33,10 +33,14 @@ void bench_ops(BenchReport& report) {
       });
     }
   }
-  for (const auto& [heads, batch] : {std::pair{128, 128}, std::pair{16, 128}, std::pair{16, 1}}) {
-    report.run(fmt::format("MLA decode, {} heads, batch {} x 4096", heads, batch), [&] {
-      return measure_decode(reference, {heads, batch, 4096});
-    });
+  for (const DType cache : {DType::kBF16, DType::kF8E4M3}) {
+    for (const auto& [heads, batch] : {std::pair{128, 128}, std::pair{16, 128}, std::pair{16, 1}}) {
+      report.run(fmt::format("MLA decode, {} heads, batch {} x 4096{}", heads, batch,
+                             cache == DType::kF8E4M3 ? ", FP8 cache" : ""),
+                 [&] {
+                   return measure_decode(reference, {heads, batch, 4096, cache});
+                 });
+    }
   }
   report.run("rms_norm [16384, 7168]", [&] { return measure_norm(reference, 16384, 7168); });
 }

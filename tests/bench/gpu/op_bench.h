@@ -27,6 +27,7 @@ struct DecodeCase {
   std::int64_t num_heads = 0;
   std::int64_t batch = 0;
   std::int64_t context = 0;
+  DType cache_type = DType::kBF16;
 };
 
 /// Each verifies what the op computes against the scalar reference, then times it.
