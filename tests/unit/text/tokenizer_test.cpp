@@ -107,18 +107,19 @@ TEST(Tokenizer, ScanAndHeapMergeAlike) {
   EXPECT_EQ(encode_small(json, long_text), expected);
 }
 
+// What takes a time that grows with the square of the length does not end within the test's limit.
 TEST(Tokenizer, SurvivesLongRunsInBoundedTime) {
   for (const char* unit : {"a", " ", "\n", "1", "!", "中", "é", "\xF0\x9F\x98\x80", " a", "\n "}) {
     std::string run;
-    while (run.size() < 1'000'000) run += unit;
+    while (run.size() < 300'000) run += unit;
     for (const Tokenizer* tokenizer : {&v3_tokenizer(), &v2_tokenizer()}) {
       EXPECT_EQ(tokenizer->decode(encode(*tokenizer, run)), run);
     }
   }
-  const std::string letters(4'000'000, 'a');
+  const std::string letters(1'000'000, 'a');
   EXPECT_EQ(v3_tokenizer().decode(encode(v3_tokenizer(), letters)), letters);
   // White space before something that no earlier split takes: \s+$ must not try every suffix.
-  const std::string blocked = std::string(1'000'000, ' ') + "中";
+  const std::string blocked = std::string(300'000, ' ') + "中";
   EXPECT_EQ(v2_tokenizer().decode(encode(v2_tokenizer(), blocked)), blocked);
 }
 
