@@ -17,9 +17,9 @@ kernels=scalar
 if grep -qw avx2 /proc/cpuinfo; then kernels=avx2; fi
 prompts=("What is 47 + 85?" "What is 61 minus 30?" "请计算 93 - 21。")
 answers=(132 31 72)
-# Emulated machines may stand still for seconds, and their first step may take more than 15 s, so the failure deadline is
-# not 5 s. When it is over, every rank has the news; 4 s more have ranks to be gone (docs/process-contract.md), and 3 s are
-# for the emulation.
+# Emulated machines may stand still for seconds (a message took more than 15 s once), so the failure deadline is not 5 s.
+# When it is over, every rank has the news; 4 s more have ranks to be gone (docs/process-contract.md), and 3 s are for the
+# emulation.
 deadline_ms=30000
 news_ms=$((deadline_ms + 3000)) end_ms=$((deadline_ms + 7000))
 export RDMA_VM_SECONDS=${RDMA_VM_SECONDS:-360}
