@@ -67,6 +67,17 @@ class DeviceMemoryTest : public ::testing::Test {
     }
     return bytes;
   }
+  void expect_a_long_prompt_takes_what_is_planned(const EngineOptions& options) const {
+    const auto world = start(options);
+    const std::int64_t used = test::device_bytes_in_use(0);
+    EXPECT_EQ(planned(*world), used);
+    GenerateRequest long_prompt = request();
+    long_prompt.prompt_token_ids.assign(fixture_.token_ids.begin(),
+                                        fixture_.token_ids.begin() + 40);
+    const Generated generated = world->generate(long_prompt);
+    EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
+    EXPECT_EQ(test::device_bytes_peak(0), used);
+  }
 
   ScratchDir scratch_{"dsl_device_memory"};
   ReferenceFixture fixture_;
@@ -100,15 +111,7 @@ TEST_F(DeviceMemoryTest, QuantisedActivationsTakeWhatIsPlanned) {
     EngineOptions wanted = options(tp, 1);
     wanted.compute_dtype = dtype;
     wanted.fp8_activations = true;
-    const auto world = start(wanted);
-    const std::int64_t used = test::device_bytes_in_use(0);
-    EXPECT_EQ(planned(*world), used);
-    GenerateRequest long_prompt = request();
-    long_prompt.prompt_token_ids.assign(fixture_.token_ids.begin(),
-                                        fixture_.token_ids.begin() + 40);
-    const Generated generated = world->generate(long_prompt);
-    EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
-    EXPECT_EQ(test::device_bytes_peak(0), used);
+    expect_a_long_prompt_takes_what_is_planned(wanted);
   }
 }
 
@@ -117,14 +120,7 @@ TEST_F(DeviceMemoryTest, AnFp8CacheTakesWhatIsPlanned) {
   use("v3_fp8");
   EngineOptions wanted = options(2, 1);
   wanted.fp8_cache = true;
-  const auto world = start(wanted);
-  const std::int64_t used = test::device_bytes_in_use(0);
-  EXPECT_EQ(planned(*world), used);
-  GenerateRequest long_prompt = request();
-  long_prompt.prompt_token_ids.assign(fixture_.token_ids.begin(), fixture_.token_ids.begin() + 40);
-  const Generated generated = world->generate(long_prompt);
-  EXPECT_EQ(generated.token_ids.size(), 2u) << generated.error.to_string();
-  EXPECT_EQ(test::device_bytes_peak(0), used);
+  expect_a_long_prompt_takes_what_is_planned(wanted);
 }
 
 TEST_F(DeviceMemoryTest, RequestsTakeNoMemoryOfTheDevice) {
