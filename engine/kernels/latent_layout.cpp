@@ -9,18 +9,13 @@
 namespace dsl {
 namespace {
 
-/// The smallest 2^e with largest / 2^e <= 448, e clamped; NaN where `largest` is not finite.
+/// NaN where `largest` is not finite.
 float latent_scale(float largest) {
   if (largest == 0) return 1.0f;
   if (!(largest <= std::numeric_limits<float>::max())) {
     return std::numeric_limits<float>::quiet_NaN();
   }
-  constexpr std::uint32_t kMantissaOfLargestCode = 0x600000;  // 448 is 1.75 * 2^8
-  const auto bits = std::bit_cast<std::uint32_t>(largest);
-  const int exponent = static_cast<int>(bits >> 23) - 127 - 8 +
-                       ((bits & 0x7fffffu) > kMantissaOfLargestCode ? 1 : 0);
-  const int clamped = std::clamp(exponent, kSmallestScaleExponent, kLargestScaleExponent);
-  return std::bit_cast<float>(static_cast<std::uint32_t>(clamped + 127) << 23);
+  return std::bit_cast<float>(latent_scale_bits(std::bit_cast<std::uint32_t>(largest)));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "engine/kernels/ops.h"
+#include "engine/runtime/host_device.h"
 
 namespace dsl {
 
@@ -14,6 +15,18 @@ inline constexpr std::int64_t kLatentGroup = 128;
 /// Exponents of scales: with them every code * scale is zero or a normal BF16 value.
 inline constexpr int kSmallestScaleExponent = -117;
 inline constexpr int kLargestScaleExponent = 119;
+
+/// The scale of a group whose largest magnitude is finite and not 0, both as bits of float32: the
+/// smallest 2^e with largest / 2^e <= 448, e clamped.
+DSL_HOST_DEVICE constexpr std::uint32_t latent_scale_bits(std::uint32_t largest) {
+  constexpr std::uint32_t kMantissaOfLargestCode = 0x600000;  // 448 is 1.75 * 2^8
+  const int exponent = static_cast<int>(largest >> 23) - 127 - 8 +
+                       ((largest & 0x7fffffu) > kMantissaOfLargestCode ? 1 : 0);
+  const int clamped = exponent < kSmallestScaleExponent  ? kSmallestScaleExponent
+                      : exponent > kLargestScaleExponent ? kLargestScaleExponent
+                                                         : exponent;
+  return static_cast<std::uint32_t>(clamped + 127) << 23;
+}
 
 /// Bytes of one row: latent, scales (FP8 only), roped key. Each part of an FP8 row begins at a
 /// multiple of 16 bytes, and so does the next row.

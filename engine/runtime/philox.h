@@ -3,11 +3,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define DSL_HOST_DEVICE __host__ __device__
-#else
-#define DSL_HOST_DEVICE
-#endif
+#include "engine/runtime/host_device.h"
 
 namespace dsl {
 

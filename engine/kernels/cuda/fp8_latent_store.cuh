@@ -14,13 +14,7 @@ inline constexpr int kLaneLatents = kLatentGroup / kWarpSize;
 __device__ inline float latent_scale(float largest) {
   if (largest == 0) return 1.0f;
   if (!(largest < __builtin_inff())) return __builtin_nanf("");
-  constexpr std::uint32_t kMantissaOfLargestCode = 0x600000;  // 448 is 1.75 * 2^8
-  const std::uint32_t bits = __float_as_uint(largest);
-  int exponent = static_cast<int>(bits >> 23) - 127 - 8 +
-                 ((bits & 0x7fffffu) > kMantissaOfLargestCode ? 1 : 0);
-  exponent = exponent < kSmallestScaleExponent ? kSmallestScaleExponent : exponent;
-  exponent = exponent > kLargestScaleExponent ? kLargestScaleExponent : exponent;
-  return __uint_as_float(static_cast<std::uint32_t>(exponent + 127) << 23);
+  return __uint_as_float(latent_scale_bits(__float_as_uint(largest)));
 }
 
 /// Grid: rows / kLatentWarps.
