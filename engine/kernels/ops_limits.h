@@ -7,6 +7,10 @@
 
 namespace dsl {
 
+/// Scratch that one pass over some rows takes, or one row if that needs more; more rows make more
+/// passes.
+inline constexpr std::int64_t kMaxPassBytes = std::int64_t{512} << 20;
+
 /// What bounds the ops' own memory. Sizes of experts are 0 for a model without routed ones.
 struct OpsLimits {
   std::int64_t max_rows = 0;         // of one call
@@ -24,6 +28,7 @@ struct OpsLimits {
   std::int64_t num_expert_layers = 0;
   std::int64_t num_experts_per_tok = 0;
   std::int64_t moe_intermediate_size = 0;
+  std::int64_t max_pass_bytes = kMaxPassBytes;
 };
 
 }  // namespace dsl

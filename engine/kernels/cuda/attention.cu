@@ -71,9 +71,10 @@ SplitResults split_results(float* data, std::int64_t num_rows, std::int64_t num_
   return {behind, behind + count, data, num_splits, value_dim};
 }
 
-std::int64_t rows_of_pass(std::int64_t num_rows, std::int64_t floats_of_row) {
-  const std::int64_t limit = kMaxScratchBytes / static_cast<std::int64_t>(sizeof(float));
-  return std::clamp(limit / floats_of_row, std::int64_t{1}, std::min(num_rows, kMaxGridRows));
+std::int64_t rows_of_pass(const Launcher& launcher, std::int64_t num_rows,
+                          std::int64_t floats_of_row) {
+  return launcher.count_of_pass(std::min(num_rows, kMaxGridRows),
+                                floats_of_row * std::int64_t{sizeof(float)});
 }
 
 /// Some absorbed rows. `data` has room for two vectors of the rank for every row and head, and for
@@ -123,7 +124,7 @@ void attend_absorbed(const AttentionJob& job, const DeviceRows& all) {
   const std::int64_t rank = job.shape.kv_lora_rank;
   const std::int64_t floats =
       split_floats(job.shape.num_heads, all.num_splits, rank) + 2 * job.shape.num_heads * rank;
-  const std::int64_t max_rows = rows_of_pass(all.num_rows, floats);
+  const std::int64_t max_rows = rows_of_pass(job.launcher, all.num_rows, floats);
   float* data = job.launcher.scratch<float>(max_rows * floats);
   if (data == nullptr) return;
   with_activation(job.q.dtype, [&](auto a) {
@@ -218,11 +219,11 @@ void attend_expanded(AttentionJob job, const AttentionSegment& segment, const De
   const MlaShape& shape = job.shape;
   const std::int64_t num_positions = segment.first_position + segment.num_rows;
   const std::int64_t head_dim = shape.qk_nope_head_dim + shape.v_head_dim;
-  const std::int64_t max_heads =
-      std::clamp(kMaxScratchBytes / (num_positions * head_dim * std::int64_t{sizeof(float)}),
-                 std::int64_t{1}, shape.num_heads);
+  const std::int64_t max_heads = job.launcher.count_of_pass(
+      shape.num_heads, num_positions * head_dim * std::int64_t{sizeof(float)});
   const std::int64_t row_floats = split_floats(max_heads, all.num_splits, shape.v_head_dim);
-  const std::int64_t max_rows = all.num_rows == 0 ? 0 : rows_of_pass(all.num_rows, row_floats);
+  const std::int64_t max_rows =
+      all.num_rows == 0 ? 0 : rows_of_pass(job.launcher, all.num_rows, row_floats);
   const bool is_fp8 = job.latents.cache.dtype == DType::kF8E4M3;
   const std::int64_t decoded_floats =
       is_fp8 ? decoded_latent_bytes(num_positions, shape) / std::int64_t{sizeof(float)} : 0;

@@ -236,6 +236,7 @@ Status CudaOps::reserve(const OpsLimits& limits) {
   }
   DSL_TRY(attention_.rows.reserve(copies.rows));
   DSL_TRY(attention_.block_tables.reserve(copies.block_tables));
+  launcher_.limit_passes(limits.max_pass_bytes);
   return launcher_.reserve_scratch(scratch_bytes(limits));
 }
 

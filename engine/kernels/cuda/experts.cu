@@ -178,8 +178,8 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
   const std::int64_t top_k = routing.num_experts_per_tok;
   const std::int64_t num_experts = std::ssize(experts);
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
-  const std::int64_t max_rows =
-      std::min(rows_of_pass(x.rows, scratch_of_row(top_k, x.dtype, experts)), kMaxGridRows);
+  const std::int64_t max_rows = launcher.count_of_pass(std::min(x.rows, kMaxGridRows),
+                                                       scratch_of_row(top_k, x.dtype, experts));
   auto* scratch =
       launcher.scratch<std::byte>(scratch_of_experts(max_rows, top_k, x.dtype, experts));
   if (table == nullptr || scratch == nullptr) return;

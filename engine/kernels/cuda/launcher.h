@@ -1,6 +1,7 @@
 // What every op on the device needs: the stream, scratch, and the first failure.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include "engine/kernels/cuda/launch.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/warpgroups.h"
+#include "engine/kernels/ops_limits.h"
 #include "engine/runtime/cuda/device_buffer.h"
 #include "engine/runtime/cuda/stream.h"
 
@@ -68,6 +70,12 @@ class Launcher {
     ++moves_;
     return scratch_.reserve(static_cast<std::size_t>(bytes), "scratch");
   }
+  /// Of `count` rows or heads, at least one, those that a pass takes when one needs so much
+  /// scratch.
+  std::int64_t count_of_pass(std::int64_t count, std::int64_t bytes_of_one) const {
+    return std::clamp(max_pass_bytes_ / bytes_of_one, std::int64_t{1}, count);
+  }
+  void limit_passes(std::int64_t bytes) { max_pass_bytes_ = bytes; }
   std::int64_t scratch_bytes() const { return static_cast<std::int64_t>(scratch_.bytes()); }
 
   /// Waits for all that was started; the first failure comes out once.
@@ -91,6 +99,7 @@ class Launcher {
   std::shared_ptr<const Stream> stream_;
   bool has_warpgroups_;
   DeviceBuffer scratch_;
+  std::int64_t max_pass_bytes_ = kMaxPassBytes;
   std::int64_t moves_ = 0;
   std::optional<Error> failure_;
 };

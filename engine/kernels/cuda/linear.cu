@@ -17,7 +17,7 @@ template <typename BytesOf, typename Work>
 void for_quantised_parts(Launcher& launcher, const Matrix& x, std::int64_t row_bytes,
                          const BytesOf& bytes_of, const Work& work) {
   if (x.rows == 0) return;
-  const std::int64_t max_rows = rows_of_pass(x.rows, row_bytes);
+  const std::int64_t max_rows = launcher.count_of_pass(x.rows, row_bytes);
   auto* scratch = launcher.scratch<std::byte>(bytes_of(max_rows));
   if (scratch == nullptr) return;
   for (std::int64_t first = 0; first < x.rows; first += max_rows) {

@@ -7,8 +7,6 @@
 
 namespace dsl::cuda {
 
-/// Scratch of one pass over some rows; more rows make more passes.
-inline constexpr std::int64_t kMaxScratchBytes = std::int64_t{512} << 20;
 /// Cached positions that one block of attention takes; their results are joined afterwards.
 inline constexpr std::int64_t kAttentionSplitPositions = 256;
 
@@ -26,8 +24,6 @@ std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t n
 std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
 /// What the rows of an FP8 cache that a prompt attends to take in BF16, and their block table.
 std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape);
-/// The most rows up to `rows`, at least one, that scratch has room for when a row takes so much.
-std::int64_t rows_of_pass(std::int64_t rows, std::int64_t row_bytes);
 
 /// Bytes of the scratch that all ops share, one after the other.
 std::int64_t scratch_bytes(const OpsLimits& limits);
