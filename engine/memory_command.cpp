@@ -14,6 +14,7 @@
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/pipeline_hops.h"
 
 namespace dsl {
 namespace {
@@ -30,9 +31,17 @@ constexpr std::int64_t kLargeDevice = std::int64_t{80} << 30;
 struct PlanArguments {
   EngineOptions engine;
   std::string dtype = "bf16";
+  std::string hops = "pinned";
   std::int64_t device_bytes = 0;  // 0: not said
   bool is_json = false;
 };
+
+model::MemoryPlanOptions options_of(const PlanArguments& arguments,
+                                    const checkpoint::ModelConfig& config) {
+  model::MemoryPlanOptions options = engine::plan_options(arguments.engine, config);
+  if (arguments.hops == "device") options.num_hop_steps = engine::kHopSlots;
+  return options;
+}
 
 /// A device on paper; a large one where its size is not said.
 DeviceBudget budget_of(const PlanArguments& arguments, int tp) {
@@ -52,7 +61,7 @@ Result<std::int64_t> tokens_of(const PlanArguments& arguments,
   }
   const auto other_split = [&](std::int64_t kv_tokens) {
     return engine::fewest_ranks(
-        weights, config, engine::plan_options(options, config), kv_tokens,
+        weights, config, options_of(arguments, config), kv_tokens,
         [&](int tp) { return budget_of(arguments, tp).available(); }, cuda::backend_bytes);
   };
   const std::int64_t most = engine::most_useful_tokens(options, config);
@@ -108,6 +117,7 @@ void print_json(const ParallelPlan& plan, const std::vector<MemoryPlan>& ranks,
                     {"activations", memory.activations},
                     {"rope_tables", memory.rope_tables},
                     {"logits", memory.logits},
+                    {"hops", memory.hops},
                     {"kernels", memory.ops},
                     {"total", memory.total()}});
   }
@@ -130,8 +140,8 @@ Status plan_command(PlanArguments& arguments) {
   std::vector<MemoryPlanner> planners;
   for (int rank = 0; rank < plan.world_size(); ++rank) {
     DSL_ASSIGN(MemoryPlanner planner,
-               MemoryPlanner::make(weights, config, plan, rank,
-                                   engine::plan_options(options, config), cuda::backend_bytes));
+               MemoryPlanner::make(weights, config, plan, rank, options_of(arguments, config),
+                                   cuda::backend_bytes));
     planners.push_back(std::move(planner));
   }
   DSL_ASSIGN(const std::int64_t kv_tokens, tokens_of(arguments, weights, config, planners));
@@ -165,6 +175,12 @@ void add_memory_plan_command(CLI::App& weights, int& exit_code) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--max-batch-tokens", engine.max_batch_tokens, "tokens of one step")
       ->check(CLI::Range(1, 1 << 20));
+  command
+      ->add_option("--hops", arguments->hops,
+                   "where rows between stages lie: \"device\" if the UCX of all ranks carries CUDA "
+                   "memory")
+      ->check(CLI::IsMember({"pinned", "device"}))
+      ->capture_default_str();
   command
       ->add_option("--device-memory", arguments->device_bytes,
                    "of each GPU, e.g. 80GiB: says whether the model fits")

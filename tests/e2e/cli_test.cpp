@@ -365,6 +365,37 @@ TEST_F(CliTest, AnInterruptedUpCleansUp) {
   EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
 }
 
+TEST_F(CliTest, PlansOfMemoryAddUpAndSayWhatDoesNotFit) {
+  const auto plan = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"weights", "plan", kModel, "--pp", "2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return home_.run(arguments);
+  };
+  const CliResult pinned = plan({"--json"});
+  const CliResult device = plan({"--json", "--hops", "device", "--max-batch-tokens", "64"});
+  ASSERT_EQ(pinned.exit_code, 0) << pinned.err;
+  ASSERT_EQ(device.exit_code, 0) << device.err;
+  const json hidden = json::parse(std::ifstream(std::string(kModel) + "/config.json"));
+  // Two buffers of 64 rows in BF16 for the one neighbour that either stage has.
+  const std::int64_t hops = 2 * 64 * hidden.at("hidden_size").get<std::int64_t>() * 2;
+  const std::pair<const CliResult*, std::int64_t> expected[] = {{&pinned, 0}, {&device, hops}};
+  for (const auto& [result, hop_bytes] : expected) {
+    const json ranks = json::parse(result->out).at("ranks");
+    ASSERT_EQ(ranks.size(), 2U);
+    for (const json& rank : ranks) {
+      EXPECT_EQ(rank.at("hops"), hop_bytes);
+      std::int64_t sum = 0;
+      for (const char* part :
+           {"weights", "cache", "activations", "rope_tables", "logits", "hops", "kernels"}) {
+        sum += rank.at(part).get<std::int64_t>();
+      }
+      EXPECT_EQ(rank.at("total"), sum);
+    }
+  }
+  const CliResult small = plan({"--device-memory", "512MiB"});
+  expect_one_error_line(small, 7, "DSL-502 OutOfMemory: the plan of rank 0's memory");
+}
+
 TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
   const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
   EXPECT_EQ(local.exit_code, 0) << local.err;
