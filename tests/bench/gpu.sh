@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # gpu.sh: builds, checks and measures the CUDA backend on a machine with a GPU, in one call of at most ten minutes.
-#   gpu.sh --bundle       where our packages are installed: copies the headers that the build needs to build/gpu-bundle
+#   gpu.sh --bundle       where our packages are installed: copies what the build needs of them to build/gpu-bundle
 #   gpu.sh                where the GPU is: needs the CUDA toolkit, g++, cmake and python3, and no network
 #   gpu.sh --build-only   compiles and needs no GPU
 # Options: --arch N (a compute capability without its point, such as 90; default: that of the device), --jobs N,
@@ -42,6 +42,9 @@ make_bundle() {
   for name in fmt spdlog tl nlohmann; do cp -rL "/usr/include/$name" "$bundle/include/"; done
   rm -rf "$bundle/include/spdlog/fmt/bundled"
   cp -r /usr/src/googletest/googletest/{include,src} "$bundle/googletest/"
+  mkdir "$bundle/lib"
+  cp "$(g++ -print-file-name=libpcre2-8.a)" "$bundle/lib/"
+  cp /usr/include/pcre2.h "$bundle/include/"
   echo "$bundle: $(du -sh "$bundle" | cut -f1)"
 }
 
@@ -136,13 +139,24 @@ kernel_tests() {
   return $rc
 }
 
+# Whole models on the GPU: the fixtures against the reference implementation, worlds of ranks that share the GPU against one
+# rank, and the demo model's answers.
+model_tests() {
+  local rc=0
+  DSL_PARITY_FIXTURES=all "$build/bin/gpu_parity_test" --gtest_brief=1 || rc=1
+  "$build/bin/gpu_worlds_test" --gtest_brief=1 --gtest_filter='*LogitsHaveTheBits*/v3_fp8:*AtEverySplit/v2_lite*' || rc=1
+  "$build/bin/gpu_demo_test" --gtest_brief=1 || rc=1
+  ((rc == 0)) && echo "all passed"
+  return $rc
+}
+
 # sanitize TOOL FILTER: the chosen tests under compute-sanitizer.
 sanitize() {
   compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$build/bin/gpu_kernels_test" --gtest_brief=1 \
     --gtest_filter="$2"
 }
 
-export -f configure_and_build kernel_tests sanitize
+export -f configure_and_build kernel_tests model_tests sanitize
 export bundle build jobs nvcc arch
 build_seconds=240
 if $do_build_only; then
@@ -163,6 +177,7 @@ if ! "$build/bin/gpu_bench" --probe; then
 fi
 
 stage tests 120 bash -uc kernel_tests
+stage models 120 bash -uc model_tests
 stage ops 120 "$build/bin/gpu_bench" --ops --json "$out/ops.json"
 stage model 120 "$build/bin/gpu_bench" --model --json "$out/model.json"
 if ! $do_transformers; then

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "tests/e2e/demo_model.h"
+#include "tests/e2e/model_backend.h"
 #include "tests/unit/engine/in_process_world.h"
 
 namespace dsl::testing {
@@ -65,6 +66,7 @@ class DemoAccuracyTest : public ::testing::Test {
   static std::size_t num_right(const std::string& checkpoint,
                                const std::vector<Question>& questions, EngineOptions options = {}) {
     const DemoModel model(demo_dir() / checkpoint);
+    select_backend(options);
     options.model_dir = demo_dir() / checkpoint;
     options.num_threads = 1;
     options.kv_tokens = kKvTokens;

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "engine/kernels/cuda/cuda_ops.h"
-#include "tests/e2e/parity_variants.h"
+#include "tests/e2e/model_backend.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
 #include "tests/emulated_cuda/device_wire.h"
@@ -42,7 +42,7 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
     options.max_batch_tokens = 32;
     options.kv_tokens = 256;
     options.step_deadline = std::chrono::seconds(60);
-    if (devices == Devices::kShared) select_variant("cuda", options);
+    if (devices == Devices::kShared) select_backend(options);
     if (devices == Devices::kOneEach) {
       options.open_device = [](int node_rank) { return cuda::open_cuda_device(node_rank); };
     }

@@ -1,5 +1,5 @@
 // The backends whose models are compared with the reference implementation: one program each for
-// the CPU and for emulated CUDA.
+// the CPU, for emulated CUDA and for a GPU.
 #pragma once
 
 #include <string>

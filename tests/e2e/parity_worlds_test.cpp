@@ -6,6 +6,7 @@
 #include <random>
 #include <stdexcept>
 
+#include "tests/e2e/model_backend.h"
 #include "tests/e2e/reference_fixture.h"
 #include "tests/e2e/scratch_dir.h"
 #include "tests/unit/engine/in_process_world.h"
@@ -41,6 +42,7 @@ class ParityWorldsTest : public ::testing::TestWithParam<std::string> {
                                         bool fp8_activations = false,
                                         bool fp8_cache = false) const {
     EngineOptions options;
+    select_backend(options);
     options.fp8_activations = fp8_activations;
     options.fp8_cache = fp8_cache;
     options.model_dir = fixture().model_dir;
