@@ -8,6 +8,7 @@
 #include <mutex>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -52,9 +53,12 @@ struct Thread {
   int round = 0;
   std::deque<std::vector<PendingCopy>> copies{1};
   std::vector<PendingProduct> products;
+  bool took_turn = false;
 };
 
 Thread* running = nullptr;
+/// Of a kernel that takes a turn, until its first thread has.
+DeviceMemory::Opening* closed_until_turn = nullptr;
 
 void give_way(Pause pause) {
   running->pause = pause;
@@ -158,6 +162,11 @@ std::size_t shared_limit(const void* kernel) {
   return std::max<std::size_t>(found == granted_bytes.end() ? 0 : found->second, 48 * 1024);
 }
 
+void run_taking_turns(const std::function<void()>& thread) {
+  thread();
+  DSL_CHECK(running->took_turn, "a kernel did not wait for its turn in block {}", blockIdx.x);
+}
+
 void run_blocks(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   gridDim = config.gridDim;
   blockDim = config.blockDim;
@@ -194,12 +203,23 @@ cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
   if (!is_current(config.stream)) return cudaErrorInvalidResourceHandle;
   return run_or_record([config, thread = std::move(thread)] {
     config.stream->put([config, thread] {
-      const DeviceMemory::Opening opening(device_memory());
-      run_blocks(config, thread);
+      const bool takes_turns = config.numAttrs > 0;
+      DeviceMemory::Opening opening(device_memory(), !takes_turns);
+      if (takes_turns) {
+        closed_until_turn = &opening;
+        run_blocks(config, [&] { run_taking_turns(thread); });
+      } else {
+        run_blocks(config, thread);
+      }
       return true;
     });
     return cudaSuccess;
   });
+}
+
+void take_turn() {
+  running->took_turn = true;
+  if (closed_until_turn != nullptr) std::exchange(closed_until_turn, nullptr)->open();
 }
 
 void wait_for_block() { give_way(Pause::kBlock); }

@@ -30,10 +30,13 @@ class DeviceMemory {
   /// One at a time: what runs on the device, too, is one after the other.
   class Opening {
    public:
-    explicit Opening(DeviceMemory& memory) : memory_(memory), lock_(memory.mutex_) {
-      memory_.protect(PROT_READ | PROT_WRITE);
+    explicit Opening(DeviceMemory& memory, bool is_open = true)
+        : memory_(memory), lock_(memory.mutex_) {
+      if (is_open) open();
     }
     ~Opening() { memory_.protect(PROT_NONE); }
+    /// Later, where it did not begin as open.
+    void open() { memory_.protect(PROT_READ | PROT_WRITE); }
     Opening(const Opening&) = delete;
     Opening& operator=(const Opening&) = delete;
 

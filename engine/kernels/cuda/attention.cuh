@@ -57,6 +57,7 @@ struct AttentionCall {
 template <typename X, typename W>
 __global__ void absorb_query_kernel(Matrix q, WeightView kv_b, const AttentionRow* rows,
                                     MlaShape shape, X* q_latent) {
+  take_turn();
   const std::int64_t c = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (c >= shape.kv_lora_rank) return;
   const std::int64_t head = blockIdx.y;
@@ -75,6 +76,7 @@ __global__ void absorb_query_kernel(Matrix q, WeightView kv_b, const AttentionRo
 template <typename X, typename W>
 __global__ void expand_keys_kernel(PagedLatents latents, std::int64_t num_positions,
                                    WeightView kv_b, X* expanded) {
+  take_turn();
   const std::int64_t feature = std::int64_t{blockIdx.x} * kTileWarps + warp_index();
   const std::int64_t first = std::int64_t{blockIdx.y} * kTileRows;
   if (feature >= kv_b.out_features) return;
@@ -102,6 +104,7 @@ inline std::size_t attend_shared_bytes(const AttentionCall& call) {
 /// One split of one (row, head). L: of the cache. Grid: splits, heads, rows.
 template <typename X, typename L = X>
 __global__ void attend_kernel(AttentionCall call, SplitResults results) {
+  take_turn();
   const AttentionRow row = call.rows[blockIdx.z];
   const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
   if (begin > row.position) return;
@@ -184,6 +187,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
 template <typename X>
 __global__ void join_splits_kernel(SplitResults results, const AttentionRow* rows, bool by_row,
                                    X* out, std::int64_t row_stride, std::int64_t head_stride) {
+  take_turn();
   const std::int64_t c = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (c >= results.value_dim) return;
   const AttentionRow row = rows[blockIdx.z];
@@ -207,6 +211,7 @@ __global__ void join_splits_kernel(SplitResults results, const AttentionRow* row
 template <typename X, typename W>
 __global__ void project_values_kernel(const X* o_latent, WeightView kv_b, const AttentionRow* rows,
                                       MlaShape shape, Matrix out) {
+  take_turn();
   const std::int64_t i = std::int64_t{blockIdx.x} * kTileWarps + warp_index();
   if (i >= shape.v_head_dim) return;
   const std::int64_t head = blockIdx.y;

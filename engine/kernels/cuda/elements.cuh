@@ -23,6 +23,7 @@ __device__ T* row_of(const Matrix& matrix, std::int64_t row) {
 
 template <typename W>
 __global__ void decode_kernel(const W* values, std::int64_t size, float* out) {
+  take_turn();
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < size) out[i] = decode(values[i]);
 }
@@ -31,6 +32,7 @@ __global__ void decode_kernel(const W* values, std::int64_t size, float* out) {
 template <typename W, typename Out>
 __global__ void embed_kernel(const std::int32_t* token_ids, WeightView table,
                              std::int64_t first_token, Matrix out) {
+  take_turn();
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= out.cols) return;
   const std::int64_t row = token_ids[blockIdx.y] - first_token;
@@ -90,6 +92,7 @@ inline constexpr std::size_t kNormSharedBytes = kElementThreads / kWarpSize * si
 /// Grid: rows.
 template <typename X, typename W>
 __global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out) {
+  take_turn();
   norm_row(row_of<const X>(x, blockIdx.x), x.cols, weight, eps, row_of<X>(out, blockIdx.x));
 }
 
@@ -97,6 +100,7 @@ __global__ void rms_norm_kernel(Matrix x, const W* weight, float eps, Matrix out
 template <typename X, typename W>
 __global__ void add_rms_norm_kernel(Matrix residual, MatrixView<const float> update,
                                     const W* weight, float eps, Matrix out) {
+  take_turn();
   X* row = row_of<X>(residual, blockIdx.x);
   const float* added = update.data + blockIdx.x * update.row_stride;
   // A thread adds up what it will norm, so that nobody waits.
@@ -113,6 +117,7 @@ __global__ void add_rms_norm_kernel(Matrix residual, MatrixView<const float> upd
 /// Grid: cols / threads, rows.
 template <typename X>
 __global__ void add_kernel(Matrix residual, MatrixView<const float> update) {
+  take_turn();
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= residual.cols) return;
   X& value = row_of<X>(residual, blockIdx.y)[col];
@@ -124,6 +129,7 @@ __device__ inline float silu(float value) { return value / (1.0f + expf(-value))
 /// Grid: cols / threads, rows.
 template <typename X>
 __global__ void silu_mul_kernel(Matrix gate, Matrix up, Matrix out) {
+  take_turn();
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= out.cols) return;
   row_of<X>(out, blockIdx.y)[col] = encode<X>(silu(decode(row_of<X>(gate, blockIdx.y)[col])) *
@@ -134,6 +140,7 @@ __global__ void silu_mul_kernel(Matrix gate, Matrix up, Matrix out) {
 template <typename X>
 __global__ void rope_kernel(Matrix x, std::int64_t num_heads, const std::int32_t* positions,
                             RopeTable table) {
+  take_turn();
   const std::int64_t pairs = table.rope_dim / 2;
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= num_heads * pairs) return;
@@ -151,6 +158,7 @@ __global__ void rope_kernel(Matrix x, std::int64_t num_heads, const std::int32_t
 template <typename X>
 __global__ void store_latents_kernel(Matrix latent, Matrix rope_key, const std::int64_t* slots,
                                      LatentCache cache) {
+  take_turn();
   const std::int64_t width = cache.kv_lora_rank + cache.rope_dim;
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= width) return;

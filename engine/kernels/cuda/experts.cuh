@@ -19,6 +19,7 @@ struct ExpertPairs {
 /// One warp for an expert of this shard: finds its pairs, and how many pairs are of experts before
 /// it. Grid: experts.
 __global__ void group_pairs_kernel(Routing routing, std::int64_t first_expert, ExpertPairs out) {
+  take_turn();
   const std::int64_t num_pairs = routing.rows * routing.num_experts_per_tok;
   const std::int64_t expert = first_expert + blockIdx.x;
   int num_before = 0;
@@ -74,6 +75,7 @@ __device__ inline void tile_pairs(const ExpertPairs& pairs, const ExpertTile& ti
 template <typename X, typename W, typename Out>
 __global__ void expert_up_kernel(Matrix x, const ExpertWeights* experts, ExpertPairs pairs,
                                  std::int64_t num_experts_per_tok, Matrix activated) {
+  take_turn();
   ExpertTile tile = expert_tile(pairs);
   if (tile.feature >= activated.cols) return;
   for (; tile.first < tile.end; tile.first += kPairBlocks * kTileRows) {
@@ -101,6 +103,7 @@ __global__ void expert_up_kernel(Matrix x, const ExpertWeights* experts, ExpertP
 template <typename X, typename W>
 __global__ void expert_down_kernel(Matrix activated, const ExpertWeights* experts,
                                    ExpertPairs pairs, MatrixView<float> outputs) {
+  take_turn();
   ExpertTile tile = expert_tile(pairs);
   if (tile.feature >= outputs.cols) return;
   for (; tile.first < tile.end; tile.first += kPairBlocks * kTileRows) {
@@ -127,6 +130,7 @@ __global__ void expert_down_kernel(Matrix activated, const ExpertWeights* expert
 __global__ void add_experts_kernel(Routing routing, std::int64_t first_expert, LeafBounds leaves,
                                    MatrixView<float> outputs, LeafSums sums,
                                    std::int64_t first_row) {
+  take_turn();
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= sums.cols) return;
   const std::int64_t row = blockIdx.y;

@@ -10,6 +10,7 @@ namespace dsl::cuda {
 /// block table with which such rows are a cache of one block. Grid: positions / kLatentWarps.
 __global__ void decode_latents_kernel(PagedLatents latents, std::int64_t num_positions,
                                       std::int32_t* block_table, BFloat16* rows) {
+  take_turn();
   if (blockIdx.x == 0 && threadIdx.x == 0) *block_table = 0;
   const std::int64_t position = std::int64_t{blockIdx.x} * kLatentWarps + warp_index();
   if (position >= num_positions) return;

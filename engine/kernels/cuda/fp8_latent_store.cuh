@@ -20,6 +20,7 @@ __device__ inline float latent_scale(float largest) {
 /// Grid: rows / kLatentWarps.
 __global__ void store_fp8_latents_kernel(Matrix latent, Matrix rope_key, const std::int64_t* slots,
                                          LatentCache cache, LatentLayout layout) {
+  take_turn();
   const std::int64_t row = std::int64_t{blockIdx.x} * kLatentWarps + warp_index();
   if (row >= latent.rows) return;
   const BFloat16* from = row_of<const BFloat16>(latent, row);

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "engine/kernels/cuda/turns.cuh"
+
 namespace dsl::cuda {
 
 inline constexpr int kWarpSize = 32;
@@ -19,6 +21,7 @@ struct LaunchShape {
   dim3 grid;
   dim3 block;
   std::size_t shared_bytes = 0;  // dynamic shared memory
+  bool may_start_early = false;  // beside the kernel before: it waits for its turn (turns.cuh)
 };
 
 /// Puts the kernel behind what is on the stream already. Errors that show up later come out when
@@ -37,6 +40,11 @@ cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &early;
+  config.numAttrs = shape.may_start_early ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
 }
 

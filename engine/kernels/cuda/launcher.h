@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "engine/kernels/cuda/dependent_launch.h"
 #include "engine/kernels/cuda/device_copy.h"
 #include "engine/kernels/cuda/launch.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
@@ -19,18 +20,22 @@ namespace dsl::cuda {
 
 inline constexpr std::int64_t kMaxGridRows = 65535;  // of the grid's y and z
 
-/// Starts kernels one behind the other. Thread-compatible.
+/// Starts kernels one behind the other; they take turns (turns.cuh). Thread-compatible.
 class Launcher {
  public:
   explicit Launcher(std::shared_ptr<const Stream> stream)
-      : stream_(std::move(stream)), has_warpgroups_(uses_warpgroups(stream_->device())) {}
+      : stream_(std::move(stream)),
+        has_warpgroups_(uses_warpgroups(stream_->device())),
+        may_start_early_(uses_dependent_launch(stream_->device())) {}
 
   /// To be called first by every thread that starts kernels.
   Status enter_thread() const { return stream_->enter_thread(); }
 
   template <typename... Parameters, typename... Arguments>
   void run(const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
-    note(cuda_status(launch(stream_->get(), shape, kernel, std::forward<Arguments>(arguments)...),
+    LaunchShape turn = shape;
+    turn.may_start_early = may_start_early_;
+    note(cuda_status(launch(stream_->get(), turn, kernel, std::forward<Arguments>(arguments)...),
                      "starting a kernel"));
   }
 
@@ -98,6 +103,7 @@ class Launcher {
 
   std::shared_ptr<const Stream> stream_;
   bool has_warpgroups_;
+  bool may_start_early_;
   DeviceBuffer scratch_;
   std::int64_t max_pass_bytes_ = kMaxPassBytes;
   std::int64_t moves_ = 0;

@@ -21,6 +21,7 @@ __device__ void tile_rows(const Matrix& x, std::int64_t first, const X* (&rows)[
 /// out = the tree over the leaves' dot products. Grid: features / kTileWarps, rows / kRows.
 template <int kRows, typename X, typename W, typename Out>
 __global__ void linear_kernel(Matrix x, WeightView w, LeafBounds leaves, Matrix out) {
+  take_turn();
   const std::int64_t feature = std::int64_t{blockIdx.x} * kTileWarps + warp_index();
   const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
   if (feature >= w.out_features) return;
@@ -46,6 +47,7 @@ __global__ void linear_kernel(Matrix x, WeightView w, LeafBounds leaves, Matrix 
 /// sums.leaf(i) += leaf i's dot products. Grid: features / kTileWarps, rows / kRows.
 template <int kRows, typename X, typename W>
 __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, LeafSums sums) {
+  take_turn();
   const std::int64_t feature = std::int64_t{blockIdx.x} * kTileWarps + warp_index();
   const std::int64_t first_row = std::int64_t{blockIdx.y} * kRows;
   if (feature >= w.out_features) return;
@@ -66,6 +68,7 @@ __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, 
 
 /// out = the tree over the leaves. One thread an element.
 __global__ void join_leaves_kernel(LeafSums sums, MatrixView<float> out) {
+  take_turn();
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= sums.rows * sums.cols) return;
   float leaves[kNumLeaves];

@@ -154,6 +154,7 @@ __device__ void add_values(const Block& block, int tile, const BFloat16* latents
 template <typename Dims, int kHeadTiles, typename L>
 __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHeadTiles == 1 ? 2 : 1)
     mla_decode_kernel(MlaDecode call, SplitResults results) {
+  take_turn();
   using Block = DecodeBlock<Dims, kHeadTiles, L>;
   auto& block = *reinterpret_cast<Block*>(shared_bytes);
   const AttentionRow row = call.rows[blockIdx.z];

@@ -95,6 +95,7 @@ __device__ void load_queries(const MlaPrefill& call, std::int64_t first_row,
 /// Grid: rows / kPrefillRows, heads.
 template <typename Dims>
 __global__ void __launch_bounds__(kPrefillThreads, 2) mla_prefill_kernel(MlaPrefill call) {
+  take_turn();
   using Tiles = PrefillTiles<Dims>;
   auto& tiles = *reinterpret_cast<Tiles*>(shared_bytes);
   // The last rows have the most keys: they begin first.

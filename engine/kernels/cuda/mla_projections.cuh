@@ -74,6 +74,7 @@ template <typename Dims, typename W>
 __global__ void __launch_bounds__(kProjectionThreads)
     mla_absorb_kernel(Matrix q, WeightView kv_b, const AttentionRow* rows, std::int64_t num_rows,
                       BFloat16* query) {
+  take_turn();
   constexpr int kRowStride = kTileStride<Dims::kNope>;
   constexpr int kStride = kTileStride<kAbsorbCols>;
   const std::int64_t first = std::int64_t{blockIdx.z} * kProjectionRows;
@@ -158,6 +159,7 @@ template <typename Dims, typename W>
 __global__ void __launch_bounds__(kProjectionThreads)
     mla_project_kernel(const BFloat16* latents, WeightView kv_b, const AttentionRow* rows,
                        std::int64_t num_rows, Matrix out) {
+  take_turn();
   constexpr int kStride = kTileStride<Dims::kRank>;
   constexpr int kWarpTiles = kProjectionTiles / 2;
   const std::int64_t first = std::int64_t{blockIdx.z} * kProjectionRows;

@@ -67,6 +67,7 @@ __device__ inline FeatureRange slice_range(const Slices& slices, int slice) {
 template <typename X>
 __global__ void quantise_kernel(Matrix x, const __grid_constant__ Slices slices, QuantisedRows rows,
                                 Float8E4M3* codes, float* scales) {
+  take_turn();
   const int slice = warp_slice();
   if (slice >= slices.num_slices()) return;
   const std::int64_t row = blockIdx.x;
@@ -92,6 +93,7 @@ __global__ void quantise_kernel(Matrix x, const __grid_constant__ Slices slices,
 template <typename X>
 __global__ void quantised_floats_kernel(Matrix x, const __grid_constant__ Slices slices,
                                         Matrix out) {
+  take_turn();
   const int slice = warp_slice();
   if (slice >= slices.num_slices()) return;
   const QuantisedSlice<X> values(row_of<const X>(x, blockIdx.x), slice_range(slices, slice));

@@ -93,6 +93,7 @@ inline std::size_t choose_shared_bytes(const RoutingConfig& config) {
 /// `logits` [rows, n_routed_experts] contiguous; `bias` may be null. Grid: rows; one warp each.
 __global__ void choose_kernel(const float* logits, const float* bias, RoutingConfig config,
                               Routing routing) {
+  take_turn();
   const int num_experts = static_cast<int>(config.n_routed_experts);
   const int num_groups = static_cast<int>(config.n_group);
   float* scores = reinterpret_cast<float*>(shared_bytes);

@@ -88,6 +88,7 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
 template <typename Gemm, int kRowTiles>
 __global__ void __launch_bounds__(kSkinnyThreads)
     skinny_gemm_kernel(const __grid_constant__ Gemm gemm) {
+  take_turn();
   constexpr int kRows = kRowTiles * kTileCols;
   constexpr int kOutputs = kSkinnyFeatures * kRows;
   constexpr int kFolds = (kOutputs + int{kSkinnyThreads} - 1) / int{kSkinnyThreads};

@@ -171,6 +171,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
 template <typename Gemm, int kRowTiles>
 __global__ void __launch_bounds__(kTiledThreads)
     tiled_gemm_kernel(const __grid_constant__ Gemm gemm) {
+  take_turn();
   constexpr int kRows = tiled_rows<kRowTiles>();
   const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
   for (int row = static_cast<int>(blockIdx.y) * kRows; row < group.num_rows;

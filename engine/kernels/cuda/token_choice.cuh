@@ -189,6 +189,7 @@ __global__ void __launch_bounds__(kChoiceThreads)
     choose_token_kernel(MatrixView<const float> logits, const TokenChoice* choices,
                         std::int64_t max_logprobs, DeviceChoice* chosen,
                         TokenWithLogprob* likeliest) {
+  take_turn();
   const float* row_logits = logits.data + std::int64_t{blockIdx.x} * logits.row_stride;
   const TokenChoice choice = choices[blockIdx.x];
   const ChoiceRow row(row_logits, logits.cols, choice);

@@ -172,6 +172,7 @@ __device__ void multiply_last_tile(const Gemm& gemm, const typename Gemm::Group&
 template <typename Gemm, int kWarpgroups, int kRows>
 __global__ void __launch_bounds__(WarpgroupTile<kWarpgroups, kRows>::kThreads)
     warpgroup_gemm_kernel(const __grid_constant__ Gemm gemm) {
+  take_turn();
   if constexpr (kHasWarpgroupProducts) {
     constexpr int kFeatures = kWarpgroups * kWarpgroupRows / Gemm::kSides;
     const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));

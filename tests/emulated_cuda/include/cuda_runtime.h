@@ -28,21 +28,33 @@ struct dim3 {
 /// Where the running thread stands.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
 struct cudaLaunchConfig_t {
   dim3 gridDim;
   dim3 blockDim;
   std::size_t dynamicSmemBytes;
   cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
 };
 
 namespace dsl::test {
 
 /// Runs `thread`, the kernel with its arguments, for every thread of the grid, block after block;
-/// or records that.
+/// or records that. If it may start beside the kernel before, the device's memory stays closed
+/// until the first thread takes its turn, and every thread must.
 cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
                        std::function<void()> thread);
 /// As much as Hopper has; without it a kernel gets 48 KiB.
 cudaError_t grant_shared_bytes(const void* kernel, int bytes);
+/// This thread waits until the kernel before has ended.
+void take_turn();
 /// All threads of the block arrive before any goes on.
 void wait_for_block();
 /// The word that another lane of the warp passed to the same call. All 32 lanes must call.
