@@ -29,22 +29,25 @@ Result<DecoderLayer> DecoderLayer::load(const LayerSource& source, std::int64_t 
   return result;
 }
 
-Status DecoderLayer::forward(const LayerContext& context, const StepBatch& batch,
-                             const LatentCache& cache, const Matrix& hidden_states) const {
+Result<MatrixView<float>> DecoderLayer::forward(const LayerContext& context, const StepBatch& batch,
+                                                const LatentCache& cache,
+                                                const Matrix& hidden_states,
+                                                const MatrixView<float>* update) const {
   Ops& ops = context.ops;
   const Matrix normed = context.workspace.normed(hidden_states.rows);
-  const auto view = [](MatrixView<float> update) -> MatrixView<const float> {
-    return {update.data, update.rows, update.cols, update.row_stride};
+  const auto view = [](const MatrixView<float>& floats) -> MatrixView<const float> {
+    return {floats.data, floats.rows, floats.cols, floats.row_stride};
   };
 
-  ops.rms_norm(hidden_states, input_layernorm_, rms_norm_eps_, normed);
+  if (update == nullptr) {
+    ops.rms_norm(hidden_states, input_layernorm_, rms_norm_eps_, normed);
+  } else {
+    ops.add_rms_norm(hidden_states, view(*update), input_layernorm_, rms_norm_eps_, normed);
+  }
   DSL_ASSIGN(const MatrixView<float> attention, self_attn_.forward(context, batch, cache, normed));
   ops.add_rms_norm(hidden_states, view(attention), post_attention_layernorm_, rms_norm_eps_,
                    normed);
-  DSL_ASSIGN(const MatrixView<float> feed_forward,
-             std::visit([&](const auto& mlp) { return mlp.forward(context, normed); }, mlp_));
-  ops.add(hidden_states, view(feed_forward));
-  return {};
+  return std::visit([&](const auto& mlp) { return mlp.forward(context, normed); }, mlp_);
 }
 
 void DecoderLayer::append_parameters(Parameters& parameters) {

@@ -17,9 +17,12 @@ class DecoderLayer {
  public:
   static Result<DecoderLayer> load(const LayerSource& source, std::int64_t layer);
 
-  /// Updates hidden_states [rows, hidden_size] in place.
-  Status forward(const LayerContext& context, const StepBatch& batch, const LatentCache& cache,
-                 const Matrix& hidden_states) const;
+  /// Adds to hidden_states [rows, hidden_size] what the layer before has left (`update`; null: this
+  /// is the first) and what attention makes of them. Returns what the feed-forward makes of those,
+  /// which is still to be added.
+  Result<MatrixView<float>> forward(const LayerContext& context, const StepBatch& batch,
+                                    const LatentCache& cache, const Matrix& hidden_states,
+                                    const MatrixView<float>* update) const;
 
   void append_parameters(Parameters& parameters);
   /// Stored bytes of the distinct weights of this shard that a step whose rows chose these experts

@@ -58,28 +58,25 @@ Status StageModel::embed(std::span<const std::int32_t> token_ids) {
 
 Status StageModel::run_layers(const StepBatch& batch, const std::function<Status()>& after_layer) {
   step_rows_ = batch.rows();
-  if (tp_.needs_host()) {
-    for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
-      DSL_TRY(run_layer(layer, batch));
-      DSL_TRY(after_layer());
-    }
-    return {};
-  }
-  const auto run_all = [&]() -> Status {
-    for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
-      DSL_TRY(run_layer(layer, batch));
-    }
-    return {};
-  };
-  DSL_TRY(ops_->run_step({batch.positions, batch.slots, batch.segments}, run_all));
+  if (tp_.needs_host()) return run_all_layers(batch, after_layer);
+  DSL_TRY(ops_->run_step({batch.positions, batch.slots, batch.segments},
+                         [&] { return run_all_layers(batch, [] { return Status(); }); }));
   return after_layer();
 }
 
-Status StageModel::run_layer(std::int64_t layer, const StepBatch& batch) {
-  const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};
-  const DecoderLayer& decoder_layer = modules_.layers[static_cast<std::size_t>(layer)];
-  return decoder_layer.forward(context, batch, caches_.layer(layer),
-                               workspace_.hidden_states(batch.rows()));
+Status StageModel::run_all_layers(const StepBatch& batch,
+                                  const std::function<Status()>& after_layer) {
+  const Matrix hidden_states = workspace_.hidden_states(batch.rows());
+  MatrixView<float> update;
+  for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
+    const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};
+    const DecoderLayer& decoder_layer = modules_.layers[static_cast<std::size_t>(layer)];
+    DSL_ASSIGN(update, decoder_layer.forward(context, batch, caches_.layer(layer), hidden_states,
+                                             layer == 0 ? nullptr : &update));
+    DSL_TRY(after_layer());
+  }
+  ops_->add(hidden_states, {update.data, update.rows, update.cols, update.row_stride});
+  return {};
 }
 
 Result<std::int64_t> StageModel::take_bytes_read() {

@@ -86,7 +86,8 @@ class StageModel {
         rope_(std::move(rope)),
         caches_(std::move(caches)) {}
 
-  Status run_layer(std::int64_t layer, const StepBatch& batch);
+  /// Calls `after_layer` after each.
+  Status run_all_layers(const StepBatch& batch, const std::function<Status()>& after_layer);
 
   Ops* ops_;
   parallel::TensorParallel tp_;
