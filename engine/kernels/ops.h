@@ -226,6 +226,21 @@ class Ops {
   virtual void store_latents(const Matrix& latent, const Matrix& rope_key,
                              std::span<const std::int64_t> slots, const LatentCache& cache) = 0;
 
+  /// What a step computes of its new rows before attention, with the bits of the single calls:
+  /// rope() of q's heads; of [latent | key] in `compressed_kv`, rms_norm() of the latent and rope()
+  /// of the key, in place; store_latents().
+  virtual void rope_and_store(const Matrix& q, std::int64_t num_heads, const Matrix& compressed_kv,
+                              const VectorView& norm, float eps,
+                              std::span<const std::int32_t> positions, const RopeTable& table,
+                              std::span<const std::int64_t> slots, const LatentCache& cache) {
+    const Matrix latent = compressed_kv.cols_from(0, cache.kv_lora_rank);
+    const Matrix key = compressed_kv.cols_from(cache.kv_lora_rank, cache.rope_dim);
+    rope(q, num_heads, positions, table);
+    rms_norm(latent, norm, eps, latent);
+    rope(key, 1, positions, table);
+    store_latents(latent, key, slots, cache);
+  }
+
   /// out[m, heads * v_head_dim] = attention of q[m, heads * (nope + rope)] over the cache. kv_b is
   /// this shard's [heads * (nope + v), kv_lora_rank]: rows of a head are W_uk, then W_uv.
   virtual void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,

@@ -66,15 +66,10 @@ Result<MatrixView<float>> Attention::forward(const LayerContext& context, const 
   const Workspace& workspace = context.workspace;
 
   const Matrix q = queries(context, x);
-  ops.rope(q, shape_.num_heads, batch.positions, context.rope);
-
   const Matrix compressed_kv = workspace.compressed_kv(x.rows);
   kv_a_proj_with_mqa_.forward(ops, x, compressed_kv);
-  const Matrix latent = compressed_kv.cols_from(0, shape_.kv_lora_rank);
-  const Matrix k_pe = compressed_kv.cols_from(shape_.kv_lora_rank, shape_.qk_rope_head_dim);
-  ops.rms_norm(latent, kv_a_layernorm_, rms_norm_eps_, latent);
-  ops.rope(k_pe, 1, batch.positions, context.rope);
-  ops.store_latents(latent, k_pe, batch.slots, cache);
+  ops.rope_and_store(q, shape_.num_heads, compressed_kv, kv_a_layernorm_, rms_norm_eps_,
+                     batch.positions, context.rope, batch.slots, cache);
 
   const Matrix attn_output = workspace.attn_output(x.rows);
   ops.mla_attention(q, kv_b_proj_.weight(), cache, batch.segments, shape_, attn_output);

@@ -161,6 +161,34 @@ class CudaOps final : public Ops {
     });
   }
 
+  void rope_and_store(const Matrix& q, std::int64_t num_heads, const Matrix& compressed_kv,
+                      const VectorView& norm, float eps, std::span<const std::int32_t> positions,
+                      const RopeTable& table, std::span<const std::int64_t> slots,
+                      const LatentCache& cache) override {
+    if (cache.dtype == DType::kF8E4M3) {
+      return Ops::rope_and_store(q, num_heads, compressed_kv, norm, eps, positions, table, slots,
+                                 cache);
+    }
+    const NewRows call{q,
+                       num_heads,
+                       compressed_kv,
+                       eps,
+                       launcher_.copy(positions_, positions),
+                       launcher_.copy(slots_, slots),
+                       table,
+                       cache};
+    if (call.positions == nullptr || call.slots == nullptr) return;
+    const unsigned query_blocks = blocks_for(num_heads * table.rope_dim / 2, kElementThreads);
+    with_activation(cache.dtype, [&](auto a) {
+      with_weight(norm.dtype, [&](auto w) {
+        launcher_.run({dim3(1 + query_blocks, static_cast<unsigned>(q.rows)), kElementThreads,
+                       kNormSharedBytes},
+                      rope_and_store_kernel<decltype(a), decltype(w)>, call,
+                      static_cast<const decltype(w)*>(norm.data));
+      });
+    });
+  }
+
   void silu_mul(const Matrix& gate, const Matrix& up, const Matrix& out) override {
     with_activation(out.dtype, [&](auto a) {
       launcher_.run({element_grid(out.cols, out.rows), kElementThreads},

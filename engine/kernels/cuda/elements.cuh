@@ -136,6 +136,18 @@ __global__ void silu_mul_kernel(Matrix gate, Matrix up, Matrix out) {
                                               decode(row_of<X>(up, blockIdx.y)[col]));
 }
 
+/// Rotates pair `pair` of the last rope_dim columns of head `head` of a row at `position`.
+template <typename X>
+__device__ void rope_pair(X* row, std::int64_t head_dim, std::int64_t head, std::int64_t pair,
+                          std::int64_t position, const RopeTable& table) {
+  X* values = row + (head + 1) * head_dim - table.rope_dim + 2 * pair;
+  const std::int64_t at = position * (table.rope_dim / 2) + pair;
+  const float a = decode(values[0]);
+  const float b = decode(values[1]);
+  values[0] = encode<X>(a * table.cos[at] - b * table.sin[at]);
+  values[1] = encode<X>(a * table.sin[at] + b * table.cos[at]);
+}
+
 /// One thread a pair. Grid: num_heads * pairs / threads, rows.
 template <typename X>
 __global__ void rope_kernel(Matrix x, std::int64_t num_heads, const std::int32_t* positions,
@@ -144,14 +156,8 @@ __global__ void rope_kernel(Matrix x, std::int64_t num_heads, const std::int32_t
   const std::int64_t pairs = table.rope_dim / 2;
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= num_heads * pairs) return;
-  const std::int64_t pair = i % pairs;
-  const std::int64_t end_of_head = (i / pairs + 1) * (x.cols / num_heads);
-  X* values = row_of<X>(x, blockIdx.y) + end_of_head - table.rope_dim + 2 * pair;
-  const std::int64_t at = positions[blockIdx.y] * pairs + pair;
-  const float a = decode(values[0]);
-  const float b = decode(values[1]);
-  values[0] = encode<X>(a * table.cos[at] - b * table.sin[at]);
-  values[1] = encode<X>(a * table.sin[at] + b * table.cos[at]);
+  rope_pair(row_of<X>(x, blockIdx.y), x.cols / num_heads, i / pairs, i % pairs,
+            positions[blockIdx.y], table);
 }
 
 /// Grid: cache row width / threads, rows.
@@ -165,6 +171,44 @@ __global__ void store_latents_kernel(Matrix latent, Matrix rope_key, const std::
   static_cast<X*>(cache.data)[slots[blockIdx.y] * width + col] =
       col < cache.kv_lora_rank ? row_of<X>(latent, blockIdx.y)[col]
                                : row_of<X>(rope_key, blockIdx.y)[col - cache.kv_lora_rank];
+}
+
+/// What a step's new rows are before attention. Non-owning.
+struct NewRows {
+  Matrix q;
+  std::int64_t num_heads = 0;
+  Matrix compressed_kv;  // [rows, kv_lora_rank + rope_dim]
+  float eps = 0;
+  const std::int32_t* positions = nullptr;
+  const std::int64_t* slots = nullptr;
+  RopeTable table;
+  LatentCache cache;
+};
+
+/// The first block of a row norms its latent and ropes and stores what is cached of it; others rope
+/// its queries, one thread a pair. Grid: 1 + num_heads * pairs / threads, rows.
+template <typename X, typename W>
+__global__ void rope_and_store_kernel(const __grid_constant__ NewRows call, const W* norm) {
+  take_turn();
+  const std::int64_t pairs = call.table.rope_dim / 2;
+  const std::int64_t position = call.positions[blockIdx.y];
+  if (blockIdx.x > 0) {
+    const std::int64_t i = std::int64_t{blockIdx.x - 1} * blockDim.x + threadIdx.x;
+    if (i >= call.num_heads * pairs) return;
+    rope_pair(row_of<X>(call.q, blockIdx.y), call.q.cols / call.num_heads, i / pairs, i % pairs,
+              position, call.table);
+    return;
+  }
+  const std::int64_t rank = call.cache.kv_lora_rank;
+  const std::int64_t width = rank + call.cache.rope_dim;
+  X* row = row_of<X>(call.compressed_kv, blockIdx.y);
+  norm_row(row, rank, norm, call.eps, row);
+  for (std::int64_t pair = threadIdx.x; pair < pairs; pair += kElementThreads) {
+    rope_pair(row + rank, call.cache.rope_dim, 0, pair, position, call.table);
+  }
+  __syncthreads();
+  X* cached = static_cast<X*>(call.cache.data) + call.slots[blockIdx.y] * width;
+  for (std::int64_t col = threadIdx.x; col < width; col += kElementThreads) cached[col] = row[col];
 }
 
 }  // namespace dsl::cuda

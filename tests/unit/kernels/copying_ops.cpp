@@ -126,6 +126,27 @@ class CopyingOps final : public Ops {
                [&] { device_.ops->store_latents(latent_copy, key_copy, slots, cache_copy); });
   }
 
+  void rope_and_store(const Matrix& q, std::int64_t num_heads, const Matrix& compressed_kv,
+                      const VectorView& norm, float eps, std::span<const std::int32_t> positions,
+                      const RopeTable& table, std::span<const std::int64_t> slots,
+                      const LatentCache& cache) override {
+    Matrix q_copy = q;
+    Matrix kv_copy = compressed_kv;
+    VectorView norm_copy = norm;
+    RopeTable table_copy = table;
+    LatentCache cache_copy = cache;
+    DeviceCopies copies(arena_);
+    copies.write(q_copy);
+    copies.write(kv_copy);
+    copies.read(norm_copy);
+    copies.read(table_copy);
+    copies.write(cache_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->rope_and_store(q_copy, num_heads, kv_copy, norm_copy, eps, positions, table_copy,
+                                  slots, cache_copy);
+    });
+  }
+
   void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,
                      std::span<const AttentionSegment> segments, const MlaShape& shape,
                      const Matrix& out) override {

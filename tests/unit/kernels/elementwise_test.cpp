@@ -94,6 +94,55 @@ TEST_P(ElementwiseTest, AddingAndNormingAtOnceHasTheBitsOfBoth) {
   }
 }
 
+TEST_P(ElementwiseTest, RopingAndStoringAtOnceHasTheBitsOfTheSingleCalls) {
+  struct Shape {
+    std::int64_t num_heads;
+    std::int64_t head_dim;
+    std::int64_t rank;
+    std::int64_t rope_dim;
+  };
+  for (const DType type : kTypes) {
+    for (const auto& [num_heads, head_dim, rank, rope_dim] :
+         {Shape{16, 192, 512, 64}, {3, 24, 130, 6}, {1, 2, 1, 2}}) {
+      const std::int64_t rows = 5;
+      const std::int64_t num_slots = 16;
+      const auto first_q = TestMatrix::random(random_, type, rows, num_heads * head_dim);
+      const auto first_kv = TestMatrix::random(random_, type, rows, rank + rope_dim);
+      const auto norm = TestVector::random(random_, DType::kBF16, rank);
+      const auto angles = TestMatrix::random(random_, DType::kF32, 2 * rows, rope_dim / 2, 1, 0);
+      const RopeTable table{angles.floats().row(0), angles.floats().row(rows), rows, rope_dim};
+      const std::vector<std::int32_t> positions = {4, 0, 2, 2, 1};
+      const std::vector<std::int64_t> slots = {3, 15, 0, 7, 8};
+      struct Outcome {
+        TestMatrix q;
+        TestMatrix kv;
+        TestMatrix cached;
+        LatentCache cache;
+      };
+      const auto start = [&] {
+        Outcome outcome{
+            first_q.clone(), first_kv.clone(), TestMatrix(type, num_slots, rank + rope_dim, 0), {}};
+        outcome.cache = {outcome.cached.view().data, type, 2, num_slots / 2, rank, rope_dim};
+        return outcome;
+      };
+      const Outcome together = start();
+      ops_->rope_and_store(together.q.view(), num_heads, together.kv.view(), norm.view(), 1e-6f,
+                           positions, table, slots, together.cache);
+      const Outcome single = start();
+      const Matrix latent = single.kv.view().cols_from(0, rank);
+      const Matrix key = single.kv.view().cols_from(rank, rope_dim);
+      ops_->rope(single.q.view(), num_heads, positions, table);
+      ops_->rms_norm(latent, norm.view(), 1e-6f, latent);
+      ops_->rope(key, 1, positions, table);
+      ops_->store_latents(latent, key, slots, single.cache);
+      EXPECT_EQ(together.q.bits(), single.q.bits());
+      EXPECT_EQ(together.kv.bits(), single.kv.bits());
+      EXPECT_EQ(together.cached.bits(), single.cached.bits());
+      EXPECT_NE(together.q.bits(), first_q.bits());
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Variants, ElementwiseTest, testing::ValuesIn(fast_variants()),
                          variant_name);
 
