@@ -1,11 +1,11 @@
 #include "emulated_ptx.h"
 
 #include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "emulated_threads.h"
 #include "engine/tensor/dtype.h"
+#include "tests/emulated_cuda/fused_sum.h"
 #include "tests/emulated_cuda/include/cuda_runtime.h"
 #include "transport/base/error.h"
 
@@ -37,18 +37,19 @@ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_
   const LaneWords* lanes = share_in_warp({a[0], a[1], a[2], a[3], b[0], b[1]});
   const int g = lane_of_warp() / 4;
   const int t = lane_of_warp() % 4;
-  for (int k = 0; k < 16; ++k) {
+  float rows[2][kFusedFeatures];
+  float cols[2][kFusedFeatures];
+  for (std::size_t k = 0; k < kFusedFeatures; ++k) {
     // Column k of a and row k of b are held by lanes with this t.
-    const int holder = k % 8 / 2;
-    const auto half = static_cast<std::size_t>(k / 8);
-    const float a_low = bf16_of(lanes[g * 4 + holder][2 * half], k % 2);
-    const float a_high = bf16_of(lanes[g * 4 + holder][2 * half + 1], k % 2);
-    const float b_left = bf16_of(lanes[2 * t * 4 + holder][4 + half], k % 2);
-    const float b_right = bf16_of(lanes[(2 * t + 1) * 4 + holder][4 + half], k % 2);
-    d[0] = std::fmaf(a_low, b_left, d[0]);
-    d[1] = std::fmaf(a_low, b_right, d[1]);
-    d[2] = std::fmaf(a_high, b_left, d[2]);
-    d[3] = std::fmaf(a_high, b_right, d[3]);
+    const int holder = static_cast<int>(k % 8 / 2);
+    const auto index = static_cast<int>(k % 2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      rows[i][k] = bf16_of(lanes[g * 4 + holder][2 * (k / 8) + i], index);
+      cols[i][k] = bf16_of(lanes[(2 * t + static_cast<int>(i)) * 4 + holder][4 + k / 8], index);
+    }
+  }
+  for (std::size_t i = 0; i < 4; ++i) {
+    d[i] = fused_sum(d[i], rows[i / 2], cols[i % 2], SumRounding::kNearest);
   }
 }
 

@@ -1,9 +1,11 @@
 // What a lane holds of rows of weights and activations, as operands of mma_m16n8k16.
 //
 // A lane with t = lane % 4 takes kLaneFeatures consecutive features of a row at once, t *
-// kLaneFeatures behind the first, and passes them to successive products four at a time: which
-// features meet in a product is the same for weights and activations, and that is all that their
-// order must fulfil. It allows loads of 16 bytes without a detour through shared memory.
+// kLaneFeatures behind the first, in loads of 16 bytes without a detour through shared memory, and
+// passes them to successive products four at a time. Which lane passes a feature is free, if it is
+// the same for weights and activations; which sixteen features meet in a product decides its bits.
+// Beside weights in BF16 they are consecutive, as other kernels' instructions read them from shared
+// memory: lanes exchange half of what they loaded.
 #pragma once
 
 #include <cstdint>
@@ -75,6 +77,23 @@ struct Operand<BFloat16> {
   __device__ static LaneFeatures<kProducts> decode(const Wide& wide, bool&) {
     return {{{wide.words[0], wide.words[1]}, {wide.words[2], wide.words[3]}}};
   }
+
+  /// What a lane passes to products, of what four lanes have decoded: four of the first sixteen
+  /// features, then four of the others. Lanes 0 and 2 share first what lane 0 had, then what lane 2
+  /// had; so do lanes 1 and 3. All lanes call.
+  __device__ static LaneFeatures<kProducts> arrange(const LaneFeatures<kProducts>& own) {
+    const bool is_upper = lane_index() % 4 >= 2;
+    LaneFeatures<kProducts> arranged;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const std::uint32_t kept = is_upper ? own.pairs[1][i] : own.pairs[0][i];
+      const std::uint32_t sent = is_upper ? own.pairs[0][i] : own.pairs[1][i];
+      const std::uint32_t got = __shfl_xor_sync(kAllLanes, sent, 2);
+      arranged.pairs[0][i] = is_upper ? got : kept;
+      arranged.pairs[1][i] = is_upper ? kept : got;
+    }
+    return arranged;
+  }
 };
 
 /// Codes become BF16 exactly. The scale is left to the sum over a slice.
@@ -93,6 +112,10 @@ struct Operand<Float8E4M3> {
       decode_four(codes, features.pairs[i]);
     }
     return features;
+  }
+
+  __device__ static const LaneFeatures<kProducts>& arrange(const LaneFeatures<kProducts>& own) {
+    return own;
   }
 };
 
@@ -119,8 +142,8 @@ struct ActivationOperand {
   }
 };
 
-/// Activations beside weights of W: of `row`, features [first, first + count) in this lane's order.
-/// A null row is zeros.
+/// Activations beside weights of W: of `row`, features [first, first + count) as this lane loads
+/// them. A null row is zeros.
 template <typename W, typename X>
 __device__ LaneFeatures<Operand<W>::kProducts> load_activations(const X* row, std::int64_t first,
                                                                 int count) {
@@ -156,7 +179,7 @@ __device__ const W* weight_row(const WeightView& weight, std::int64_t feature) {
              : nullptr;
 }
 
-/// Of a row, weights [first, first + count) in this lane's order. A null row is zeros.
+/// Of a row, weights [first, first + count) as this lane loads them. A null row is zeros.
 template <typename W>
 __device__ LaneFeatures<Operand<W>::kProducts> load_weights(const W* row, std::int64_t first,
                                                             int count, bool& has_nan) {

@@ -54,11 +54,13 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
     }
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
+      const Features low_features = Operand<W>::arrange(weights[i][0]);
+      const Features high_features = Operand<W>::arrange(weights[i][1]);
 #pragma unroll
       for (int n = 0; n < kRowTiles; ++n) {
-        const Features x =
-            load_activations<W>(rows[n], slice.begin + i * kStep, slice.count - i * kStep);
-        multiply_features(weights[i][0], weights[i][1], x, sums[side][n]);
+        const Features x = Operand<W>::arrange(
+            load_activations<W>(rows[n], slice.begin + i * kStep, slice.count - i * kStep));
+        multiply_features(low_features, high_features, x, sums[side][n]);
       }
     }
   }

@@ -7,6 +7,7 @@
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/slab_copier.cuh"
+#include "engine/kernels/cuda/swizzle.cuh"
 
 namespace dsl::cuda {
 
@@ -41,8 +42,9 @@ struct TiledWeightRow {
 };
 
 /// One stage of shared memory: kTiledWeightRows rows of weights, then the rows of activations, and
-/// of quantised ones their scales. The order of 16-byte chunks in a row is such that the 8 lanes
-/// that the hardware serves at once, of two rows, meet different banks.
+/// of quantised ones their scales. The order of 16-byte chunks in a row is such that what the
+/// hardware reads at once meets different banks: of BF16 by BF16 a chunk of eight rows, beside
+/// codes the chunks of 8 lanes, of two rows.
 template <typename W, typename X, int kTileRowsOfBlock>
 struct SlabLayout {
   static constexpr int kThreads = kTiledThreads;
@@ -62,15 +64,15 @@ struct SlabLayout {
 
   __device__ static Wide* weight(unsigned char* stage, int row, int chunk) {
     // Of codes, two rows fill the banks as they are.
-    const int place = sizeof(W) == 1 ? chunk : chunk ^ (row & 1) << 2;
-    return reinterpret_cast<Wide*>(stage) + row * kWeightChunks + place;
+    const int place = sizeof(W) == 1 ? row * kWeightChunks + chunk : swizzled_chunk(row, chunk);
+    return reinterpret_cast<Wide*>(stage) + place;
   }
   __device__ static Wide* activation(unsigned char* stage, int row, int chunk) {
-    // Beside codes a lane takes chunks 2t and 2t + 1, else t and t + 4; of codes, as of weights.
-    const int place = sizeof(X) == 1   ? chunk
-                      : sizeof(W) == 1 ? chunk ^ (row & 1)
-                                       : chunk ^ (row & 1) << 2;
-    return reinterpret_cast<Wide*>(stage + kWeightBytes) + row * kRowChunks + place;
+    // Beside codes a lane takes chunks 2t and 2t + 1; of codes, as of weights.
+    const int place = sizeof(X) == 1   ? row * kRowChunks + chunk
+                      : sizeof(W) == 1 ? row * kRowChunks + (chunk ^ (row & 1))
+                                       : swizzled_chunk(row, chunk);
+    return reinterpret_cast<Wide*>(stage + kWeightBytes) + place;
   }
   __device__ static float* scales(unsigned char* stage) {
     return reinterpret_cast<float*>(stage + kScalesAt);

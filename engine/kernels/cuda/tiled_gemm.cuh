@@ -43,6 +43,44 @@ struct WarpSums {
   }
 
   __device__ void multiply(unsigned char* stage, int first_weight, int first_row) {
+    if constexpr (std::is_same_v<W, BFloat16>) {
+      multiply_matrices(stage, first_weight, first_row);
+    } else {
+      multiply_codes(stage, first_weight, first_row);
+    }
+  }
+
+ private:
+  /// Both operands are in BF16: their order in shared memory is that of the products.
+  __device__ void multiply_matrices(unsigned char* stage, int first_weight, int first_row) {
+    constexpr int kSteps = kSlabFeatures / 16;
+    static_assert(kRowTiles % 2 == 0);
+    const int lane = lane_index();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      std::uint32_t weights[2][4];
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        load_matrices<false>(weights[m], Layout::weight(stage, first_weight + m * 16 + lane % 16,
+                                                        2 * step + lane / 16));
+      }
+#pragma unroll
+      for (int n = 0; n < kRowTiles; n += 2) {
+        std::uint32_t rows[4];
+        load_matrices<false>(
+            rows, Layout::activation(stage, first_row + n * kTileCols + lane / 16 * 8 + lane % 8,
+                                     2 * step + lane / 8 % 2));
+#pragma unroll
+        for (int m = 0; m < 2; ++m) {
+          mma_m16n8k16(sums[m][n], weights[m], {rows[0], rows[1]});
+          mma_m16n8k16(sums[m][n + 1], weights[m], {rows[2], rows[3]});
+        }
+      }
+    }
+  }
+
+  /// Weights are codes.
+  __device__ void multiply_codes(unsigned char* stage, int first_weight, int first_row) {
     using Features = LaneFeatures<Operand<W>::kProducts>;
     constexpr int kSteps = kSlabFeatures / (4 * Operand<W>::kLaneFeatures);
     constexpr int kChunks = ActivationOperand<W, X>::kChunks;

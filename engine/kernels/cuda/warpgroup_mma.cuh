@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "engine/kernels/cuda/launch.cuh"
+#include "engine/kernels/cuda/swizzle.cuh"
 
 #ifndef __CUDACC__
 #include <emulated_wgmma.h>
@@ -28,17 +29,8 @@ inline constexpr bool kHasWarpgroupProducts = false;
 inline constexpr int kWarpgroupSize = 4 * kWarpSize;
 /// Rows of the left operand.
 inline constexpr int kWarpgroupRows = 64;
-/// Bytes of every row of an operand that lie together, and rows that take turns with their chunks.
-inline constexpr int kSwizzleBytes = 128;
-inline constexpr int kSwizzleRows = 8;
 /// Operands begin at multiples of this.
 inline constexpr std::size_t kOperandAlignment = std::size_t{kSwizzleBytes} * kSwizzleRows;
-
-/// Where chunk `chunk` of 16 bytes of row `row` of an operand lies, in chunks from its beginning:
-/// eight rows below each other meet all banks.
-__host__ __device__ constexpr int swizzled_chunk(int row, int chunk) {
-  return row * (kSwizzleBytes / 16) + (chunk ^ row % kSwizzleRows);
-}
 
 /// A dynamic part of shared memory as the products name it.
 __device__ inline std::uint32_t shared_address(const void* shared) {

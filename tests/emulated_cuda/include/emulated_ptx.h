@@ -5,7 +5,7 @@
 
 namespace dsl::test {
 
-/// Sums in ascending order of k, each product and sum fused.
+/// Sums as fused_sum() (fused_sum.h), to nearest.
 void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]);
 void load_matrices(std::uint32_t (&matrices)[4], const void* shared_row, bool transposed);
 /// Copied when it is waited for, so that who does not wait reads what stood there before.
