@@ -27,4 +27,7 @@ bool is_device_memory(const void* data, std::size_t bytes);
 /// device is like this one.
 void set_emulated_swizzle(bool is_there);
 
+/// Whether products of warpgroups in BF16 round sums towards zero, which other products do not.
+void round_emulated_products_to_zero(bool rounds_to_zero);
+
 }  // namespace dsl::test

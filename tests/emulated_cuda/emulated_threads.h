@@ -34,6 +34,7 @@ struct PendingProduct {
   std::uint64_t a = 0;
   std::uint64_t b = 0;
   bool adds = false;
+  bool is_float8 = false;  // else BF16
   bool is_committed = false;
 };
 

@@ -76,7 +76,7 @@ void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, cons
 template <typename Gemm, int kWarpgroups, int kRows>
 void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
                     const GemmRows& rows, std::int64_t max_row_blocks) {
-  using Tile = WarpgroupTile<kWarpgroups, kRows>;
+  using Tile = WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>;
   const std::int64_t row_blocks =
       std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, kRows));
   launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides),

@@ -2,8 +2,7 @@
 //
 // A `Layout` says where what lies in a stage of shared memory:
 //   kThreads, kWeightRows, kRows   of a block and its tile
-//   kFeatures                      input features of a slab
-//   kWeightChunks, kRowChunks      16-byte chunks of a row of either operand
+//   kWeightChunks, kRowChunks      16-byte chunks of a slab's row of either operand
 //   kHasScales                     whether rows of activations have scales
 //   WeightRow<sides>(row)          side and feature of a row of weights in the tile
 //   weight(stage, row, chunk), activation(stage, row, chunk)  a chunk
@@ -11,7 +10,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/fragments.cuh"
-#include "engine/kernels/cuda/slab_cursor.cuh"
+#include "engine/kernels/cuda/slices.cuh"
 
 namespace dsl::cuda {
 
@@ -58,9 +57,9 @@ class SlabCopier {
     }
   }
 
-  __device__ void copy(const Gemm& gemm, const SlabCursor<Layout::kFeatures>& cursor,
+  /// Zeros stand for features behind the slab's; it may have none.
+  __device__ void copy(const Gemm& gemm, const FeatureRange& slab, int slice,
                        unsigned char* stage) const {
-    const FeatureRange slab = cursor.slab();
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
       const int chunk = index(i) % Layout::kWeightChunks;
@@ -77,7 +76,7 @@ class SlabCopier {
     if constexpr (Layout::kHasScales) {
       if (scaled_row_ >= 0) {
         copy_float_async(Layout::scales(stage) + threadIdx.x,
-                         gemm.inputs.scale(scaled_row_, cursor.slice()));
+                         gemm.inputs.scale(scaled_row_, slice));
       }
     }
   }

@@ -50,7 +50,6 @@ struct SlabLayout {
   static constexpr int kThreads = kTiledThreads;
   static constexpr int kWeightRows = kTiledWeightRows;
   static constexpr int kRows = kTileRowsOfBlock;
-  static constexpr int kFeatures = kSlabFeatures;
   template <int kSides>
   using WeightRow = TiledWeightRow<kSides>;
   static constexpr int kWeightChunks = kSlabFeatures * static_cast<int>(sizeof(W)) / kWideBytes;

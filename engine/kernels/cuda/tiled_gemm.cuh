@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/leaf_stack.cuh"
+#include "engine/kernels/cuda/slab_cursor.cuh"
 #include "engine/kernels/cuda/slabs.cuh"
 
 namespace dsl::cuda {
@@ -146,7 +147,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
   SlabCursor<kSlabFeatures> copied(gemm.slices());
   const auto copy_next = [&](int stage) {
     if (copied.is_valid()) {
-      copier.copy(gemm, copied, shared_bytes + stage * kStageBytes);
+      copier.copy(gemm, copied.slab(), copied.slice(), shared_bytes + stage * kStageBytes);
       copied.advance();
     }
     commit_copies();

@@ -1,10 +1,11 @@
-// Products of activations and weights that are both in FP8, on Hopper: the warps of a group
-// multiply a whole slice at once, from shared memory.
+// Products of activations and weights that are both in FP8 or both in BF16, on Hopper: the warps of
+// a group multiply a whole slice at once, from shared memory.
 #pragma once
 
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/leaf_stack.cuh"
 #include "engine/kernels/cuda/slab_copier.cuh"
+#include "engine/kernels/cuda/slab_cursor.cuh"
 #include "engine/kernels/cuda/warpgroup_mma.cuh"
 
 namespace dsl::cuda {
@@ -20,37 +21,62 @@ struct WarpgroupWeightRow {
       : side(kSides == 1 ? 0 : row / 8 % 2), feature(kSides == 1 ? row : row / 16 * 8 + row % 8) {}
 };
 
-/// A tile of kWarpgroups * 64 rows of weights and kTileRows rows of activations, and its stages of
-/// shared memory: rows of weights, rows of activations, scales of these.
-template <int kWarpgroups, int kTileRows>
+/// A tile of kWarpgroups * 64 rows of weights and kTileRows rows of activations, both of T, and its
+/// stages of shared memory. A stage holds a slice as slabs as wide as the swizzle, one of codes or
+/// two of BF16: rows of weights, rows of activations, of quantised ones their scales.
+template <typename T, int kWarpgroups, int kTileRows>
 struct WarpgroupTile {
   static constexpr int kThreads = kWarpgroups * kWarpgroupSize;
   static constexpr int kWeightRows = kWarpgroups * kWarpgroupRows;
   static constexpr int kRows = kTileRows;
-  static constexpr int kFeatures = kSliceFeatures;
-  static constexpr int kWeightChunks = kFeatures / kWideBytes;
+  static constexpr int kSlabFeatures = kSwizzleBytes / static_cast<int>(sizeof(T));
+  static constexpr int kSlabs = kSliceFeatures / kSlabFeatures;
+  static constexpr int kWeightChunks = kSwizzleBytes / kWideBytes;
   static constexpr int kRowChunks = kWeightChunks;
-  static constexpr bool kHasScales = true;
+  static constexpr bool kHasScales = std::is_same_v<T, Float8E4M3>;
   template <int kSides>
   using WeightRow = WarpgroupWeightRow<kSides>;
 
-  static constexpr std::size_t kRowsAt = std::size_t{kWeightRows} * kFeatures;
-  static constexpr std::size_t kScalesAt = kRowsAt + std::size_t{kRows} * kFeatures;
-  static constexpr std::size_t kBytes =
-      (kScalesAt + kRows * sizeof(float) + kOperandAlignment - 1) / kOperandAlignment *
-      kOperandAlignment;
+  static constexpr std::size_t kRowsAt = std::size_t{kWeightRows} * kSwizzleBytes;
+  static constexpr std::size_t kScalesAt = kRowsAt + std::size_t{kRows} * kSwizzleBytes;
+  static constexpr std::size_t kScaleBytes = kHasScales ? kRows * sizeof(float) : 0;
+  static constexpr std::size_t kSlabBytes =
+      (kScalesAt + kScaleBytes + kOperandAlignment - 1) / kOperandAlignment * kOperandAlignment;
+  static constexpr std::size_t kBytes = kSlabs * kSlabBytes;
   /// More where a stage holds little: few rows leave few blocks to wait for memory side by side.
-  static constexpr int kStages = kRows <= 32 ? 6 : 4;
+  static constexpr int kStages = kHasScales ? (kRows <= 32 ? 6 : 4) : (kRows <= 64 ? 4 : 3);
   static constexpr std::size_t kSharedBytes = kStages * kBytes + kOperandAlignment;
 
-  __device__ static Wide* weight(unsigned char* stage, int row, int chunk) {
-    return reinterpret_cast<Wide*>(stage) + swizzled_chunk(row, chunk);
+  __device__ static Wide* weight(unsigned char* slab, int row, int chunk) {
+    return reinterpret_cast<Wide*>(slab) + swizzled_chunk(row, chunk);
   }
-  __device__ static Wide* activation(unsigned char* stage, int row, int chunk) {
-    return reinterpret_cast<Wide*>(stage + kRowsAt) + swizzled_chunk(row, chunk);
+  __device__ static Wide* activation(unsigned char* slab, int row, int chunk) {
+    return reinterpret_cast<Wide*>(slab + kRowsAt) + swizzled_chunk(row, chunk);
   }
-  __device__ static float* scales(unsigned char* stage) {
-    return reinterpret_cast<float*>(stage + kScalesAt);
+  __device__ static float* scales(unsigned char* slab) {
+    return reinterpret_cast<float*>(slab + kScalesAt);
+  }
+
+  /// Begins the products of a slice's slabs with the rows of weights of one warpgroup.
+  __device__ static void begin_slice(unsigned char* stage, int warpgroup,
+                                     float (&sums)[kRows / 2]) {
+    begin_products();
+#pragma unroll
+    for (int slab = 0; slab < kSlabs; ++slab) {
+      unsigned char* const at = stage + slab * kSlabBytes;
+      const OperandDescriptor weights(at + warpgroup * kWarpgroupRows * kSwizzleBytes);
+      const OperandDescriptor rows(at + kRowsAt);
+#pragma unroll
+      for (int step = 0; step < kSwizzleBytes / kStepBytes; ++step) {
+        const bool adds = slab > 0 || step > 0;
+        if constexpr (kHasScales) {
+          multiply_float8<kRows>(sums, weights.at_step(step), rows.at_step(step), adds);
+        } else {
+          multiply_bfloat16<kRows>(sums, weights.at_step(step), rows.at_step(step), adds);
+        }
+      }
+    }
+    commit_products();
   }
 };
 
@@ -64,7 +90,7 @@ __device__ inline unsigned char* aligned_stages() {
 template <typename Gemm, int kWarpgroups, int kRows>
 __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::Group& group,
                                         std::int64_t first_feature, int first_row) {
-  using Tile = WarpgroupTile<kWarpgroups, kRows>;
+  using Tile = WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>;
   constexpr int kRowTiles = kRows / kTileCols;
   constexpr int kSides = Gemm::kSides;
   const int g = lane_index() / 4;
@@ -89,7 +115,13 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
   SlabCursor<kSliceFeatures> copied(gemm.slices());
   const auto copy_next = [&](int stage) {
     if (copied.is_valid()) {
-      copier.copy(gemm, copied, stages + stage * Tile::kBytes);
+#pragma unroll
+      for (int slab = 0; slab < Tile::kSlabs; ++slab) {
+        const int skipped = slab * Tile::kSlabFeatures;
+        const FeatureRange slice = copied.slab();
+        copier.copy(gemm, {slice.begin + skipped, slice.count - skipped}, copied.slice(),
+                    stages + stage * Tile::kBytes + slab * Tile::kSlabBytes);
+      }
       copied.advance();
     }
     commit_copies();
@@ -97,9 +129,9 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
 #pragma unroll
   for (int stage = 0; stage + 1 < Tile::kStages; ++stage) copy_next(stage);
 
-  const RowScales<Float8E4M3> low_scales(gemm.weight(group, low.side), first_feature + low.feature);
-  const RowScales<Float8E4M3> high_scales(gemm.weight(group, high.side),
-                                          first_feature + high.feature);
+  using Scales = RowScales<typename Gemm::Weight>;
+  const Scales low_scales(gemm.weight(group, low.side), first_feature + low.feature);
+  const Scales high_scales(gemm.weight(group, high.side), first_feature + high.feature);
   float totals[1][kRowTiles][4] = {};
   LeafStack<1, kRowTiles> stack;
   int stage = 0;
@@ -107,26 +139,20 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
     wait_for_copies<Tile::kStages - 2>();
     publish_operands();
     __syncthreads();
-    // Everybody is done with the slice before this one, whose place it takes.
-    copy_next((stage + Tile::kStages - 1) % Tile::kStages);
-
-    unsigned char* const slab = stages + stage * Tile::kBytes;
+    unsigned char* const slice = stages + stage * Tile::kBytes;
     float sums[kRows / 2];
-    const OperandDescriptor weights(slab + warpgroup * kWarpgroupRows * kSliceFeatures);
-    const OperandDescriptor rows(slab + Tile::kRowsAt);
-    begin_products();
-#pragma unroll
-    for (int step = 0; step < kSliceFeatures / 32; ++step) {
-      multiply_float8<kRows>(sums, weights.at_step(step), rows.at_step(step), step > 0);
-    }
-    commit_products();
+    Tile::begin_slice(slice, warpgroup, sums);
+    // While that goes on. Everybody is done with the slice before this one, whose place it takes.
+    copy_next((stage + Tile::kStages - 1) % Tile::kStages);
     const float weight_scales[2] = {low_scales.at(cursor.slab().begin),
                                     high_scales.at(cursor.slab().begin)};
-    const float* const row_scales = Tile::scales(slab) + 2 * t;
     wait_for_products(sums);
     each_sum<1, kRowTiles>([&](int m, int n, int i) {
-      totals[m][n][i] +=
-          sums[4 * n + i] * (weight_scales[i / 2] * row_scales[n * kTileCols + i % 2]);
+      float scale = weight_scales[i / 2];
+      if constexpr (Tile::kHasScales) {
+        scale *= Tile::scales(slice)[n * kTileCols + 2 * t + i % 2];
+      }
+      totals[m][n][i] += sums[4 * n + i] * scale;
     });
     if (Gemm::kSum != GemmSum::kWhole && cursor.ends_leaf()) {
       if constexpr (Gemm::kSum == GemmSum::kTree) stack.push(cursor.leaf(), totals);
@@ -154,11 +180,12 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
   }
 }
 
-/// The last rows of a group take a tile of 8, 32 or 64 if that is enough.
+/// The last rows of a group take a tile of 8, 32 or 64 if that is enough, in BF16 of 64.
 template <typename Gemm, int kWarpgroups, int kRows>
 __device__ void multiply_last_tile(const Gemm& gemm, const typename Gemm::Group& group,
                                    std::int64_t first_feature, int first_row) {
-  constexpr int kFewer = kRows == 128 ? 64 : kRows == 64 ? 32 : 8;
+  constexpr bool kIsFloat8 = std::is_same_v<typename Gemm::Weight, Float8E4M3>;
+  constexpr int kFewer = kRows == 128 || !kIsFloat8 ? 64 : kRows == 64 ? 32 : 8;
   if constexpr (kRows > kFewer) {
     if (group.num_rows - first_row <= kFewer) {
       return multiply_last_tile<Gemm, kWarpgroups, kFewer>(gemm, group, first_feature, first_row);
@@ -170,7 +197,8 @@ __device__ void multiply_last_tile(const Gemm& gemm, const typename Gemm::Group&
 /// Grid: features / (64 kWarpgroups / sides), tiles of rows (a block takes every gridDim.y-th),
 /// groups of rows.
 template <typename Gemm, int kWarpgroups, int kRows>
-__global__ void __launch_bounds__(WarpgroupTile<kWarpgroups, kRows>::kThreads)
+__global__ void __launch_bounds__(
+    WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>::kThreads)
     warpgroup_gemm_kernel(const __grid_constant__ Gemm gemm) {
   take_turn();
   if constexpr (kHasWarpgroupProducts) {

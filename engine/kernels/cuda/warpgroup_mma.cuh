@@ -29,6 +29,8 @@ inline constexpr bool kHasWarpgroupProducts = false;
 inline constexpr int kWarpgroupSize = 4 * kWarpSize;
 /// Rows of the left operand.
 inline constexpr int kWarpgroupRows = 64;
+/// Of every row, what one product takes.
+inline constexpr int kStepBytes = 32;
 /// Operands begin at multiples of this.
 inline constexpr std::size_t kOperandAlignment = std::size_t{kSwizzleBytes} * kSwizzleRows;
 
@@ -53,8 +55,8 @@ struct OperandDescriptor {
     bits =
         kSwizzle128 | kStride | std::uint64_t{1} << 16 | (shared_address(operand) & 0x3ffff) >> 4;
   }
-  /// The same rows from byte 32 `step` of each, step < 4.
-  __device__ std::uint64_t at_step(int step) const { return bits + 2 * step; }
+  /// The same rows from byte kStepBytes * `step` of each, step < 4.
+  __device__ std::uint64_t at_step(int step) const { return bits + (kStepBytes >> 4) * step; }
 };
 
 /// Makes what this thread stored or copied to shared memory visible to products. Others of the
@@ -98,11 +100,21 @@ __device__ void wait_for_products(float (&sums)[kSums]) {
 #ifdef __CUDACC__
 #define DSL_SUMS_4(n) "+f"(d[n]), "+f"(d[n + 1]), "+f"(d[n + 2]), "+f"(d[n + 3])
 #define DSL_SUMS_16(n) DSL_SUMS_4(n), DSL_SUMS_4(n + 4), DSL_SUMS_4(n + 8), DSL_SUMS_4(n + 12)
-#define DSL_WGMMA(shape, registers, a_operand, b_operand, flag_operand, ...)            \
-  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " flag_operand                   \
-               ", 0;\nwgmma.mma_async.sync.aligned." shape ".f32.e4m3.e4m3 {" registers \
-               "}, " a_operand ", " b_operand ", adds, 1, 1;\n}"                        \
-               : __VA_ARGS__                                                            \
+#define DSL_SUMS_32 DSL_SUMS_16(0), DSL_SUMS_16(16)
+#define DSL_SUMS_64 DSL_SUMS_32, DSL_SUMS_16(32), DSL_SUMS_16(48)
+#define DSL_NAMES_16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define DSL_NAMES_32 \
+  DSL_NAMES_16       \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define DSL_NAMES_64                                                                 \
+  DSL_NAMES_32                                                                       \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define DSL_WGMMA(instruction, names, a_name, b_name, adds_name, modifiers, ...)         \
+  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " adds_name                       \
+               ", 0;\nwgmma.mma_async.sync.aligned." instruction " {" names "}, " a_name \
+               ", " b_name ", adds, 1, 1" modifiers ";\n}"                               \
+               : __VA_ARGS__                                                             \
                : "l"(a), "l"(b), "r"(static_cast<int>(adds)))
 #endif
 
@@ -117,29 +129,41 @@ __device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uin
   test::multiply_float8(d, kRows, a, b, adds);
 #else
   if constexpr (kRows == 8) {
-    DSL_WGMMA("m64n8k32", "%0, %1, %2, %3", "%4", "%5", "%6", DSL_SUMS_4(0));
+    DSL_WGMMA("m64n8k32.f32.e4m3.e4m3", "%0, %1, %2, %3", "%4", "%5", "%6", "", DSL_SUMS_4(0));
   } else if constexpr (kRows == 32) {
-    DSL_WGMMA("m64n32k32", "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15",
-              "%16", "%17", "%18", DSL_SUMS_16(0));
+    DSL_WGMMA("m64n32k32.f32.e4m3.e4m3", DSL_NAMES_16, "%16", "%17", "%18", "", DSL_SUMS_16(0));
   } else if constexpr (kRows == 64) {
-    DSL_WGMMA("m64n64k32",
-              "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-              "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31",
-              "%32", "%33", "%34", DSL_SUMS_16(0), DSL_SUMS_16(16));
+    DSL_WGMMA("m64n64k32.f32.e4m3.e4m3", DSL_NAMES_32, "%32", "%33", "%34", "", DSL_SUMS_32);
   } else {
-    DSL_WGMMA("m64n128k32",
-              "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-              "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-              "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-              "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63",
-              "%64", "%65", "%66", DSL_SUMS_16(0), DSL_SUMS_16(16), DSL_SUMS_16(32),
-              DSL_SUMS_16(48));
+    DSL_WGMMA("m64n128k32.f32.e4m3.e4m3", DSL_NAMES_64, "%64", "%65", "%66", "", DSL_SUMS_64);
+  }
+#endif
+}
+
+/// The same with a [64, 16] and b [kRows, 16] of BF16.
+template <int kRows>
+__device__ void multiply_bfloat16(float (&d)[kRows / 2], std::uint64_t a, std::uint64_t b,
+                                  bool adds) {
+  static_assert(kRows == 64 || kRows == 128);
+#ifndef __CUDACC__
+  test::multiply_bfloat16(d, kRows, a, b, adds);
+#else
+  // The last modifiers: neither operand is transposed.
+  if constexpr (kRows == 64) {
+    DSL_WGMMA("m64n64k16.f32.bf16.bf16", DSL_NAMES_32, "%32", "%33", "%34", ", 0, 0", DSL_SUMS_32);
+  } else {
+    DSL_WGMMA("m64n128k16.f32.bf16.bf16", DSL_NAMES_64, "%64", "%65", "%66", ", 0, 0", DSL_SUMS_64);
   }
 #endif
 }
 
 #ifdef __CUDACC__
 #undef DSL_WGMMA
+#undef DSL_NAMES_64
+#undef DSL_NAMES_32
+#undef DSL_NAMES_16
+#undef DSL_SUMS_64
+#undef DSL_SUMS_32
 #undef DSL_SUMS_16
 #undef DSL_SUMS_4
 #endif

@@ -50,6 +50,10 @@ void expect_same_bits(const Gemm& gemm, const GemmRows& rows, std::vector<float>
   expect("32 rows", [&] { cuda::run_skinny<Gemm, 4>(launcher, gemm, kFeatures, rows, 100); });
   expect("tiles of 64", [&] { cuda::run_tiled<Gemm, 4>(launcher, gemm, kFeatures, rows, 100); });
   expect("tiles of 128", [&] { cuda::run_tiled<Gemm, 8>(launcher, gemm, kFeatures, rows, 1); });
+  if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
+    expect("warpgroups",
+           [&] { cuda::run_warpgroups<Gemm, 2, 128>(launcher, gemm, kFeatures, rows, 1); });
+  }
 }
 
 /// Rows as a Gemm takes them; quantised ones lie in memory of their own.
@@ -80,7 +84,8 @@ void expect_kernels_agree(const WeightKind& kind) {
   Random random(kSeed);
   // A short last slice; leaves that begin inside vectors and inside scale blocks.
   for (const std::int64_t size : {304, 8 * 37}) {
-    const std::int64_t num_rows = pick(random, 65, 80);
+    // More than a tile, with a last one of 64 rows or of 128.
+    const std::int64_t num_rows = pick(random, 65, 80) + (size == 304 ? 64 : 0);
     const auto w = TestWeight::random(random, kind,
                                       {.out_features = kFeatures,
                                        .in_features = size,
@@ -113,6 +118,24 @@ void expect_kernels_agree(const WeightKind& kind) {
 }
 
 TEST(CudaGemm, KernelsAgreeOnBF16) { expect_kernels_agree<BFloat16, BFloat16>(DType::kBF16); }
+/// Rows that begin anywhere, short slices, and outputs of two weights.
+TEST(CudaGemm, KernelsAgreeOnBothSidesInBF16) {
+  Random random(kSeed);
+  for (const std::int64_t size : {1, 63, 193, 333}) {
+    const std::int64_t num_rows = pick(random, 1, 70);
+    const TestWeight::Shape shape{.out_features = kFeatures, .in_features = size};
+    const auto gate = TestWeight::random(random, DType::kBF16, shape);
+    const auto up = TestWeight::random(random, DType::kBF16, shape);
+    const auto x = TestMatrix::random(random, DType::kBF16, num_rows, size);
+    const auto slices = cuda::slices_of(gate.view(), cuda::single_leaf(size));
+    const Inputs<BFloat16> inputs(x.view(), slices);
+    std::vector<float> out(static_cast<std::size_t>(num_rows * kFeatures));
+    const Matrix view{out.data(), DType::kBF16, num_rows, kFeatures, kFeatures};
+    expect_same_bits(
+        cuda::GatedGemm<BFloat16, BFloat16>{inputs.rows(), gate.view(), up.view(), view},
+        {1, num_rows, num_rows}, out, fmt::format("{} rows of {} features", num_rows, size));
+  }
+}
 TEST(CudaGemm, KernelsAgreeOnFloat8) { expect_kernels_agree<Float8E4M3, BFloat16>(DType::kF8E4M3); }
 TEST(CudaGemm, KernelsAgreeOnQuantisedInputs) {
   expect_kernels_agree<Float8E4M3, Float8E4M3>({DType::kF8E4M3, true});

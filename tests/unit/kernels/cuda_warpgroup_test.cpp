@@ -137,7 +137,7 @@ class WarpgroupProblem {
   template <int kWarpgroups, int kRows>
   std::vector<float> run(unsigned row_blocks) {
     using Gemm = WarpgroupTestGemm<kSides, kSum>;
-    using Tile = cuda::WarpgroupTile<kWarpgroups, kRows>;
+    using Tile = cuda::WarpgroupTile<Float8E4M3, kWarpgroups, kRows>;
     auto stream = cuda::Stream::open(0);
     DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
     cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
