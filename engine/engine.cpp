@@ -210,12 +210,22 @@ Result<parallel::TensorPath> open_tensor_path(const Device& device, std::int64_t
   return path;
 }
 
+/// The log says once how a device multiplies the rows of prompts.
+void log_products(const RankWorker& worker) {
+  const auto& parts = worker.parts();
+  if (worker.rank() != 0 || parts.device.memory->is_host()) return;
+  if (parts.options.compute_dtype != DType::kBF16) return;
+  log(LogLevel::kInfo, "many rows in BF16 are multiplied with weights in BF16 by {}",
+      parts.device.ops->bf16_products());
+}
+
 EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
   const auto& parts = worker.parts();
   EngineInfo info;
   info.model_type =
       parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
   info.kernels = parts.device.ops->name();
+  info.bf16_products = parts.device.ops->bf16_products();
   info.tensor_path = parts.tensor_group == nullptr ? "none" : parts.tensor_path.name();
   info.hop_path = name_of(parts.hop_path.memory);
   info.vocab_size = parts.config.vocab_size;
@@ -300,6 +310,7 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                std::move(plan), engine::blocks_of(kv_tokens), wire},
                               progress));
   log_hops(worker->parts().hop_path, worker->hop_buffer_bytes());
+  log_products(*worker);
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, kv_tokens);
   const double read_bytes_per_s = measure_limit(*worker);

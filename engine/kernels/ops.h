@@ -160,6 +160,11 @@ class Ops {
   /// "fp8".
   virtual std::string_view fp8_products() const { return "float32"; }
 
+  /// By what many rows in BF16 are multiplied with weights in BF16: on a GPU "wgmma" or "mma.sync",
+  /// which is slower on Hopper, whatever the bits are the same; elsewhere the kernels' name. Of a
+  /// GPU known once reserve() has compared the two.
+  virtual std::string_view bf16_products() const { return name(); }
+
   /// Returns when all that was called is computed. A device's failure comes out here; the CPU has
   /// none.
   virtual Status finish() { return {}; }

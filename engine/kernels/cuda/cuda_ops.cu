@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/kernels/cuda/attention.h"
+#include "engine/kernels/cuda/bf16_product_check.h"
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/element_types.h"
 #include "engine/kernels/cuda/elements.cuh"
@@ -19,6 +20,7 @@
 #include "engine/kernels/linear_shapes.h"
 #include "engine/runtime/cuda/device_facts.h"
 #include "engine/runtime/cuda/device_memory.h"
+#include "transport/base/log.h"
 
 namespace dsl::cuda {
 namespace {
@@ -34,6 +36,9 @@ class CudaOps final : public Ops {
   std::string_view name() const override { return "cuda"; }
   std::string_view fp8_products() const override {
     return launcher_.has_warpgroups() ? "fp8" : "bf16";
+  }
+  std::string_view bf16_products() const override {
+    return launcher_.has_bf16_warpgroups() ? "wgmma" : "mma.sync";
   }
   Status finish() override { return launcher_.finish(); }
 
@@ -234,6 +239,8 @@ class CudaOps final : public Ops {
  private:
   using ExpertsCopy = DeviceCopy<ExpertWeights>;
 
+  Status choose_bf16_products();
+
   ExpertsCopy take_spare_experts() {
     if (spare_experts_.empty()) return ExpertsCopy("addresses of experts");
     ExpertsCopy spare = std::move(spare_experts_.back());
@@ -251,8 +258,22 @@ class CudaOps final : public Ops {
   StepGraphs graphs_;
 };
 
+/// A row must have the same bits in every batch, so that warpgroups take the many rows of some only
+/// where the kernels for the few rows of others give the same.
+Status CudaOps::choose_bf16_products() {
+  if (!launcher_.has_warpgroups()) return {};
+  DSL_ASSIGN(const std::optional<std::string> difference, find_bf16_difference(launcher_));
+  launcher_.use_bf16_warpgroups(!difference);
+  if (difference) {
+    log(LogLevel::kWarning,
+        "products in BF16 stay with mma.sync, which makes long prompts slow, as wgmma rounds "
+        "otherwise on CUDA device {}: {}",
+        launcher_.stream().device(), *difference);
+  }
+  return {};
+}
+
 Status CudaOps::reserve(const OpsLimits& limits) {
-  if (limits.quantised_features > 0) DSL_TRY(check_warpgroups(launcher_));
   static_assert(sizeof(AttentionRow) + 2 * sizeof(std::int32_t) + sizeof(std::int64_t) ==
                 kCopyBytesOfRow);
   const CopySizes copies = copy_sizes(limits);
@@ -265,7 +286,10 @@ Status CudaOps::reserve(const OpsLimits& limits) {
   DSL_TRY(attention_.rows.reserve(copies.rows));
   DSL_TRY(attention_.block_tables.reserve(copies.block_tables));
   launcher_.limit_passes(limits.max_pass_bytes);
-  return launcher_.reserve_scratch(scratch_bytes(limits));
+  DSL_TRY(launcher_.reserve_scratch(scratch_bytes(limits)));
+  if (limits.activations != DType::kBF16) return {};
+  if (limits.quantised_features > 0) DSL_TRY(check_warpgroups(launcher_));
+  return choose_bf16_products();
 }
 
 std::int64_t CudaOps::held_bytes() const {

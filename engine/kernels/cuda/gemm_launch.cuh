@@ -1,6 +1,7 @@
 // Which kernel computes a matrix product on tensor cores. All of them give the same bits, but for
 // products of two matrices in FP8, which warpgroups round otherwise: a GPU that has those takes no
-// other kernel for them.
+// other kernel for them. Of two matrices in BF16 warpgroups take many rows where their bits were
+// found to be the same.
 #pragma once
 
 #include "engine/kernels/cuda/launcher.h"
@@ -118,6 +119,11 @@ void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const
   }
   if (rows.expected_rows <= tiled_rows<4>()) {
     return run_tiled<Gemm, 4>(launcher, gemm, features, rows, max_row_blocks);
+  }
+  if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
+    if (launcher.has_bf16_warpgroups()) {
+      return run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows, max_row_blocks);
+    }
   }
   run_tiled<Gemm, 8>(launcher, gemm, features, rows, max_row_blocks);
 }

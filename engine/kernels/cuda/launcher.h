@@ -92,6 +92,10 @@ class Launcher {
 
   const Stream& stream() const { return *stream_; }
   bool has_warpgroups() const { return has_warpgroups_; }
+  /// Whether they multiply BF16 too. Not before somebody knows that their bits are those of other
+  /// kernels (bf16_product_check.h).
+  bool has_bf16_warpgroups() const { return has_bf16_warpgroups_; }
+  void use_bf16_warpgroups(bool is_wanted) { has_bf16_warpgroups_ = is_wanted && has_warpgroups_; }
   /// How often a copy or the scratch got another address.
   const std::int64_t& moves() const { return moves_; }
 
@@ -104,6 +108,7 @@ class Launcher {
   std::shared_ptr<const Stream> stream_;
   bool has_warpgroups_;
   bool may_start_early_;
+  bool has_bf16_warpgroups_ = false;
   DeviceBuffer scratch_;
   std::int64_t max_pass_bytes_ = kMaxPassBytes;
   std::int64_t moves_ = 0;

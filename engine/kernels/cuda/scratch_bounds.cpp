@@ -103,8 +103,10 @@ std::int64_t scratch_bytes(const OpsLimits& limits) {
   // Absorbed rows are launched for a power of two of splits.
   const auto launched_splits =
       static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(num_splits)));
-  return std::max({absorbed_bytes(limits, launched_splits), expanded_bytes(limits, num_splits),
-                   routing_bytes(limits), linear_bytes(limits), experts_bytes(limits)});
+  const std::int64_t check_bytes = limits.activations == DType::kBF16 ? kProductCheckBytes : 0;
+  return std::max({check_bytes, absorbed_bytes(limits, launched_splits),
+                   expanded_bytes(limits, num_splits), routing_bytes(limits), linear_bytes(limits),
+                   experts_bytes(limits)});
 }
 
 CopySizes copy_sizes(const OpsLimits& limits) {

@@ -62,27 +62,27 @@ struct CheckedOperands {
   }
 };
 
-/// The operands' copies on the device, and room for the products.
+/// The operands' copies in scratch, and room for the products.
 struct DeviceOperands {
-  DeviceBuffer memory;
   QuantisedRows rows;
   WeightView weight;
   float* products = nullptr;
 
-  static Result<DeviceOperands> copy(const CheckedOperands& from, const Stream& stream) {
+  static Result<DeviceOperands> copy(const CheckedOperands& from, Launcher& launcher) {
     DeviceOperands copies;
     const auto piece = [](const auto& values) {
       return scratch_piece(static_cast<std::int64_t>(values.size() * sizeof(values[0])));
     };
-    DSL_TRY(copies.memory.reserve(
-        static_cast<std::size_t>(piece(from.rows) + piece(from.row_scales) + piece(from.weights) +
-                                 piece(from.weight_scales) + piece(from.products)),
-        "the check of FP8 products"));
-    ScratchSpace space(static_cast<std::byte*>(copies.memory.data()));
+    const std::int64_t bytes = piece(from.rows) + piece(from.row_scales) + piece(from.weights) +
+                               piece(from.weight_scales) + piece(from.products);
+    DSL_CHECK(bytes <= kProductCheckBytes, "{} bytes", bytes);
+    auto* scratch = launcher.scratch<std::byte>(kProductCheckBytes);
+    if (scratch == nullptr) return tl::unexpected<Error>(launcher.finish().error());
+    ScratchSpace space(scratch);
     const auto put = [&]<typename T>(const std::vector<T>& values) -> Result<const T*> {
       T* const to = space.take<T>(std::ssize(values));
       DSL_TRY(cuda_status(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(T),
-                                          cudaMemcpyHostToDevice, stream.get()),
+                                          cudaMemcpyHostToDevice, launcher.stream().get()),
                           "copying the operands of the check of FP8 products"));
       return to;
     };
@@ -130,7 +130,7 @@ Status check_tiles(Launcher& launcher, const CheckedGemm& gemm, const CheckedOpe
 Status check_warpgroups(Launcher& launcher) {
   if (!launcher.has_warpgroups()) return {};
   const CheckedOperands operands;
-  DSL_ASSIGN(const DeviceOperands copies, DeviceOperands::copy(operands, launcher.stream()));
+  DSL_ASSIGN(const DeviceOperands copies, DeviceOperands::copy(operands, launcher));
   const CheckedGemm gemm{
       {{copies.rows}, kCheckedRows, slices_of(copies.weight, single_leaf(kCheckedInputs))},
       copies.weight,

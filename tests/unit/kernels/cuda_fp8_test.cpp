@@ -1,9 +1,11 @@
-// Products in FP8 on a device that has them, emulated or not.
+// Products of warpgroups on a device that has them, emulated or not.
 #include <cmath>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "engine/kernels/cuda/bf16_product_check.h"
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
 #include "tests/unit/kernels/copying_ops.h"
@@ -19,6 +21,17 @@ TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
   if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device multiplies FP8 as BF16";
   const Status status = cuda::check_warpgroups(launcher);
   EXPECT_TRUE(status.has_value()) << status.error().to_string();
+}
+
+/// Where this fails, long prompts are slow on the device, and nothing else is wrong.
+TEST(CudaBf16, ProductsOfWarpgroupsHaveTheBitsOfOtherKernels) {
+  auto stream = cuda::Stream::open(0);
+  DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
+  cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
+  if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device has none";
+  const auto difference = cuda::find_bf16_difference(launcher);
+  ASSERT_TRUE(difference.has_value()) << difference.error().to_string();
+  EXPECT_EQ(*difference, std::nullopt);
 }
 
 /// The same codes multiplied as FP8 and, where that is not wanted, as BF16.

@@ -25,6 +25,7 @@ struct PassOps {
     device = opened->ops.get();
     const Status reserved = device->reserve({.max_rows = 1,
                                              .max_positions = 1,
+                                             .activations = DType::kF32,
                                              .attention = kPassShape,
                                              .max_pass_bytes = max_pass_bytes});
     DSL_CHECK(reserved.has_value(), "{}", reserved.error().to_string());

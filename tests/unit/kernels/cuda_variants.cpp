@@ -9,6 +9,9 @@ std::unique_ptr<Ops> make_variant(std::string_view variant, ThreadPool& pool) {
   if (variant == "cuda") {
     auto device = cuda::open_cuda_device(0);
     DSL_CHECK(device.has_value(), "{}", device.error().to_string());
+    // Which kernels the device has is known then.
+    const Status reserved = device->ops->reserve(smallest_limits());
+    DSL_CHECK(reserved.has_value(), "{}", reserved.error().to_string());
     return make_copying_ops(std::move(*device));
   }
   auto ops = make_ops({.variant = std::string(variant)}, pool);

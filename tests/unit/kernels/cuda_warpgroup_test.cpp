@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <optional>
 #include <random>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/launcher.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
@@ -250,6 +253,58 @@ TEST(CudaWarpgroup, ChecksTheDeviceBeforeItIsUsed) {
   ASSERT_FALSE(wrong.has_value());
   EXPECT_THAT(wrong.error().to_string(), testing::HasSubstr("FP8 products of warpgroups"));
   EXPECT_THAT(wrong.error().to_string(), testing::HasSubstr("DSL_WARPGROUPS=off"));
+}
+
+class CudaBf16Products : public testing::Test {
+ protected:
+  static Device open() {
+    auto device = cuda::open_cuda_device(0);
+    DSL_CHECK(device.has_value(), "{}", device.error().to_string());
+    return std::move(*device);
+  }
+  ~CudaBf16Products() override {
+    set_emulated_swizzle(true);
+    round_emulated_products_to_zero(false);
+  }
+};
+
+TEST_F(CudaBf16Products, GoByWarpgroupsWhereTheirBitsAreTheSame) {
+  const Device device = open();
+  EXPECT_EQ(device.ops->bf16_products(), "mma.sync");
+  testing::internal::CaptureStderr();
+  const Status reserved = device.ops->reserve(smallest_limits());
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(reserved.has_value()) << reserved.error().to_string();
+  EXPECT_EQ(device.ops->bf16_products(), "wgmma");
+}
+
+TEST_F(CudaBf16Products, StayWithOtherKernelsWhereWarpgroupsRoundOtherwise) {
+  round_emulated_products_to_zero(true);
+  const Device device = open();
+  testing::internal::CaptureStderr();
+  const Status reserved = device.ops->reserve(smallest_limits());
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(reserved.has_value()) << reserved.error().to_string();
+  EXPECT_EQ(device.ops->bf16_products(), "mma.sync");
+  EXPECT_THAT(log, testing::HasSubstr("products in BF16 stay with mma.sync"));
+  EXPECT_THAT(log,
+              testing::ContainsRegex("outputs differ, the first at row [0-9]+, feature [0-9]+"));
+}
+
+TEST_F(CudaBf16Products, AreRefusedWhereTheyAreWrong) {
+  set_emulated_swizzle(false);
+  const Status reserved = open().ops->reserve(smallest_limits());
+  ASSERT_FALSE(reserved.has_value());
+  EXPECT_THAT(reserved.error().to_string(), testing::HasSubstr("BF16 products of warpgroups"));
+  EXPECT_THAT(reserved.error().to_string(), testing::HasSubstr("DSL_WARPGROUPS=off"));
+}
+
+TEST_F(CudaBf16Products, DoWithoutWarpgroupsWhereThatIsAsked) {
+  setenv(cuda::kWarpgroupsVariable, "off", 1);
+  const Device device = open();
+  unsetenv(cuda::kWarpgroupsVariable);
+  ASSERT_TRUE(device.ops->reserve(smallest_limits()).has_value());
+  EXPECT_EQ(device.ops->bf16_products(), "mma.sync");
 }
 
 TEST(CudaWarpgroup, PassesOnWhatIsNotANumber) {

@@ -176,6 +176,19 @@ std::unique_ptr<ThreadPool> make_pool(int num_threads) {
   return std::move(*pool);
 }
 
+OpsLimits smallest_limits() {
+  OpsLimits limits;
+  limits.max_rows = 1;
+  limits.max_positions = 1;
+  limits.attention = {.num_heads = 1,
+                      .qk_nope_head_dim = 16,
+                      .qk_rope_head_dim = 16,
+                      .v_head_dim = 16,
+                      .kv_lora_rank = 16,
+                      .softmax_scale = 1};
+  return limits;
+}
+
 std::string variant_name(const testing::TestParamInfo<std::string_view>& info) {
   return std::string(info.param);
 }

@@ -12,6 +12,7 @@
 
 #include "engine/kernels/dispatch.h"
 #include "engine/kernels/ops.h"
+#include "engine/kernels/ops_limits.h"
 
 namespace dsl::test {
 
@@ -139,6 +140,9 @@ std::unique_ptr<ThreadPool> make_pool(int num_threads);
 std::unique_ptr<Ops> make_variant(std::string_view variant, ThreadPool& pool);
 
 /// Runs a test for every variant that this machine has but the reference.
+/// What a backend may be reserved with where a test leaves the rest to the calls.
+OpsLimits smallest_limits();
+
 class VariantTest : public testing::TestWithParam<std::string_view> {
  protected:
   std::unique_ptr<ThreadPool> pool_ = make_pool(2);

@@ -1,0 +1,171 @@
+#include <bit>
+#include <cmath>
+#include <vector>
+
+#include "engine/kernels/cuda/bf16_product_check.h"
+#include "engine/kernels/cuda/linear.h"
+#include "engine/kernels/cuda/scratch_space.h"
+#include "engine/kernels/cuda/slices.cuh"
+
+namespace dsl::cuda {
+namespace {
+
+// A tile of 128 rows and one of 64; two warpgroups of features; a slice and half a slice.
+constexpr std::int64_t kComparedRows = 136;
+constexpr std::int64_t kComparedFeatures = 128;
+constexpr std::int64_t kComparedInputs = kSliceFeatures + kSliceFeatures / 2;
+/// So many are multiplied without warpgroups as many are, and as few are.
+constexpr std::int64_t kFewComparedRows = 32;
+
+/// Every third row and feature are integers from -3 to 3, whose sums are exact. The others have
+/// full mantissas, and exponents that are alike or up to 40 bits apart.
+class ComparedOperands {
+ public:
+  ComparedOperands() {
+    fill(rows_, kComparedRows);
+    fill(weights_, kComparedFeatures);
+  }
+
+  const std::vector<BFloat16>& rows() const { return rows_; }
+  const std::vector<BFloat16>& weights() const { return weights_; }
+
+  static bool is_exact(std::int64_t row, std::int64_t feature) {
+    return is_integral(row) && is_integral(feature);
+  }
+  float exact_product(std::int64_t row, std::int64_t feature) const {
+    float sum = 0;
+    for (std::int64_t i = 0; i < kComparedInputs; ++i) {
+      sum += to_float(rows_[place(row, i)]) * to_float(weights_[place(feature, i)]);
+    }
+    return sum;
+  }
+
+ private:
+  static bool is_integral(std::int64_t vector) { return vector % 3 == 0; }
+  static std::size_t place(std::int64_t vector, std::int64_t i) {
+    return static_cast<std::size_t>(vector * kComparedInputs + i);
+  }
+
+  void fill(std::vector<BFloat16>& values, std::int64_t vectors) {
+    constexpr int kExponentSpans[] = {1, 4, 12, 40};
+    for (std::int64_t vector = 0; vector < vectors; ++vector) {
+      const int span = kExponentSpans[vector / 3 % std::ssize(kExponentSpans)];
+      for (std::int64_t i = 0; i < kComparedInputs; ++i) {
+        values.push_back(to_bfloat16(is_integral(vector) ? static_cast<float>(below(7)) - 3.0f
+                                                         : random_value(span)));
+      }
+    }
+  }
+  float random_value(int exponent_span) {
+    const float mantissa = 1.0f + static_cast<float>(below(128)) / 128;
+    const float sign = below(2) == 0 ? 1.0f : -1.0f;
+    return sign * std::ldexp(mantissa, below(exponent_span) - exponent_span / 2);
+  }
+  int below(int limit) {
+    state_ = state_ * 1664525u + 1013904223u;
+    return static_cast<int>((state_ >> 16) % static_cast<std::uint32_t>(limit));
+  }
+
+  std::uint32_t state_ = 1;
+  std::vector<BFloat16> rows_;     // [kComparedRows, kComparedInputs]
+  std::vector<BFloat16> weights_;  // [kComparedFeatures, kComparedInputs]
+};
+
+/// The operands in scratch, and room for their products.
+struct ComparedCopies {
+  Matrix rows{nullptr, DType::kBF16, kComparedRows, kComparedInputs, kComparedInputs};
+  WeightView weight;
+  Matrix products{nullptr, DType::kF32, kComparedRows, kComparedFeatures, kComparedFeatures};
+
+  static Result<ComparedCopies> make(const ComparedOperands& operands, Launcher& launcher) {
+    ComparedCopies copies;
+    constexpr std::int64_t kProducts = kComparedRows * kComparedFeatures;
+    const std::int64_t bytes =
+        scratch_piece(std::ssize(operands.rows()) * std::int64_t{sizeof(BFloat16)}) +
+        scratch_piece(std::ssize(operands.weights()) * std::int64_t{sizeof(BFloat16)}) +
+        scratch_piece(kProducts * std::int64_t{sizeof(float)});
+    DSL_CHECK(bytes <= kProductCheckBytes, "{} bytes", bytes);
+    auto* scratch = launcher.scratch<std::byte>(kProductCheckBytes);
+    if (scratch == nullptr) return tl::unexpected<Error>(launcher.finish().error());
+    ScratchSpace space(scratch);
+    const auto put = [&](const std::vector<BFloat16>& values) -> Result<BFloat16*> {
+      auto* const to = space.take<BFloat16>(std::ssize(values));
+      DSL_TRY(cuda_status(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(BFloat16),
+                                          cudaMemcpyHostToDevice, launcher.stream().get()),
+                          "copying the operands of the check of BF16 products"));
+      return to;
+    };
+    DSL_ASSIGN(copies.rows.data, put(operands.rows()));
+    copies.weight.dtype = DType::kBF16;
+    copies.weight.out_features = kComparedFeatures;
+    copies.weight.in_features = copies.weight.row_stride = kComparedInputs;
+    DSL_ASSIGN(copies.weight.data, put(operands.weights()));
+    copies.products.data = space.take<float>(kProducts);
+    return copies;
+  }
+
+  /// Of the first `count` rows, by the kernels that a call with so many takes.
+  Result<std::vector<float>> multiply_rows(Launcher& launcher, std::int64_t count) const {
+    multiply(launcher, rows.rows_from(0, count), weight, single_leaf(kComparedInputs),
+             products.rows_from(0, count));
+    std::vector<float> read(static_cast<std::size_t>(count * kComparedFeatures));
+    DSL_TRY(launcher.read(read.data(), products.data, read.size() * sizeof(float)));
+    return read;
+  }
+};
+
+Status check_exact_products(const ComparedOperands& operands, const std::vector<float>& products,
+                            int device) {
+  for (std::int64_t i = 0; i < std::ssize(products); ++i) {
+    const std::int64_t row = i / kComparedFeatures;
+    const std::int64_t feature = i % kComparedFeatures;
+    if (!ComparedOperands::is_exact(row, feature)) continue;
+    const float expected = operands.exact_product(row, feature);
+    if (products[static_cast<std::size_t>(i)] == expected) continue;
+    return fail(
+        ErrorCode::kInternal,
+        fmt::format("set {}=off, which multiplies without warpgroups, and report this",
+                    kWarpgroupsVariable),
+        "BF16 products of warpgroups on CUDA device {}: expected {} at row {}, feature {}, got {}",
+        device, expected, row, feature, products[static_cast<std::size_t>(i)]);
+  }
+  return {};
+}
+
+/// `others` may have fewer rows.
+std::optional<std::string> first_difference(const std::vector<float>& products,
+                                            const std::vector<float>& others) {
+  std::optional<std::size_t> first;
+  int count = 0;
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    if (std::bit_cast<std::uint32_t>(products[i]) == std::bit_cast<std::uint32_t>(others[i])) {
+      continue;
+    }
+    if (!first) first = i;
+    ++count;
+  }
+  if (!first) return std::nullopt;
+  constexpr std::size_t kFeatures = kComparedFeatures;
+  return fmt::format("{} of {} outputs differ, the first at row {}, feature {}: {:a}, not {:a}",
+                     count, others.size(), *first / kFeatures, *first % kFeatures, products[*first],
+                     others[*first]);
+}
+
+}  // namespace
+
+Result<std::optional<std::string>> find_bf16_difference(Launcher& launcher) {
+  const ComparedOperands operands;
+  DSL_ASSIGN(const ComparedCopies copies, ComparedCopies::make(operands, launcher));
+  launcher.use_bf16_warpgroups(true);
+  const Result<std::vector<float>> by_warpgroups = copies.multiply_rows(launcher, kComparedRows);
+  launcher.use_bf16_warpgroups(false);
+  if (!by_warpgroups) return tl::unexpected<Error>(by_warpgroups.error());
+  DSL_TRY(check_exact_products(operands, *by_warpgroups, launcher.stream().device()));
+  for (const std::int64_t rows : {kComparedRows, kFewComparedRows}) {
+    DSL_ASSIGN(const std::vector<float> others, copies.multiply_rows(launcher, rows));
+    if (auto found = first_difference(*by_warpgroups, others)) return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace dsl::cuda
