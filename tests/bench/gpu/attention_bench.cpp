@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/latent_layout.h"
+#include "tests/bench/gpu/bench_device.h"
 #include "tests/bench/gpu/device_tensors.h"
 #include "tests/bench/gpu/op_bench.h"
 #include "tests/bench/gpu/recorded_calls.h"
@@ -34,7 +34,7 @@ Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& c
 }  // namespace
 
 Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c) {
-  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(Device device, open_bench_device());
   const MlaShape shape{c.num_heads, 128, 64, 128, 512, 0.1f};
   const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
   const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;

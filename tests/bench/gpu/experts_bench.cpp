@@ -4,7 +4,7 @@
 #include <numeric>
 #include <random>
 
-#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/bench/gpu/bench_device.h"
 #include "tests/bench/gpu/device_tensors.h"
 #include "tests/bench/gpu/op_bench.h"
 #include "tests/bench/gpu/recorded_calls.h"
@@ -29,7 +29,7 @@ std::vector<std::int32_t> choose(const ExpertsCase& c, std::int64_t rows) {
 }  // namespace
 
 Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
-  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(Device device, open_bench_device(c.form.warpgroups));
   const std::int64_t part = c.hidden * c.inner;
   const auto bytes_of_all = [&] { return 3 * c.num_experts * part * bytes_of(c.form.dtype); };
   const std::int64_t free = device.memory->free_bytes() / 4 * 3;
@@ -112,7 +112,8 @@ Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
       .bytes = num_read / static_cast<double>(num_calls) * static_cast<double>(expert_bytes),
       .flops = 6.0 * static_cast<double>(c.rows * c.top_k) * static_cast<double>(part),
       .is_fp8 = c.form.quantised_inputs,
-      .note = fmt::format("{} experts{}", c.num_experts, products_note(c.form, *device.ops))};
+      .note =
+          fmt::format("{} experts{}", c.num_experts, products_note(c.form, c.rows, *device.ops))};
 }
 
 }  // namespace dsl::bench

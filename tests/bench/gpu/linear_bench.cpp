@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "engine/kernels/cuda/cuda_ops.h"
+#include "tests/bench/gpu/bench_device.h"
 #include "tests/bench/gpu/device_tensors.h"
 #include "tests/bench/gpu/op_bench.h"
 #include "tests/bench/gpu/recorded_calls.h"
@@ -15,7 +15,7 @@ constexpr std::int64_t kMaxWeights = 64;
 }  // namespace
 
 Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c) {
-  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(Device device, open_bench_device(c.form.warpgroups));
   const std::int64_t weight_bytes = c.out * c.in * bytes_of(c.form.dtype);
   const std::int64_t count =
       c.rows > kFewRows ? 1 : std::clamp(kRoundBytes / weight_bytes, std::int64_t{1}, kMaxWeights);
@@ -49,6 +49,17 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
     const Matrix actual{host_y.data(), DType::kBF16, checked, c.out, c.out};
     DSL_TRY(verify_close(actual.cols_from(0, kFeatures), expected_view, tolerance, 0.01));
   }
+  if (c.rows > kFewRows) {
+    DSL_ASSIGN(const auto among_many, y.read(y.data(), kFewRows * c.out * 2));
+    DSL_ASSIGN(const auto among_few, DeviceTensor::make(*device.memory, kFewRows * c.out * 2));
+    device.ops->linear(in.rows_from(0, kFewRows), weight(0),
+                       among_few.matrix(DType::kBF16, kFewRows, c.out));
+    DSL_ASSIGN(const auto few, among_few.read(kFewRows * c.out * 2));
+    if (few != among_many) {
+      return fail(ErrorCode::kInternal, "", "rows have other bits among {} than among {}", c.rows,
+                  kFewRows);
+    }
+  }
 
   const auto work = [&]() -> Status {
     for (std::int64_t i = 0; i < count; ++i) device.ops->linear(in, weight(i), out);
@@ -61,11 +72,11 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
                      .bytes = static_cast<double>(weight_bytes + c.rows * (c.in + c.out) * 2),
                      .flops = 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.out * c.in),
                      .is_fp8 = c.form.quantised_inputs,
-                     .note = products_note(c.form, *device.ops)};
+                     .note = products_note(c.form, c.rows, *device.ops)};
 }
 
 Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, std::int64_t cols) {
-  DSL_ASSIGN(Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(Device device, open_bench_device());
   DSL_ASSIGN(const auto x, DeviceTensor::random(*device.memory, rows * cols, DType::kBF16, {}));
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, rows * cols * 2));
   DSL_ASSIGN(const auto weight, DeviceTensor::random(*device.memory, cols, DType::kBF16,

@@ -7,9 +7,9 @@
 #include <random>
 
 #include "engine/checkpoint/mapped_file.h"
-#include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/dispatch.h"
 #include "engine/model/model_costs.h"
+#include "tests/bench/gpu/bench_device.h"
 #include "tests/bench/gpu/bench_model.h"
 #include "tests/bench/gpu/recorded_calls.h"
 
@@ -42,7 +42,7 @@ Result<Measurement> compare_with_cpu(checkpoint::ModelConfig config) {
   config.num_hidden_layers = 2;
   config.vocab_size = 8192;
   const BenchModelShape shape{.max_rows = 16, .max_sequences = 1, .max_positions = 64};
-  DSL_ASSIGN(const Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(const Device device, open_bench_device());
   DSL_ASSIGN(const auto pool, ThreadPool::create({}));
   DSL_ASSIGN(const auto cpu, make_ops({}, *pool));
   DSL_ASSIGN(const auto on_device, BenchModel::make(config, *device.ops, *device.memory, shape));
@@ -208,7 +208,7 @@ struct Opened {
 
 Result<Opened> open_model(const checkpoint::ModelConfig& config) {
   Opened result;
-  DSL_ASSIGN(result.device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(result.device, open_bench_device());
   // The cache of the long prompt is one sequence's; the others are short and as long as it.
   DSL_ASSIGN(
       result.model,

@@ -12,6 +12,7 @@ void bench_ops(BenchReport& report) {
   const Reference& reference = *made;
   const WeightForm fp8{DType::kF8E4M3, false};
   const WeightForm quantised{DType::kF8E4M3, true};
+  const WeightForm without_wgmma{.warpgroups = Warpgroups::kNone};
   for (const WeightForm& form : {WeightForm{}, fp8, quantised}) {
     for (const auto& [out, in] : {std::pair{2048, 2048}, std::pair{10944, 2048}}) {
       for (const std::int64_t rows : {1, 16, 64, 4096}) {
@@ -21,11 +22,19 @@ void bench_ops(BenchReport& report) {
       }
     }
   }
+  for (const auto& [out, in] : {std::pair{2048, 2048}, std::pair{10944, 2048}}) {
+    report.run(fmt::format("linear [{}, {}] {}, 4096 rows", out, in, without_wgmma.name()), [&] {
+      return measure_linear(reference, {without_wgmma, 4096, out, in});
+    });
+  }
   for (const std::int64_t rows : {1, 64, 4096}) {
     report.run(fmt::format("experts V2-Lite bf16, {} rows", rows), [&] {
       return measure_experts(reference, {{}, rows, 2048, 1408, 64, 6});
     });
   }
+  report.run(fmt::format("experts V2-Lite {}, 4096 rows", without_wgmma.name()), [&] {
+    return measure_experts(reference, {without_wgmma, 4096, 2048, 1408, 64, 6});
+  });
   for (const WeightForm& form : {fp8, quantised}) {
     for (const std::int64_t rows : {64, 4096}) {
       report.run(fmt::format("experts V3 {}, {} rows", form.name(), rows), [&] {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/kernels/dispatch.h"
+#include "tests/bench/gpu/bench_device.h"
 #include "tests/bench/gpu/device_fill.h"
 
 namespace dsl::bench {
@@ -49,16 +50,19 @@ class PlainInputs {
 struct WeightForm {
   DType dtype = DType::kBF16;
   bool quantised_inputs = false;
+  Warpgroups warpgroups = Warpgroups::kWhereTheyMay;
 
   std::string_view name() const {
-    return dtype == DType::kBF16 ? "bf16" : quantised_inputs ? "fp8 x fp8" : "fp8";
+    if (dtype == DType::kF8E4M3) return quantised_inputs ? "fp8 x fp8" : "fp8";
+    return warpgroups == Warpgroups::kNone ? "bf16 mma.sync" : "bf16";
   }
 };
 
-/// How the device multiplies codes with codes.
-inline std::string products_note(const WeightForm& form, const Ops& ops) {
-  return form.quantised_inputs ? " multiplied as " + std::string(ops.fp8_products())
-                               : std::string();
+/// How the device multiplies codes with codes, or many rows in BF16.
+inline std::string products_note(const WeightForm& form, std::int64_t rows, const Ops& ops) {
+  if (form.quantised_inputs) return " multiplied as " + std::string(ops.fp8_products());
+  if (form.dtype != DType::kBF16 || rows <= kFewRows) return {};
+  return " multiplied by " + std::string(ops.bf16_products());
 }
 
 /// Scales of E4M3 weights as wide as `in`, that bring them to the size of sqrt(3 / fan_in).
