@@ -217,9 +217,13 @@ cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
   });
 }
 
+void open_memory() {
+  if (closed_until_turn != nullptr) std::exchange(closed_until_turn, nullptr)->open();
+}
+
 void take_turn() {
   running->took_turn = true;
-  if (closed_until_turn != nullptr) std::exchange(closed_until_turn, nullptr)->open();
+  open_memory();
 }
 
 void wait_for_block() { give_way(Pause::kBlock); }

@@ -9,6 +9,7 @@ namespace dsl::cuda {
 
 /// The pairs of one expert.
 struct ExpertGroup {
+  static constexpr bool kIsKnown = false;  // it follows from the routing
   const ExpertWeights* expert = nullptr;
   const std::int32_t* pairs = nullptr;
   int only_pair = 0;  // where `pairs` is null

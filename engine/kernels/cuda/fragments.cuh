@@ -179,13 +179,12 @@ __device__ const W* weight_row(const WeightView& weight, std::int64_t feature) {
              : nullptr;
 }
 
-/// Of a row, weights [first, first + count) as this lane loads them. A null row is zeros.
+/// Of a row, the weights [first, first + count) that this lane loads. A null row is zeros.
 template <typename W>
-__device__ LaneFeatures<Operand<W>::kProducts> load_weights(const W* row, std::int64_t first,
-                                                            int count, bool& has_nan) {
+__device__ Wide load_weights(const W* row, std::int64_t first, int count) {
   if (row == nullptr) return {};
   const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
-  return Operand<W>::decode(load_wide(row + first + skipped, count - skipped), has_nan);
+  return load_wide(row + first + skipped, count - skipped);
 }
 
 /// What sums over a slice of a row of weights are multiplied by: 1, or the scale of its codes.

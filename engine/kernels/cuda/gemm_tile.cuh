@@ -5,7 +5,8 @@
 //   kSides                 weights that share the activations: 1, or 2 for gate and up
 //   kSum                   what becomes of the leaves
 //   group(z)               one of gridDim.z groups of rows that share weights, e.g. of an expert: a
-//                          Group with num_rows
+//                          Group with num_rows; kIsKnown if kernels before this one have no part
+//                          in it, so that weights may be read before their end
 //   row(group, r)          contiguous activations
 //   inputs, input_row(group, r)  InputRows<Float8E4M3> and which of them; for Float8E4M3 alone
 //   weight(group, side)    a WeightView

@@ -11,6 +11,7 @@ namespace dsl::cuda {
 
 /// All rows of a call, which share their weights.
 struct WholeGroup {
+  static constexpr bool kIsKnown = true;
   int num_rows = 0;
 };
 

@@ -22,18 +22,47 @@ constexpr std::size_t skinny_shared_bytes() {
          sizeof(float);
 }
 
+/// A lane's part of a slice of 16 features of each side, as it lies in memory.
+template <typename Gemm>
+struct SkinnyWeights {
+  using W = typename Gemm::Weight;
+  static constexpr int kStep = 4 * Operand<W>::kLaneFeatures;
+  static constexpr int kSteps = kSliceFeatures / kStep;
+
+  Wide chunks[Gemm::kSides][kSteps][2];
+
+  /// Asks for all of it before any is used.
+  __device__ void load(const Gemm& gemm, const typename Gemm::Group& group,
+                       std::int64_t first_feature, int slice) {
+    const FeatureRange range = gemm.slices().range(gemm.slices().leaf_of(slice), slice);
+#pragma unroll
+    for (int side = 0; side < Gemm::kSides; ++side) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const W* row =
+            weight_row<W>(gemm.weight(group, side), first_feature + lane_index() / 4 + 8 * half);
+#pragma unroll
+        for (int i = 0; i < kSteps; ++i) {
+          chunks[side][i][half] =
+              load_weights(row, range.begin + i * kStep, range.count - i * kStep);
+        }
+      }
+    }
+  }
+};
+
 /// One slice of 16 features of each side and kRowTiles * 8 rows, by one warp.
 template <typename Gemm, int kRowTiles>
 __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group,
-                             std::int64_t first_feature,
+                             std::int64_t first_feature, const SkinnyWeights<Gemm>& weights,
                              const typename Gemm::Activation* const (&rows)[kRowTiles],
                              const LaneScales<typename Gemm::Activation, kRowTiles>& row_scales,
-                             const FeatureRange& slice, float* values) {
+                             int slice, float* values) {
   using W = typename Gemm::Weight;
   using Features = LaneFeatures<Operand<W>::kProducts>;
   constexpr int kSides = Gemm::kSides;
-  constexpr int kStep = 4 * Operand<W>::kLaneFeatures;
-  constexpr int kSteps = kSliceFeatures / kStep;
+  constexpr int kStep = SkinnyWeights<Gemm>::kStep;
+  const FeatureRange range = gemm.slices().range(gemm.slices().leaf_of(slice), slice);
   const int g = lane_index() / 4;
   const int t = lane_index() % 4;
 
@@ -41,26 +70,16 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
   bool has_nan[kSides][2] = {};
 #pragma unroll
   for (int side = 0; side < kSides; ++side) {
-    const WeightView& weight = gemm.weight(group, side);
-    const W* low = weight_row<W>(weight, first_feature + g);
-    const W* high = weight_row<W>(weight, first_feature + g + 8);
-    // All weights are asked for before the first is used.
-    Features weights[kSteps][2];
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const int count = slice.count - i * kStep;
-      weights[i][0] = load_weights<W>(low, slice.begin + i * kStep, count, has_nan[side][0]);
-      weights[i][1] = load_weights<W>(high, slice.begin + i * kStep, count, has_nan[side][1]);
-    }
-#pragma unroll
-    for (int i = 0; i < kSteps; ++i) {
-      const Features low_features = Operand<W>::arrange(weights[i][0]);
-      const Features high_features = Operand<W>::arrange(weights[i][1]);
+    for (int i = 0; i < SkinnyWeights<Gemm>::kSteps; ++i) {
+      const Wide(&chunks)[2] = weights.chunks[side][i];
+      const Features low = Operand<W>::arrange(Operand<W>::decode(chunks[0], has_nan[side][0]));
+      const Features high = Operand<W>::arrange(Operand<W>::decode(chunks[1], has_nan[side][1]));
 #pragma unroll
       for (int n = 0; n < kRowTiles; ++n) {
         const Features x = Operand<W>::arrange(
-            load_activations<W>(rows[n], slice.begin + i * kStep, slice.count - i * kStep));
-        multiply_features(low_features, high_features, x, sums[side][n]);
+            load_activations<W>(rows[n], range.begin + i * kStep, range.count - i * kStep));
+        multiply_features(low, high, x, sums[side][n]);
       }
     }
   }
@@ -70,7 +89,7 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
     for (int half = 0; half < 2; ++half) {
       const int feature = g + 8 * half;
       const float scale =
-          RowScales<W>(gemm.weight(group, side), first_feature + feature).at(slice.begin);
+          RowScales<W>(gemm.weight(group, side), first_feature + feature).at(range.begin);
       const bool is_nan = is_nan_row<W>(has_nan[side][half]);
       float* to = values + (side * kSkinnyFeatures + feature) * kRowTiles * kTileCols;
 #pragma unroll
@@ -90,7 +109,7 @@ __device__ void skinny_slice(const Gemm& gemm, const typename Gemm::Group& group
 template <typename Gemm, int kRowTiles>
 __global__ void __launch_bounds__(kSkinnyThreads)
     skinny_gemm_kernel(const __grid_constant__ Gemm gemm) {
-  take_turn();
+  let_next_start();
   constexpr int kRows = kRowTiles * kTileCols;
   constexpr int kOutputs = kSkinnyFeatures * kRows;
   constexpr int kFolds = (kOutputs + int{kSkinnyThreads} - 1) / int{kSkinnyThreads};
@@ -98,11 +117,21 @@ __global__ void __launch_bounds__(kSkinnyThreads)
   float* values = reinterpret_cast<float*>(shared_bytes);
   const std::int64_t first_feature = std::int64_t{blockIdx.x} * kSkinnyFeatures;
   const int num_slices = gemm.slices().num_slices();
+  const int row_step = static_cast<int>(gridDim.y) * kRows;
+  if constexpr (!Gemm::Group::kIsKnown) wait_for_turn();
   const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
   const int num_rows = group.num_rows;
+  const int block_row = static_cast<int>(blockIdx.y) * kRows;
 
-  for (int first_row = static_cast<int>(blockIdx.y) * kRows; first_row < num_rows;
-       first_row += static_cast<int>(gridDim.y) * kRows) {
+  // The weights of the next slice are on their way while this one's sums are joined and stored.
+  SkinnyWeights<Gemm> weights;
+  if (block_row < num_rows && warp_index() < num_slices) {
+    if constexpr (Gemm::Group::kIsKnown) read_constants_early();
+    weights.load(gemm, group, first_feature, warp_index());
+  }
+  if constexpr (Gemm::Group::kIsKnown) wait_for_turn();
+
+  for (int first_row = block_row; first_row < num_rows; first_row += row_step) {
     const typename Gemm::Activation* rows[kRowTiles];
 #pragma unroll
     for (int n = 0; n < kRowTiles; ++n) {
@@ -115,9 +144,13 @@ __global__ void __launch_bounds__(kSkinnyThreads)
       const int end = round + kRoundSlices < num_slices ? round + kRoundSlices : num_slices;
       for (int slice = round + warp_index(); slice < end; slice += kSkinnyWarps) {
         row_scales.load(gemm, slice);
-        skinny_slice<Gemm, kRowTiles>(gemm, group, first_feature, rows, row_scales,
-                                      gemm.slices().range(gemm.slices().leaf_of(slice), slice),
+        skinny_slice<Gemm, kRowTiles>(gemm, group, first_feature, weights, rows, row_scales, slice,
                                       values + (slice - round) * kSides * kOutputs);
+        if (slice + kSkinnyWarps < num_slices) {
+          weights.load(gemm, group, first_feature, slice + kSkinnyWarps);
+        } else if (first_row + row_step < num_rows) {
+          weights.load(gemm, group, first_feature, warp_index());
+        }
       }
       __syncthreads();
 #pragma unroll

@@ -55,6 +55,8 @@ cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
 cudaError_t grant_shared_bytes(const void* kernel, int bytes);
 /// This thread waits until the kernel before has ended.
 void take_turn();
+/// It may read the device's memory before.
+void open_memory();
 /// All threads of the block arrive before any goes on.
 void wait_for_block();
 /// The word that another lane of the warp passed to the same call. All 32 lanes must call.
