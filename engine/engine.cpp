@@ -303,12 +303,12 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                              *tensor_group));
   }
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
-  DSL_ASSIGN(auto worker, RankWorker::create(
-                              {std::move(options), std::move(config), std::move(checkpoint),
-                               std::move(pool), std::move(device), std::move(planner),
-                               std::move(tensor_group), std::move(tensor_path), std::move(hop_path),
-                               std::move(plan), engine::blocks_of(kv_tokens), wire},
-                              progress));
+  DSL_ASSIGN(auto worker,
+             RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),
+                                 std::move(pool), std::move(tensor_path), std::move(device),
+                                 std::move(planner), std::move(tensor_group), std::move(hop_path),
+                                 std::move(plan), engine::blocks_of(kv_tokens), wire},
+                                progress));
   log_hops(worker->parts().hop_path, worker->hop_buffer_bytes());
   log_products(*worker);
   DSL_TRY(engine::wait_until_all_loaded(wire));

@@ -62,10 +62,10 @@ class RankWorker {
     checkpoint::ModelConfig config;
     std::unique_ptr<checkpoint::Checkpoint> checkpoint;
     std::unique_ptr<ThreadPool> pool;
+    parallel::TensorPath tensor_path;  // outlives the steps that the device's ops have recorded
     Device device;
     std::optional<model::MemoryPlanner> memory;              // of a device; none on the CPU
     std::unique_ptr<collectives::Collectives> tensor_group;  // null for tp 1
-    parallel::TensorPath tensor_path;
     parallel::HopPath hop_path;
     parallel::ParallelPlan plan;
     std::int64_t num_blocks = 0;

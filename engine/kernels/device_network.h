@@ -14,8 +14,9 @@
 
 namespace dsl {
 
-/// A shard's place in its group. Every shard calls the same sums in the same order.
-/// Thread-compatible.
+/// A shard's place in its group. Every shard calls the same sums in the same order, and where ops
+/// record steps (Ops::run_step) records and repeats the same ones. The ops that have recorded sums
+/// must be destroyed before them. Thread-compatible.
 class ShardSums {
  public:
   virtual ~ShardSums() = default;
@@ -23,12 +24,15 @@ class ShardSums {
   /// "nccl", ...
   virtual std::string name() const = 0;
 
+  /// Bounds the wait for the other shards in later sums, and in steps that are repeated with theirs:
+  /// one that stays silent for longer ends the call, or the next wait for the device (Ops::finish,
+  /// Memory::read), with kPeerHung.
+  virtual void set_patience(std::chrono::steady_clock::duration patience) = 0;
+
   /// `values`, in the device's memory, become the balanced binary tree over the shards' values,
   /// with the bits of collectives::tree_sum. In order with the device's ops: returns before it is
-  /// done. A shard that stays silent for longer than `patience` ends this call, or the next wait
-  /// for the device (Ops::finish, Memory::read), with kPeerHung.
-  virtual Status all_reduce_tree(std::span<float> values,
-                                 std::chrono::steady_clock::duration patience) = 0;
+  /// done.
+  virtual Status all_reduce_tree(std::span<float> values) = 0;
 };
 
 /// What connects a device with others of its node. Thread-compatible.

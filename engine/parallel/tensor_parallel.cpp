@@ -10,9 +10,10 @@ TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock:
     : group_(group),
       memory_(&memory),
       sums_(sums),
-      patience_(patience),
       shard_(group == nullptr ? 0 : group->rank()),
-      shards_(group == nullptr ? 1 : group->size()) {}
+      shards_(group == nullptr ? 1 : group->size()) {
+  set_patience(patience);
+}
 
 TensorParallel TensorParallel::place(int shard, int shards) {
   TensorParallel result;
@@ -21,12 +22,17 @@ TensorParallel TensorParallel::place(int shard, int shards) {
   return result;
 }
 
+void TensorParallel::set_patience(Deadline::Clock::duration patience) {
+  patience_ = patience;
+  if (sums_ != nullptr) sums_->set_patience(patience);
+}
+
 Status TensorParallel::all_reduce(MatrixView<float> values) const {
   if (shards_ == 1) return {};
   DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",
             values.row_stride, values.cols);
   const std::span<float> all(values.data, static_cast<std::size_t>(values.rows * values.cols));
-  if (sums_ != nullptr) return sums_->all_reduce_tree(all, patience_);
+  if (sums_ != nullptr) return sums_->all_reduce_tree(all);
   if (memory_->is_host()) {
     return blame_peer(group_->all_reduce_tree(all, Deadline::after(patience_)));
   }

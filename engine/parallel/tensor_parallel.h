@@ -32,12 +32,11 @@ class TensorParallel {
 
   int shard() const { return shard_; }
   int shards() const { return shards_; }
-  /// Whether a step with its sums cannot be recorded on a device: they wait for the host, or over
-  /// NCCL need somebody who watches each.
-  bool needs_host() const { return shards_ > 1; }
+  /// Whether sums go through the host, so that a step with them cannot be recorded on a device.
+  bool needs_host() const { return shards_ > 1 && sums_ == nullptr; }
 
   /// Bounds later waits for the other members.
-  void set_patience(Deadline::Clock::duration patience) { patience_ = patience; }
+  void set_patience(Deadline::Clock::duration patience);
 
   /// First element of this shard when `size` elements are split evenly; shards() divides size.
   std::int64_t first(std::int64_t size) const { return size / shards_ * shard_; }

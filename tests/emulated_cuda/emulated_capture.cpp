@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "emulated_streams.h"
+
 using Recording = std::vector<std::function<cudaError_t()>>;
 
 struct CUgraph_st {
@@ -17,9 +19,8 @@ namespace dsl::test {
 namespace {
 
 struct Capture {
+  cudaStream_t stream = nullptr;  // null: none
   Recording recording;
-  bool is_active = false;
-  bool is_broken = false;
 };
 
 Capture& capture_of_thread() {
@@ -31,29 +32,37 @@ Capture& capture_of_thread() {
 
 cudaError_t run_or_record(std::function<cudaError_t()> work) {
   Capture& capture = capture_of_thread();
-  if (!capture.is_active) return work();
+  if (capture.stream == nullptr) return work();
   capture.recording.push_back(std::move(work));
   return cudaSuccess;
 }
 
 bool may_run_now() {
-  Capture& capture = capture_of_thread();
-  capture.is_broken = capture.is_active;
-  return !capture.is_active;
+  const cudaStream_t stream = capture_of_thread().stream;
+  return stream == nullptr || may_be_asked(stream);
+}
+
+bool may_be_asked(cudaStream_t stream) {
+  if (!stream->is_capturing) return true;
+  stream->is_capture_broken = true;
+  return false;
 }
 
 }  // namespace dsl::test
 
 using dsl::test::capture_of_thread;
 
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-  capture_of_thread() = {{}, true, false};
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  capture_of_thread() = {stream, {}};
+  stream->is_capture_broken = false;
+  stream->is_capturing = true;
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   dsl::test::Capture ended = std::exchange(capture_of_thread(), {});
-  if (ended.is_broken) return cudaErrorStreamCaptureUnsupported;
+  stream->is_capturing = false;
+  if (stream->is_capture_broken) return cudaErrorStreamCaptureUnsupported;
   *graph = std::make_unique<CUgraph_st>(CUgraph_st{std::move(ended.recording)}).release();
   return cudaSuccess;
 }

@@ -9,8 +9,10 @@ namespace dsl::test {
 
 /// Runs `work` now, or records it where the thread captures.
 cudaError_t run_or_record(std::function<cudaError_t()> work);
-/// False during a capture, which is broken by the question: only what a capture does not allow
-/// asks.
+/// False during a capture of the thread, which is broken by the question: only what a capture does
+/// not allow asks.
 bool may_run_now();
+/// The same of a stream that some thread captures.
+bool may_be_asked(cudaStream_t stream);
 
 }  // namespace dsl::test

@@ -1,13 +1,16 @@
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "nccl.h"
+#include "tests/emulated_cuda/emulated_capture.h"
 #include "tests/emulated_cuda/emulated_memory.h"
 #include "tests/emulated_cuda/emulated_streams.h"
 #include "transport/base/error.h"
@@ -16,6 +19,8 @@ namespace dsl::test {
 namespace {
 
 using Message = std::vector<std::byte>;
+
+constexpr auto kBetweenPolls = std::chrono::microseconds(50);
 
 /// Where the ranks of one communicator meet. All but `mutex` is guarded by it.
 struct Hub {
@@ -45,12 +50,21 @@ std::shared_ptr<Hub> hub_of(const ncclUniqueId& id) {
   return hub;
 }
 
+struct Exchange;
+
 /// A rank's end of a communicator; what is on its stream may outlive the handle.
 struct Member {
   std::shared_ptr<Hub> hub;
   int rank = 0;
-  bool is_aborted = false;      // guarded by the hub's mutex
-  bool has_just_called = true;  // likewise: the next answer is ncclInProgress
+  // Guarded by the hub's mutex:
+  bool is_aborted = false;
+  bool is_finalised = false;
+  bool has_just_called = true;           // the next answer is ncclInProgress
+  std::shared_ptr<Exchange> unplaced{};  // a group that is not on its stream yet
+  int unplaced_by = 0;                   // the thread
+  std::shared_ptr<int> recordings = std::make_shared<int>();  // each holds a reference
+
+  bool is_recorded() const { return recordings.use_count() > 1; }
 };
 
 struct Send {
@@ -104,15 +118,25 @@ struct Exchange {
 thread_local int group_depth = 0;
 thread_local std::shared_ptr<Exchange> group;
 
-ncclResult_t put_group() {
+/// As if a thread of NCCL's did the rest: the group is on the stream once its state is ncclSuccess.
+ncclResult_t start_group() {
   const std::shared_ptr<Exchange> exchange = std::exchange(group, nullptr);
   if (!exchange) return ncclSuccess;
-  {
-    const std::lock_guard lock(exchange->member->hub->mutex);
-    exchange->member->has_just_called = true;
-  }
-  exchange->stream->put([exchange] { return exchange->run(); });
+  Member& member = *exchange->member;
+  const std::lock_guard lock(member.hub->mutex);
+  if (member.unplaced) return ncclInvalidUsage;
+  member.has_just_called = true;
+  member.unplaced = exchange;
+  member.unplaced_by = thread_number();
   return ncclInProgress;
+}
+
+void place(const Exchange& exchange) {
+  run_or_record([exchange, recording = exchange.member->recordings] {
+    const auto once = std::make_shared<Exchange>(exchange);
+    once->stream->put([once] { return once->run(); });
+    return cudaSuccess;
+  });
 }
 
 }  // namespace
@@ -132,7 +156,7 @@ ncclResult_t add_to_group(ncclComm_t comm, cudaStream_t stream, const Add& add) 
   group->member = comm->member;
   group->stream = stream;
   add(*group);
-  return group_depth == 0 ? put_group() : ncclSuccess;
+  return group_depth == 0 ? start_group() : ncclSuccess;
 }
 
 }  // namespace
@@ -161,14 +185,21 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int num_ranks, ncclUniqueI
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
   dsl::test::Member& member = *comm->member;
-  const std::lock_guard lock(member.hub->mutex);
+  std::unique_lock lock(member.hub->mutex);
   const bool is_complete = std::ssize(member.hub->devices) == member.hub->num_ranks;
   if (member.hub->num_aborted > 0) {
     *result = ncclRemoteError;
   } else if (is_complete && member.hub->has_shared_device()) {
     *result = ncclInvalidUsage;
-  } else if (!is_complete || std::exchange(member.has_just_called, false)) {
+  } else if (!is_complete || std::exchange(member.has_just_called, false) ||
+             (member.is_finalised && member.is_recorded())) {
     *result = ncclInProgress;
+  } else if (member.unplaced && member.unplaced_by != dsl::test::thread_number()) {
+    *result = ncclInProgress;
+  } else if (const auto unplaced = std::exchange(member.unplaced, nullptr)) {
+    lock.unlock();
+    dsl::test::place(*unplaced);
+    *result = ncclSuccess;
   } else {
     *result = ncclSuccess;
   }
@@ -178,6 +209,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   const std::lock_guard lock(comm->member->hub->mutex);
   comm->member->has_just_called = true;
+  comm->member->is_finalised = true;
   return ncclInProgress;
 }
 
@@ -190,8 +222,10 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
   {
     const std::lock_guard lock(comm->member->hub->mutex);
     comm->member->is_aborted = true;
+    comm->member->unplaced = nullptr;
     ++comm->member->hub->num_aborted;
   }
+  while (comm->member->is_recorded()) std::this_thread::sleep_for(dsl::test::kBetweenPolls);
   delete comm;
   return ncclSuccess;
 }
@@ -207,7 +241,7 @@ ncclResult_t ncclGroupStart() {
   return ncclSuccess;
 }
 ncclResult_t ncclGroupEnd() {
-  return --dsl::test::group_depth == 0 ? dsl::test::put_group() : ncclSuccess;
+  return --dsl::test::group_depth == 0 ? dsl::test::start_group() : ncclSuccess;
 }
 
 ncclResult_t ncclSend(const void* from, std::size_t count, ncclDataType_t, int peer,

@@ -83,12 +83,15 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (!dsl::test::may_run_now()) return cudaErrorStreamCaptureUnsupported;
+  if (!dsl::test::may_run_now() || !dsl::test::may_be_asked(stream)) {
+    return cudaErrorStreamCaptureUnsupported;
+  }
   while (!stream->advance()) std::this_thread::sleep_for(dsl::test::kBetweenLooks);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  if (!dsl::test::may_be_asked(stream)) return cudaErrorStreamCaptureUnsupported;
   return stream->num_tasks == 0 ? cudaSuccess : cudaErrorNotReady;
 }
 

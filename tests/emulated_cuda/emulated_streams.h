@@ -25,6 +25,8 @@ struct CUstream_st {
   std::atomic<std::size_t> num_tasks{0};
   std::size_t num_put = 0;   // so far
   std::atomic<int> user{0};  // number of the last thread that put something there
+  std::atomic<bool> is_capturing{false};
+  std::atomic<bool> is_capture_broken{false};
 
   /// Behind what is on the stream; runs what can run.
   void put(Task task) {

@@ -67,18 +67,21 @@ class NcclSums final : public ShardSums {
     DeviceBuffer buffer;
     DSL_TRY(buffer.reserve(count * sizeof(float), "a first sum"));
     const std::span<float> values(static_cast<float*>(buffer.data()), count);
-    DSL_TRY(sum_gathered(values, deadline.remaining()));
-    DSL_TRY(sum_slices(values, deadline.remaining()));
+    communicator_->set_patience(deadline.remaining());
+    DSL_TRY(sum_gathered(values));
+    DSL_TRY(sum_slices(values));
     return stream_->wait();
   }
 
-  Status all_reduce_tree(std::span<float> values,
-                         std::chrono::steady_clock::duration patience) override {
+  void set_patience(std::chrono::steady_clock::duration patience) override {
+    communicator_->set_patience(patience);
+  }
+
+  Status all_reduce_tree(std::span<float> values) override {
     const auto count = static_cast<std::int64_t>(values.size());
     DSL_CHECK(count <= limits_.values, "{} values of a sum of at most {}", count, limits_.values);
     if (count == 0) return {};
-    return count <= limits_.gathered ? sum_gathered(values, patience)
-                                     : sum_slices(values, patience);
+    return count <= limits_.gathered ? sum_gathered(values) : sum_slices(values);
   }
 
  private:
@@ -86,16 +89,14 @@ class NcclSums final : public ShardSums {
   int shards() const { return communicator_->place().size; }
   float* received() const { return static_cast<float*>(received_.data()); }
 
-  Status sum_gathered(std::span<float> values, Communicator::Duration patience) {
-    DSL_TRY(communicator_->put(
-        [&](ncclComm_t comm, cudaStream_t stream) {
-          return ncclAllGather(values.data(), received(), values.size(), ncclFloat32, comm, stream);
-        },
-        patience));
+  Status sum_gathered(std::span<float> values) {
+    DSL_TRY(communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
+      return ncclAllGather(values.data(), received(), values.size(), ncclFloat32, comm, stream);
+    }));
     return sum_received(values, static_cast<std::int64_t>(values.size()));
   }
 
-  Status sum_slices(std::span<float> values, Communicator::Duration patience) {
+  Status sum_slices(std::span<float> values) {
     const auto count = static_cast<std::int64_t>(values.size());
     const auto slice = [&](int i) {
       const Slice found = slice_of(count, shards(), i);
@@ -104,33 +105,30 @@ class NcclSums final : public ShardSums {
     };
     const std::span<float> own = slice(shard());
     const auto stride = static_cast<std::int64_t>(own.size());
-    DSL_TRY(exchange(
-        slice, [&](int peer) { return std::span(received() + peer * stride, own.size()); },
-        patience));
+    DSL_TRY(exchange(slice,
+                     [&](int peer) { return std::span(received() + peer * stride, own.size()); }));
     DSL_TRY(sum_received(own, stride));
-    return exchange([&](int) { return own; }, slice, patience);
+    return exchange([&](int) { return own; }, slice);
   }
 
   /// Sends sent(peer) to every other shard, and receives received(peer) from it.
   template <typename Sent, typename Received>
-  Status exchange(const Sent& sent, const Received& received, Communicator::Duration patience) {
-    return communicator_->put(
-        [&](ncclComm_t comm, cudaStream_t stream) {
-          ncclResult_t result = ncclSuccess;
-          const auto note = [&](ncclResult_t called) {
-            if (result == ncclSuccess || result == ncclInProgress) result = called;
-          };
-          for (int step = 1; step < shards(); ++step) {
-            const int to = (shard() + step) % shards();
-            const int from = (shard() + shards() - step) % shards();
-            const std::span<const float> out = sent(to);
-            const std::span<float> in = received(from);
-            if (!out.empty()) note(ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
-            if (!in.empty()) note(ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
-          }
-          return result;
-        },
-        patience);
+  Status exchange(const Sent& sent, const Received& received) {
+    return communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
+      ncclResult_t result = ncclSuccess;
+      const auto note = [&](ncclResult_t called) {
+        if (result == ncclSuccess || result == ncclInProgress) result = called;
+      };
+      for (int step = 1; step < shards(); ++step) {
+        const int to = (shard() + step) % shards();
+        const int from = (shard() + shards() - step) % shards();
+        const std::span<const float> out = sent(to);
+        const std::span<float> in = received(from);
+        if (!out.empty()) note(ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
+        if (!in.empty()) note(ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
+      }
+      return result;
+    });
   }
 
   Status sum_received(std::span<float> own, std::int64_t stride) {

@@ -101,8 +101,12 @@ Communicator::~Communicator() {
   }
 }
 
-Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& enqueue,
-                         Duration patience) {
+void Communicator::set_patience(Duration patience) {
+  const std::lock_guard lock(mutex_);
+  patience_ = patience;
+}
+
+Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& enqueue) {
   {
     const std::lock_guard lock(mutex_);
     DSL_TRY(failure());
@@ -112,12 +116,8 @@ Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream
       const ncclResult_t ended = ncclGroupEnd();
       if (!is_error(result)) result = ended;
     }
-    if (is_error(result)) {
-      abort(nccl_error(result, comm_, fmt::format("a sum of {}", name_of(place_))));
-      return failure();
-    }
-    due_ = Clock::now() + patience;
-    patience_ = patience;
+    DSL_TRY(check(result));
+    expect_an_end();
   }
   changed_.notify_all();
   return settle();
@@ -125,16 +125,14 @@ Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream
 
 Status Communicator::settle() {
   // NCCL puts a group on the stream from a thread of its own, and takes the next one afterwards.
+  // What this thread puts there must come behind it, in a recording as well.
   while (true) {
     {
       const std::lock_guard lock(mutex_);
       DSL_TRY(failure());
-      const ncclResult_t found = state();
+      const ncclResult_t found = state_of(comm_);
+      DSL_TRY(check(found));
       if (found == ncclSuccess) return {};
-      if (is_error(found)) {
-        abort(nccl_error(found, comm_, fmt::format("a sum of {}", name_of(place_))));
-        return failure();
-      }
     }
     std::this_thread::yield();
   }
@@ -142,36 +140,84 @@ Status Communicator::settle() {
 
 Status Communicator::after_wait() {
   const std::lock_guard lock(mutex_);
-  due_.reset();
+  if (!is_recording_) due_.reset();  // else CUDA has refused to wait
   return failure();
+}
+
+void Communicator::before_recording() {
+  const std::lock_guard lock(mutex_);
+  is_recording_ = true;
+}
+
+void Communicator::after_recording() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_recording_ = false;
+    expect_an_end();  // of what was on the stream before: nobody has looked at it since
+  }
+  changed_.notify_all();
+}
+
+Status Communicator::before_launch() {
+  {
+    const std::lock_guard lock(mutex_);
+    DSL_TRY(failure());
+    DSL_TRY(check(state_of(comm_)));
+    expect_an_end();
+  }
+  // The launch itself may wait for the stream, so the mutex is left to the watcher. Should it abort
+  // in between, the kernels find that out by themselves: the recording keeps their communicator.
+  changed_.notify_all();
+  return {};
 }
 
 void Communicator::watch() {
   std::unique_lock lock(mutex_);
   while (true) {
-    changed_.wait(lock, [&] { return is_ending_ || (due_ && !failure_); });
-    if (is_ending_) return;
-    changed_.wait_for(lock, kWatchInterval, [&] { return is_ending_; });
-    if (is_ending_ || failure_ || !due_) continue;
-    const ncclResult_t found = state();
-    if (is_error(found)) {
-      abort(nccl_error(found, comm_, fmt::format("a sum of {}", name_of(place_))));
-    } else if (Clock::now() > *due_ && stream_->is_idle()) {
-      due_.reset();  // nobody has had a reason to wait
-    } else if (Clock::now() > *due_) {
-      abort({ErrorCode::kPeerHung,
-             fmt::format("a sum of {}: another shard has sent nothing for {:.1f} s",
-                         name_of(place_), seconds(patience_)),
-             std::string(kSilentRemedy)});
+    changed_.wait(
+        lock, [&] { return is_ending_ || (failure_ && comm_ != nullptr) || (due_ && !failure_); });
+    if (failure_ && comm_ != nullptr) {
+      const ncclComm_t comm = std::exchange(comm_, nullptr);
+      lock.unlock();
+      // It lasts until recordings with groups are destroyed, by threads that learn of the failure.
+      ncclCommAbort(comm);
+      lock.lock();
+      continue;
     }
+    if (is_ending_) return;
+    changed_.wait_for(lock, kWatchInterval, [&] { return is_ending_ || failure_; });
+    if (!is_ending_ && !failure_ && due_) look();
   }
 }
 
-ncclResult_t Communicator::state() const { return state_of(comm_); }
+void Communicator::look() {
+  const ncclResult_t found = state_of(comm_);
+  if (!check(found) || Clock::now() <= *due_) return;
+  if (is_recording_) {
+    // Nothing runs, but NCCL itself may wait for peers before it takes a group.
+    if (found != ncclInProgress) return;
+  } else if (stream_->is_idle()) {
+    due_.reset();  // nobody has had a reason to wait
+    return;
+  }
+  give_up({ErrorCode::kPeerHung,
+           fmt::format("a sum of {}: another shard has sent nothing for {:.1f} s", name_of(place_),
+                       seconds(patience_)),
+           std::string(kSilentRemedy)});
+}
 
-void Communicator::abort(Error reason) {
+void Communicator::expect_an_end() { due_ = Clock::now() + patience_; }
+
+Status Communicator::check(ncclResult_t result) {
+  if (is_error(result)) {
+    give_up(nccl_error(result, comm_, fmt::format("a sum of {}", name_of(place_))));
+  }
+  return failure();
+}
+
+void Communicator::give_up(Error reason) {
   failure_ = std::move(reason);
-  ncclCommAbort(std::exchange(comm_, nullptr));
+  changed_.notify_all();
 }
 
 Status Communicator::failure() const {

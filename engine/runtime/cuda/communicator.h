@@ -21,7 +21,8 @@ namespace dsl::cuda {
 /// Owns a communicator, and a thread that aborts it when what was put on the stream has not run in
 /// time or NCCL reports an error. Polling in Stream::wait would not do: other calls of CUDA, such
 /// as cudaFree and copies from pageable memory, wait for the stream too. An abort ends the kernels
-/// that wait for peers, and so all of these calls. Thread-compatible.
+/// that wait for peers, and so all of these calls. Recordings of the stream that hold groups must
+/// be destroyed before the communicator, which would wait for them without end. Thread-compatible.
 class Communicator final : public StreamWatch {
  public:
   using Duration = std::chrono::steady_clock::duration;
@@ -38,21 +39,31 @@ class Communicator final : public StreamWatch {
 
   const Place& place() const { return place_; }
 
-  /// Puts what `enqueue` calls on the stream, as one group. It must have run within `patience`.
-  Status put(const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& enqueue,
-             Duration patience);
-  /// What has ended the communicator, if anything; all that was put has run or was aborted.
+  /// Within which later groups must have run, and recordings with theirs, once they are on the
+  /// stream.
+  void set_patience(Duration patience);
+  /// Puts what `enqueue` calls on the stream, as one group, or adds it to the recording.
+  Status put(const std::function<ncclResult_t(ncclComm_t, cudaStream_t)>& enqueue);
+
+  /// The errors say what has ended the communicator.
   Status after_wait() override;
+  void before_recording() override;
+  void after_recording() override;
+  Status before_launch() override;
 
  private:
   Communicator(ncclComm_t comm, const Place& place, std::shared_ptr<Stream> stream);
 
-  /// Until the last group is on the stream.
+  /// Until the last group is on the stream, or in the recording.
   Status settle();
   void watch();
   // With the mutex held:
-  ncclResult_t state() const;
-  void abort(Error reason);
+  void look();
+  void expect_an_end();
+  /// An error of NCCL is the communicator's end.
+  Status check(ncclResult_t result);
+  /// The watcher aborts.
+  void give_up(Error reason);
   Status failure() const;
 
   const Place place_;
@@ -61,8 +72,9 @@ class Communicator final : public StreamWatch {
   std::condition_variable changed_;
   ncclComm_t comm_;                                           // null after an abort
   std::optional<std::chrono::steady_clock::time_point> due_;  // while something is on the stream
-  Duration patience_{};                                       // of the last group
+  Duration patience_{};
   std::optional<Error> failure_;
+  bool is_recording_ = false;
   bool is_ending_ = false;
   std::thread watcher_;
 };

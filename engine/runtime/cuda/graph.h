@@ -8,23 +8,21 @@
 
 namespace dsl::cuda {
 
-/// Owns a recording that can be launched. Move-only; thread-compatible.
+/// Owns a recording that can be launched. A communicator whose groups it holds must outlive it.
+/// Move-only; thread-compatible.
 class Graph {
  public:
   /// Calls `work`, whose work on the stream is recorded and not run. Pointers and shapes are
   /// recorded as they are; the contents of device memory are those of the launch.
   static Result<Graph> record(const Stream& stream, const std::function<Status()>& work) {
-    DSL_TRY(cuda_status(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeThreadLocal),
-                        "beginning to record a step"));
+    DSL_TRY(stream.begin_recording());
     Status worked = work();
-    cudaGraph_t recorded = nullptr;
-    const Status ended =
-        cuda_status(cudaStreamEndCapture(stream.get(), &recorded), "recording a step");
-    const Recorded owner(recorded);
+    const Result<cudaGraph_t> recorded = stream.end_recording();
+    const Recorded owner(recorded.value_or(nullptr));
     DSL_TRY(std::move(worked));
-    DSL_TRY(ended);
+    DSL_TRY(recorded);
     cudaGraphExec_t graph = nullptr;
-    DSL_TRY(cuda_status(cudaGraphInstantiate(&graph, recorded, 0), "preparing a recorded step"));
+    DSL_TRY(cuda_status(cudaGraphInstantiate(&graph, *recorded, 0), "preparing a recording"));
     return Graph(graph);
   }
 
@@ -37,9 +35,7 @@ class Graph {
     if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
   }
 
-  Status launch(const Stream& stream) const {
-    return cuda_status(cudaGraphLaunch(graph_, stream.get()), "repeating a step");
-  }
+  Status launch(const Stream& stream) const { return stream.launch(graph_); }
 
  private:
   struct Recorded {

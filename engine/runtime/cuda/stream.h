@@ -7,13 +7,20 @@
 
 namespace dsl::cuda {
 
-/// Told when all that was put on a stream has run: what of it depended on other ranks may have been
-/// given up.
+/// Told by a stream's thread what becomes of the stream, where what runs there depends on other
+/// ranks.
 class StreamWatch {
  public:
   virtual ~StreamWatch() = default;
-  /// An error where the results are not to be used.
+  /// All that was put on the stream has run or was given up. An error: its results are not to be
+  /// used.
   virtual Status after_wait() = 0;
+  /// Until after_recording() what is put on the stream is recorded, and no thread may ask CUDA
+  /// about the stream: that would break the recording.
+  virtual void before_recording() = 0;
+  virtual void after_recording() = 0;
+  /// A recording is about to be put on the stream. An error: it must not be.
+  virtual Status before_launch() = 0;
 };
 
 /// Owns a stream of one device. Move-only; thread-compatible.
@@ -52,7 +59,30 @@ class Stream {
     if (watch_ != nullptr) DSL_TRY(watch_->after_wait());
     return cuda_status(ended, "running kernels");
   }
-  /// Whether all that was put on the stream has run; from any thread.
+  /// What this thread puts on the stream from here on is recorded and not run.
+  Status begin_recording() const {
+    if (watch_ != nullptr) watch_->before_recording();
+    // NCCL puts its groups on the stream from a thread of its own, which allocates and asks about
+    // events meanwhile. Global would forbid that to all threads of the process; Relaxed would allow
+    // it to this one too, where it is a mistake.
+    Status begun =
+        cuda_status(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "recording");
+    if (!begun && watch_ != nullptr) watch_->after_recording();
+    return begun;
+  }
+  /// The caller destroys what it gets.
+  Result<cudaGraph_t> end_recording() const {
+    cudaGraph_t recorded = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream_, &recorded);
+    if (watch_ != nullptr) watch_->after_recording();
+    DSL_TRY(cuda_status(ended, "ending a recording"));
+    return recorded;
+  }
+  Status launch(cudaGraphExec_t recording) const {
+    if (watch_ != nullptr) DSL_TRY(watch_->before_launch());
+    return cuda_status(cudaGraphLaunch(recording, stream_), "repeating a recording");
+  }
+  /// Whether all that was put on the stream has run; from any thread, but not while it records.
   bool is_idle() const { return cudaStreamQuery(stream_) != cudaErrorNotReady; }
   /// Null for none; must outlive the waits.
   void set_watch(StreamWatch* watch) { watch_ = watch; }

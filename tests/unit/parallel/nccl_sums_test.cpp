@@ -4,17 +4,13 @@
 
 #include <cstring>
 #include <functional>
-#include <random>
 #include <thread>
 
 #include "engine/kernels/cuda/network.h"
 #include "engine/parallel/tensor_parallel.h"
 #include "engine/parallel/tensor_path.h"
 #include "engine/runtime/cuda/device_memory.h"
-#include "tests/emulated_cuda/emulated_devices.h"
-#include "transport/collectives/tree_sum.h"
-#include "transport/collectives/wire_collectives.h"
-#include "transport/inproc/inproc_world.h"
+#include "tests/unit/parallel/shard_threads.h"
 
 namespace dsl::parallel {
 namespace {
@@ -29,8 +25,7 @@ constexpr auto kFarBeyond = std::chrono::seconds(5);
 /// One rank's device and its way to the others; each member may be used by the rank's thread alone.
 struct Shard {
   int rank = 0;
-  std::unique_ptr<wire::Wire> wire;
-  std::unique_ptr<collectives::Collectives> group;
+  collectives::Collectives* group = nullptr;
   std::shared_ptr<cuda::Stream> stream;
   std::unique_ptr<cuda::DeviceMemory> memory;
   TensorPath path;
@@ -39,7 +34,7 @@ struct Shard {
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*memory, bytes, "test"));
     DSL_TRY(memory->write(buffer.data(), values.data(), bytes));
-    const TensorParallel tp(group.get(), patience, *memory, path.sums.get());
+    const TensorParallel tp(group, patience, *memory, path.sums.get());
     DSL_TRY(tp.all_reduce({buffer.as<float>(), 1, std::ssize(values), std::ssize(values)}));
     std::vector<float> sums(values.size());
     DSL_TRY(memory->read(sums.data(), buffer.data(), bytes));
@@ -56,60 +51,18 @@ struct WorldOptions {
 /// Runs `work` for every shard in a thread of its own, and returns what it returned.
 std::vector<Status> run_world(const WorldOptions& options,
                               const std::function<Status(Shard&)>& work) {
-  test::set_emulated_devices(options.shards, 0);
-  inproc::World world(options.shards);
-  std::vector<Status> outcomes(static_cast<std::size_t>(options.shards));
-  std::vector<std::unique_ptr<wire::Wire>> wires;
-  for (int rank = 0; rank < options.shards; ++rank) wires.push_back(world.make_wire(rank));
-  const auto open = [&](Shard& shard) -> Status {
-    const int device = options.share_a_device ? 0 : shard.rank;
-    DSL_ASSIGN(cuda::Stream stream, cuda::Stream::open(device));
+  return run_shards(options.shards, [&](collectives::Collectives& group) -> Status {
+    Shard shard;
+    shard.rank = group.rank();
+    shard.group = &group;
+    DSL_ASSIGN(cuda::Stream stream, cuda::Stream::open(options.share_a_device ? 0 : group.rank()));
     shard.stream = std::make_shared<cuda::Stream>(std::move(stream));
     shard.memory = std::make_unique<cuda::DeviceMemory>(shard.stream);
     DSL_ASSIGN(auto network, cuda::open_network(shard.stream, {options.exchange_bytes}));
-    DSL_ASSIGN(shard.path, open_tensor_path(network.get(), kMaxValues, *shard.group,
-                                            Deadline::after(kPatience)));
-    return {};
-  };
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < options.shards; ++rank) {
-    threads.emplace_back([&, rank] {
-      const auto index = static_cast<std::size_t>(rank);
-      Shard shard;
-      shard.rank = rank;
-      shard.wire = std::move(wires[index]);
-      std::vector<int> members;
-      for (int member = 0; member < options.shards; ++member) members.push_back(member);
-      shard.group = std::make_unique<collectives::WireCollectives>(*shard.wire, members, 0);
-      outcomes[index] = open(shard);
-      if (outcomes[index]) outcomes[index] = work(shard);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return outcomes;
-}
-
-std::vector<float> values_of(int rank, std::size_t count) {
-  std::mt19937 random(static_cast<unsigned>(rank) * 1000 + static_cast<unsigned>(count));
-  std::normal_distribution<float> normal(0, 100);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-std::vector<float> tree_of(int shards, std::size_t count) {
-  std::vector<std::vector<float>> parts;
-  std::vector<const float*> begins;
-  for (int rank = 0; rank < shards; ++rank) parts.push_back(values_of(rank, count));
-  for (const auto& part : parts) begins.push_back(part.data());
-  std::vector<float> sums(count);
-  collectives::tree_sum(begins, sums);
-  return sums;
-}
-
-Status expect(bool condition, std::string_view what) {
-  if (condition) return {};
-  return fail(ErrorCode::kInternal, "", "expected {}", what);
+    DSL_ASSIGN(shard.path,
+               open_tensor_path(network.get(), kMaxValues, group, Deadline::after(kPatience)));
+    return work(shard);
+  });
 }
 
 class NcclSumsTest : public ::testing::TestWithParam<int> {};
@@ -205,8 +158,8 @@ TEST(NcclFailureTest, ASumThatIsDoneNeedsNoWait) {
     std::vector<float> values(10);
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*shard.memory, bytes, "test"));
-    const auto patience = Clock::duration(kShortPatience);
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}, patience));
+    shard.path.sums->set_patience(kShortPatience);
+    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
     while (cudaStreamQuery(shard.stream->get()) == cudaErrorNotReady) {
       DSL_TRY(shard.memory->zero(buffer.data(), bytes));
     }
@@ -227,10 +180,10 @@ TEST(NcclFailureTest, NoCallOutlastsAShardThatHasLeft) {
     std::vector<float> values(10);
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*shard.memory, bytes, "test"));
-    const auto patience = Clock::duration(kShortPatience);
+    shard.path.sums->set_patience(kShortPatience);
     // Several on the stream, and CUDA itself made to wait.
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}, patience));
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}, patience));
+    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
+    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
     cudaStreamSynchronize(shard.stream->get());
     return shard.memory->read(values.data(), buffer.data(), bytes);
   });
