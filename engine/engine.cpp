@@ -194,18 +194,39 @@ void log_hops(const parallel::HopPath& path, std::int64_t buffer_bytes) {
   }
 }
 
+/// The shards of this rank's stage; null for tp 1.
+std::unique_ptr<collectives::Collectives> tensor_group_of(const ParallelPlan& plan, int rank,
+                                                          wire::Wire* wire) {
+  if (plan.tp() == 1) return nullptr;
+  std::vector<int> members;
+  for (int shard = 0; shard < plan.tp(); ++shard) {
+    members.push_back(plan.rank_of(plan.stage_of(rank), shard));
+  }
+  return std::make_unique<collectives::WireCollectives>(*wire, std::move(members),
+                                                        kTensorGroupLane);
+}
+
+/// What this rank's shard will exchange values by.
+Result<parallel::TensorPath> agree_on_tensor_path(const Device& device,
+                                                  collectives::Collectives* group) {
+  if (group == nullptr) return parallel::TensorPath{};
+  return parallel::agree_on_tensor_path(device.network.get(), *group,
+                                        Deadline::after(kAgreementPatience));
+}
+
 /// The log says once a group what its sums go by.
-Result<parallel::TensorPath> open_tensor_path(const Device& device, std::int64_t max_values,
-                                              collectives::Collectives& group) {
+Result<parallel::TensorPath> connect(parallel::TensorPath agreed, const Device& device,
+                                     std::int64_t max_values, collectives::Collectives* group) {
+  if (group == nullptr) return agreed;
   DSL_ASSIGN(parallel::TensorPath path,
-             parallel::open_tensor_path(device.network.get(), max_values, group,
-                                        Deadline::after(kAgreementPatience)));
-  if (device.memory->is_host() || group.rank() != 0) return path;
-  if (path.sums == nullptr) {
+             parallel::connect(std::move(agreed), device.network.get(), max_values, *group,
+                               Deadline::after(kAgreementPatience)));
+  if (device.memory->is_host() || group->rank() != 0) return path;
+  if (path.link == parallel::ShardLink::kHosts) {
     log(LogLevel::kWarning, "tensor sums go through the hosts' memory, which is slow: {}",
         path.reason);
   } else {
-    log(LogLevel::kInfo, "tensor sums of {} shards go over {}", group.size(), path.name());
+    log(LogLevel::kInfo, "tensor sums of {} shards go over {}", group->size(), path.name());
   }
   return path;
 }
@@ -277,8 +298,17 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
                                         agreement));
   DSL_ASSIGN(parallel::HopPath hop_path, open_hop_path(device, options.pp, wire));
-  const engine::RankOnDevice on_device{options, *checkpoint, config,         plan,
-                                       rank,    device,      hop_path.memory};
+  auto tensor_group = tensor_group_of(plan, rank, wire);
+  DSL_ASSIGN(parallel::TensorPath tensor_path, agree_on_tensor_path(device, tensor_group.get()));
+  const engine::RankOnDevice on_device{
+      options,
+      *checkpoint,
+      config,
+      plan,
+      rank,
+      device,
+      hop_path.memory,
+      tensor_group == nullptr ? std::nullopt : std::optional(tensor_path.link)};
   std::optional<model::MemoryPlanner> planner;
   std::int64_t own_tokens = 0;
   if (device.memory->is_host()) {
@@ -290,18 +320,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   }
   DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, agreement));
 
-  std::unique_ptr<collectives::Collectives> tensor_group;
-  parallel::TensorPath tensor_path;
-  if (options.tp > 1) {
-    std::vector<int> members;
-    for (int shard = 0; shard < options.tp; ++shard) {
-      members.push_back(plan.rank_of(plan.stage_of(rank), shard));
-    }
-    tensor_group =
-        std::make_unique<collectives::WireCollectives>(*wire, std::move(members), kTensorGroupLane);
-    DSL_ASSIGN(tensor_path, open_tensor_path(device, options.max_batch_tokens * config.hidden_size,
-                                             *tensor_group));
-  }
+  DSL_ASSIGN(tensor_path,
+             connect(std::move(tensor_path), device, options.max_batch_tokens * config.hidden_size,
+                     tensor_group.get()));
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
   DSL_ASSIGN(auto worker,
              RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),

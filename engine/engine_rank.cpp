@@ -108,7 +108,7 @@ Result<std::unique_ptr<RankWorker>> RankWorker::create(
 
 Status RankWorker::load(const std::function<void(LoadProgress)>& progress) {
   const parallel::TensorParallel tp(parts_.tensor_group.get(), parts_.options.step_deadline,
-                                    *parts_.device.memory, parts_.tensor_path.sums.get());
+                                    *parts_.device.memory, parts_.tensor_path.devices.get());
   model::StageModelOptions options;
   options.stage = stage();
   options.compute_dtype = parts_.options.compute_dtype;

@@ -16,6 +16,7 @@ model::MemoryPlanner::OpsBytes ops_bytes_of(const Device& device) {
 model::MemoryPlanOptions options_of(const RankOnDevice& rank) {
   model::MemoryPlanOptions options = plan_options(rank.options, rank.config);
   if (rank.hop_memory == parallel::HopMemory::kDevice) options.num_hop_steps = kHopSlots;
+  if (rank.shard_link) options.shard_link = *rank.shard_link;
   return options;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
@@ -10,6 +11,7 @@
 #include "engine/model/memory_plan.h"
 #include "engine/parallel/hop_path.h"
 #include "engine/parallel/parallel_plan.h"
+#include "engine/parallel/tensor_parallel.h"
 
 namespace dsl::engine {
 
@@ -22,6 +24,7 @@ struct RankOnDevice {
   int rank = 0;
   const Device& device;
   parallel::HopMemory hop_memory = parallel::HopMemory::kNone;
+  std::optional<parallel::ShardLink> shard_link;  // none for tp 1
 };
 
 /// `device` must outlive the planner.

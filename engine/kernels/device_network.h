@@ -1,4 +1,4 @@
-// Sums among the devices of a tensor-parallel group that do not go through the hosts' memory.
+// What devices of a tensor-parallel group exchange without the hosts' memory.
 #pragma once
 
 #include <chrono>
@@ -14,25 +14,29 @@
 
 namespace dsl {
 
-/// A shard's place in its group. Every shard calls the same sums in the same order, and where ops
-/// record steps (Ops::run_step) records and repeats the same ones. The ops that have recorded sums
-/// must be destroyed before them. Thread-compatible.
-class ShardSums {
+/// A shard's place in its group. Every shard calls the same functions in the same order, and where
+/// ops record steps (Ops::run_step) records and repeats the same ones. Both work in order with the
+/// device's ops: they return before it is done. Ops that have recorded calls must be destroyed
+/// before this. Thread-compatible.
+class DeviceCollectives {
  public:
-  virtual ~ShardSums() = default;
+  virtual ~DeviceCollectives() = default;
 
   /// "nccl", ...
   virtual std::string name() const = 0;
 
-  /// Bounds the wait for the other shards in later sums, and in steps that are repeated with theirs:
-  /// one that stays silent for longer ends the call, or the next wait for the device (Ops::finish,
-  /// Memory::read), with kPeerHung.
+  /// Bounds the wait for the other shards in later calls, and in steps that are repeated with
+  /// theirs: one that stays silent for longer ends the call, or the next wait for the device
+  /// (Ops::finish, Memory::read), with kPeerHung.
   virtual void set_patience(std::chrono::steady_clock::duration patience) = 0;
 
   /// `values`, in the device's memory, become the balanced binary tree over the shards' values,
-  /// with the bits of collectives::tree_sum. In order with the device's ops: returns before it is
-  /// done.
+  /// with the bits of collectives::tree_sum.
   virtual Status all_reduce_tree(std::span<float> values) = 0;
+
+  /// On shard 0 `others` become as many values of shard 1 as `mine` has, then of shard 2, and so
+  /// on; elsewhere it is empty. All lie in the devices' memory.
+  virtual Status gather(std::span<const float> mine, std::span<float> others) = 0;
 };
 
 /// What connects a device with others of its node. Thread-compatible.
@@ -54,8 +58,8 @@ class DeviceNetwork {
   /// Names a new group: made by one shard, and told to the others.
   virtual Result<GroupId> new_group() = 0;
   /// Returns when all shards have called it. They must be on distinct devices of one node.
-  virtual Result<std::unique_ptr<ShardSums>> join(const GroupId& group, const Place& place,
-                                                  Deadline deadline) = 0;
+  virtual Result<std::unique_ptr<DeviceCollectives>> join(const GroupId& group, const Place& place,
+                                                          Deadline deadline) = 0;
 };
 
 }  // namespace dsl

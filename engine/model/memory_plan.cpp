@@ -19,7 +19,7 @@ Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoi
   result.config_ = config;
   result.options_ = options;
   result.ops_bytes_ = std::move(ops_bytes);
-  result.tp_ = parallel::TensorParallel::place(plan.shard_of(rank), plan.tp());
+  result.tp_ = parallel::TensorParallel::place(plan.shard_of(rank), plan.tp(), options.shard_link);
   const int stage = plan.stage_of(rank);
   const auto [first_layer, num_layers] = plan.stage(stage);
   result.num_layers_ = num_layers;
@@ -42,7 +42,8 @@ Result<MemoryPlanner> MemoryPlanner::make(const checkpoint::Checkpoint& checkpoi
                        config.hidden_size *
                        static_cast<std::int64_t>(size_of(options.compute_dtype));
   if (modules.lm_head) {
-    result.fixed_.logits = modules.lm_head->device_scratch_bytes(options.max_logits_rows);
+    result.fixed_.logits =
+        modules.lm_head->device_scratch_bytes(result.tp_, options.max_logits_rows);
   }
   return result;
 }

@@ -37,6 +37,7 @@ struct MemoryPlanOptions {
   bool fp8_activations = false;
   bool fp8_cache = false;
   std::int64_t num_hop_steps = 0;  // that the device holds rows of, for each neighbour stage
+  parallel::ShardLink shard_link = parallel::ShardLink::kDevices;  // which takes more than hosts
 };
 
 /// Plans of one rank for caches of any size. A value.

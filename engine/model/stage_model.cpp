@@ -34,7 +34,7 @@ Result<StageModel> StageModel::load(const checkpoint::Checkpoint& checkpoint,
     const auto host_bytes = static_cast<std::size_t>(host_rows * config.vocab_size) * sizeof(float);
     DSL_ASSIGN(result.host_logits_, Buffer::allocate(host_memory(), host_bytes, "logits"));
     DSL_ASSIGN(result.head_scratch_,
-               result.modules_.lm_head->make_scratch(memory, options.max_logits_rows));
+               result.modules_.lm_head->make_scratch(memory, tp, options.max_logits_rows));
   }
   return result;
 }
@@ -118,7 +118,8 @@ Result<MatrixView<float>> StageModel::logits(std::span<const std::int32_t> rows)
   DSL_ASSIGN(
       const MatrixView<float> logits,
       modules_.lm_head->forward(*ops_, workspace_.memory(), tp_, normed, head_scratch_, host));
-  if (!leaves_logits_on_device()) DSL_TRY(ops_->finish());
+  // Shards that have sent their logits to the device of another have nothing else to wait for.
+  if (!leaves_logits_on_device() || tp_.shard() != 0) DSL_TRY(ops_->finish());
   return logits;
 }
 

@@ -65,7 +65,8 @@ class StageModel {
   /// the device repeats the recording of an earlier step.
   Status run_layers(const StepBatch& batch, const std::function<Status()>& after_layer);
   /// Last stage: logits [rows, vocab_size] of the given rows of hidden_states, at most
-  /// max_logits_rows, where they were computed; valid until the next call.
+  /// max_logits_rows, where they were computed; valid until the next call. On a device, shards
+  /// other than 0 get none.
   Result<MatrixView<float>> logits(std::span<const std::int32_t> rows);
   /// Whether logits() leaves them in the device's memory.
   bool leaves_logits_on_device() const {

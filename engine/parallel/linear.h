@@ -87,7 +87,8 @@ class VocabParallelEmbedding {
   std::int64_t first_token_ = 0;
 };
 
-/// The language-model head, split by token id; every shard gets all logits.
+/// The language-model head, split by token id. Over the hosts every shard gets all logits, over
+/// devices shard 0 alone, which samples.
 class VocabParallelHead {
  public:
   VocabParallelHead() = default;
@@ -99,26 +100,32 @@ class VocabParallelHead {
   std::int64_t vocab_size() const { return vocab_size_; }
   /// Buffers of forward() for up to `rows` rows; the ops work on `memory`.
   struct Scratch {
-    Buffer computed;  // this shard's logits, where the host does not reach the ops' memory
-    Buffer mine;      // on the host: this shard's logits, with several shards
-    Buffer gathered;  // on the host: all shards' logits, with several shards
+    // Where the host does not reach the ops' memory, in that: this shard's logits, on shard 0
+    // followed by the others', where these come from their devices.
+    Buffer computed;
+    Buffer joined;    // likewise, on shard 0: rows of all shards' logits, where there are several
+    Buffer mine;      // on the host: this shard's logits, where they are gathered over hosts
+    Buffer gathered;  // likewise: all shards' logits
   };
   /// What make_scratch() allocates of a memory that the host does not reach.
-  std::int64_t device_scratch_bytes(std::int64_t rows) const {
-    return rows * weight_.out_features * static_cast<std::int64_t>(sizeof(float));
-  }
-  Result<Scratch> make_scratch(Memory& memory, std::int64_t rows) const;
+  std::int64_t device_scratch_bytes(const TensorParallel& tp, std::int64_t rows) const;
+  Result<Scratch> make_scratch(Memory& memory, const TensorParallel& tp, std::int64_t rows) const;
   /// Whether forward() leaves the logits in `memory`, which the host does not reach.
   static bool leaves_on_device(const Memory& memory, const TensorParallel& tp) {
-    return !memory.is_host() && tp.shards() == 1;
+    return !memory.is_host() && !tp.needs_host();
   }
-  /// x [rows, hidden_size] -> all logits [rows, vocab_size], contiguous: in `host_logits`, or where
-  /// the ops computed them.
+  /// x [rows, hidden_size] -> all logits [rows, vocab_size], contiguous: in `host_logits`, or on
+  /// the device; there, nothing on other shards than 0.
   Result<MatrixView<float>> forward(Ops& ops, Memory& memory, const TensorParallel& tp,
                                     const Matrix& x, const Scratch& scratch,
                                     MatrixView<float> host_logits) const;
 
  private:
+  Result<MatrixView<float>> forward_on_device(Ops& ops, Memory& memory, const TensorParallel& tp,
+                                              const Matrix& x, const Scratch& scratch) const;
+  /// Logits of `rows` rows that the devices of all shards send to this one.
+  std::int64_t gathered_on_device(const TensorParallel& tp, std::int64_t rows) const;
+
   WeightView weight_;
   std::int64_t vocab_size_ = 0;
 };

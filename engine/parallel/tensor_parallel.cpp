@@ -6,25 +6,27 @@
 namespace dsl::parallel {
 
 TensorParallel::TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
-                               Memory& memory, ShardSums* sums)
+                               Memory& memory, DeviceCollectives* devices)
     : group_(group),
       memory_(&memory),
-      sums_(sums),
+      devices_(devices),
       shard_(group == nullptr ? 0 : group->rank()),
-      shards_(group == nullptr ? 1 : group->size()) {
+      shards_(group == nullptr ? 1 : group->size()),
+      link_(devices == nullptr ? ShardLink::kHosts : ShardLink::kDevices) {
   set_patience(patience);
 }
 
-TensorParallel TensorParallel::place(int shard, int shards) {
+TensorParallel TensorParallel::place(int shard, int shards, ShardLink link) {
   TensorParallel result;
   result.shard_ = shard;
   result.shards_ = shards;
+  result.link_ = link;
   return result;
 }
 
 void TensorParallel::set_patience(Deadline::Clock::duration patience) {
   patience_ = patience;
-  if (sums_ != nullptr) sums_->set_patience(patience);
+  if (devices_ != nullptr) devices_->set_patience(patience);
 }
 
 Status TensorParallel::all_reduce(MatrixView<float> values) const {
@@ -32,7 +34,7 @@ Status TensorParallel::all_reduce(MatrixView<float> values) const {
   DSL_CHECK(values.row_stride == values.cols, "stride {} of a reduced matrix with {} columns",
             values.row_stride, values.cols);
   const std::span<float> all(values.data, static_cast<std::size_t>(values.rows * values.cols));
-  if (sums_ != nullptr) return sums_->all_reduce_tree(all);
+  if (devices_ != nullptr) return devices_->all_reduce_tree(all);
   if (memory_->is_host()) {
     return blame_peer(group_->all_reduce_tree(all, Deadline::after(patience_)));
   }
@@ -50,6 +52,10 @@ Status TensorParallel::all_gather(ConstBytes mine, MutableBytes all) const {
     return {};
   }
   return blame_peer(group_->all_gather(mine, all, Deadline::after(patience_)));
+}
+
+Status TensorParallel::gather(std::span<const float> mine, std::span<float> others) const {
+  return devices_->gather(mine, others);
 }
 
 Status blame_peer(Status status) {

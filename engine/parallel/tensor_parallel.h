@@ -14,26 +14,28 @@
 
 namespace dsl::parallel {
 
-/// The shard that this rank computes of every split layer. Non-owning: collectives and sums must
-/// outlive it. Thread-compatible; every member of the group calls the same operations in the same
-/// order.
+/// What the shards of a group reach each other over: the memory of their hosts or of their devices.
+enum class ShardLink : std::uint8_t { kHosts, kDevices };
+
+/// The shard that this rank computes of every split layer. Non-owning: collectives must outlive it.
+/// Thread-compatible; every member of the group calls the same operations in the same order.
 class TensorParallel {
  public:
   /// A group of one, which needs no communication.
   TensorParallel() = default;
   /// `group` may be null for one shard; otherwise its size is the number of shards. `patience`
   /// bounds the wait for the other members in each operation. `memory` holds what is reduced: by
-  /// `sums` where there are such; else what the host does not reach is copied to it and back.
+  /// `devices` where there are such; else what the host does not reach is copied to it and back.
   TensorParallel(collectives::Collectives* group, Deadline::Clock::duration patience,
-                 Memory& memory = host_memory(), ShardSums* sums = nullptr);
+                 Memory& memory = host_memory(), DeviceCollectives* devices = nullptr);
 
   /// A place in a group that communicates elsewhere: for what a shard holds, not for its sums.
-  static TensorParallel place(int shard, int shards);
+  static TensorParallel place(int shard, int shards, ShardLink link);
 
   int shard() const { return shard_; }
   int shards() const { return shards_; }
   /// Whether sums go through the host, so that a step with them cannot be recorded on a device.
-  bool needs_host() const { return shards_ > 1 && sums_ == nullptr; }
+  bool needs_host() const { return shards_ > 1 && link_ == ShardLink::kHosts; }
 
   /// Bounds later waits for the other members.
   void set_patience(Deadline::Clock::duration patience);
@@ -48,14 +50,17 @@ class TensorParallel {
   Status all_reduce(MatrixView<float> values) const;
   /// Concatenates the members' equal-sized parts, which lie on the host, in shard order.
   Status all_gather(ConstBytes mine, MutableBytes all) const;
+  /// DeviceCollectives::gather() of several members that need no host.
+  Status gather(std::span<const float> mine, std::span<float> others) const;
 
  private:
   collectives::Collectives* group_ = nullptr;
-  Memory* memory_ = nullptr;  // set where group_ is
-  ShardSums* sums_ = nullptr;
+  Memory* memory_ = nullptr;              // set where group_ is
+  DeviceCollectives* devices_ = nullptr;  // set where the link is theirs and group_ is
   Deadline::Clock::duration patience_{};
   int shard_ = 0;
   int shards_ = 1;
+  ShardLink link_ = ShardLink::kHosts;
 };
 
 /// An expired wait for a peer is that peer's failure: kDeadlineExceeded becomes kPeerHung, others

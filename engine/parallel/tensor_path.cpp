@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "engine/parallel/tensor_parallel.h"
 #include "engine/runtime/boot_id.h"
 
 namespace dsl::parallel {
@@ -71,17 +70,23 @@ Result<DeviceNetwork::GroupId> agree_on_group(DeviceNetwork& network,
 
 }  // namespace
 
-Result<TensorPath> open_tensor_path(DeviceNetwork* network, std::int64_t max_values,
-                                    collectives::Collectives& group, Deadline deadline) {
+Result<TensorPath> agree_on_tensor_path(const DeviceNetwork* network,
+                                        collectives::Collectives& group, Deadline deadline) {
   const Member self = describe_self(network);
   std::vector<Member> members(static_cast<std::size_t>(group.size()));
   DSL_TRY(blame_peer(group.all_gather(std::as_bytes(std::span(&self, 1)),
                                       std::as_writable_bytes(std::span(members)), deadline)));
   TensorPath path;
   path.reason = obstacle(members);
-  if (!path.reason.empty()) return path;
+  path.link = path.reason.empty() ? ShardLink::kDevices : ShardLink::kHosts;
+  return path;
+}
+
+Result<TensorPath> connect(TensorPath path, DeviceNetwork* network, std::int64_t max_values,
+                           collectives::Collectives& group, Deadline deadline) {
+  if (path.link == ShardLink::kHosts) return path;
   DSL_ASSIGN(const DeviceNetwork::GroupId id, agree_on_group(*network, group, deadline));
-  DSL_ASSIGN(path.sums, network->join(id, {group.rank(), group.size(), max_values}, deadline));
+  DSL_ASSIGN(path.devices, network->join(id, {group.rank(), group.size(), max_values}, deadline));
   return path;
 }
 

@@ -76,6 +76,15 @@ Status HostMemory::read(void* to, const void* from, std::size_t bytes) {
   return {};
 }
 
+Status HostMemory::copy_rows(const RowCopy& copy) {
+  auto* to = static_cast<std::byte*>(copy.to);
+  const auto* from = static_cast<const std::byte*>(copy.from);
+  for (std::size_t row = 0; row < copy.num_rows; ++row) {
+    std::memcpy(to + row * copy.to_stride, from + row * copy.from_stride, copy.row_bytes);
+  }
+  return {};
+}
+
 Status HostMemory::start_copy(void* to, const void* from, std::size_t bytes) {
   std::memcpy(to, from, bytes);
   return {};

@@ -27,6 +27,16 @@ class Mark {
   virtual Status wait() = 0;
 };
 
+/// Rows of bytes that lie `stride` bytes apart.
+struct RowCopy {
+  void* to = nullptr;
+  std::size_t to_stride = 0;
+  const void* from = nullptr;
+  std::size_t from_stride = 0;
+  std::size_t row_bytes = 0;
+  std::size_t num_rows = 0;
+};
+
 /// Memory of the device that the ops work on. Counts what it has given out. Thread-compatible, but
 /// for the counts, which any thread may read.
 class Memory {
@@ -54,6 +64,9 @@ class Memory {
   /// Copies to the host what the ops called so far have left; returns when it is there.
   virtual Status read(void* to, const void* from, std::size_t bytes) = 0;
 
+  /// Copies within this memory, in order with the ops; the rows of both sides do not overlap.
+  virtual Status copy_rows(const RowCopy& copy) = 0;
+
   /// Memory of the host that start_copy() takes: of a device, pages that stay where they are.
   virtual Memory& staging() = 0;
   /// Starts a copy within this memory or between it and staging(), in order with the ops. Neither
@@ -79,6 +92,7 @@ class HostMemory : public Memory {
   Status zero(void* data, std::size_t bytes) override;
   Status write(void* to, const void* from, std::size_t bytes) override;
   Status read(void* to, const void* from, std::size_t bytes) override;
+  Status copy_rows(const RowCopy& copy) override;
   Memory& staging() override { return *this; }
   Status start_copy(void* to, const void* from, std::size_t bytes) override;
   Result<std::unique_ptr<Mark>> make_mark() override;

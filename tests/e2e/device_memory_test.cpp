@@ -137,6 +137,21 @@ TEST_F(DeviceMemoryTest, RequestsTakeNoMemoryOfTheDevice) {
   EXPECT_EQ(told.peak, told.used);
 }
 
+/// On the shard that gathers them, those of all shards twice: as they come, and in rows.
+TEST_F(DeviceMemoryTest, LogitsThatAreGatheredOnTheDeviceArePlanned) {
+  use("v2_lite_greedy_bf16");
+  test::set_emulated_devices(2, 0);
+  const auto world = start(options(2, 1));
+  EXPECT_EQ(world->leader().info().tensor_path, "nccl");
+  const auto use_of = [&](std::size_t rank) { return world->engine(rank).device_use()->read(); };
+  EXPECT_EQ(use_of(0).planned.logits, 4 * use_of(1).planned.logits);
+  EXPECT_EQ(world->generate(request()).token_ids.size(), 2u);
+  for (const std::size_t rank : {0u, 1u}) {
+    EXPECT_EQ(use_of(rank).used, use_of(rank).planned.total());
+    EXPECT_EQ(use_of(rank).peak, use_of(rank).used);
+  }
+}
+
 TEST_F(DeviceMemoryTest, RowsThatHopOnTheDeviceArePlanned) {
   use("v2_lite_greedy_bf16");
   const auto world = start_over_device_wires(options(1, 3));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "emulated_capture.h"
+#include "emulated_devices.h"
 #include "emulated_memory.h"
 
 /// A place in a stream: behind the first `place` tasks that were put there.
@@ -162,4 +163,28 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     std::memcpy(to, staged.data(), staged.size());
   });
   return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_stride, const void* from,
+                              std::size_t from_stride, std::size_t row_bytes, std::size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t stream) {
+  if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
+  if (kind != cudaMemcpyDeviceToDevice || row_bytes > to_stride || row_bytes > from_stride) {
+    return cudaErrorInvalidValue;
+  }
+  if (rows == 0) return cudaSuccess;
+  const std::size_t before_last = rows - 1;
+  if (!dsl::test::is_device_memory(to, before_last * to_stride + row_bytes) ||
+      !dsl::test::is_device_memory(from, before_last * from_stride + row_bytes)) {
+    return cudaErrorInvalidValue;
+  }
+  return dsl::test::run_or_record([=] {
+    dsl::test::put_on(stream, [=] {
+      for (std::size_t row = 0; row < rows; ++row) {
+        std::memcpy(static_cast<std::byte*>(to) + row * to_stride,
+                    static_cast<const std::byte*>(from) + row * from_stride, row_bytes);
+      }
+    });
+    return cudaSuccess;
+  });
 }

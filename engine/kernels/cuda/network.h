@@ -16,7 +16,7 @@ struct NetworkOptions {
   std::int64_t exchange_bytes = std::int64_t{2} << 20;
 };
 
-/// Sums of groups run on the stream. Null where this build has no NCCL.
+/// What groups exchange runs on the stream. Null where this build has no NCCL.
 Result<std::unique_ptr<DeviceNetwork>> open_network(std::shared_ptr<Stream> stream,
                                                     const NetworkOptions& options = {});
 

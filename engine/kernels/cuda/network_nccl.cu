@@ -44,15 +44,19 @@ std::int64_t received_values(std::int64_t max_values, std::int64_t gathered_limi
   return std::max({std::min(max_values, gathered_limit), slice, warm_up_values(shards)}) * shards;
 }
 
+ncclResult_t first_error(ncclResult_t before, ncclResult_t called) {
+  return before == ncclSuccess || before == ncclInProgress ? called : before;
+}
+
 /// NCCL moves the values and the tree is summed here: the order of ncclAllReduce is NCCL's choice.
-class NcclSums final : public ShardSums {
+class NcclCollectives final : public DeviceCollectives {
  public:
   struct Limits {
     std::int64_t values = 0;    // of one sum
     std::int64_t gathered = 0;  // of one that is gathered whole
   };
-  NcclSums(std::unique_ptr<Communicator> communicator, std::shared_ptr<Stream> stream,
-           DeviceBuffer received, const Limits& limits)
+  NcclCollectives(std::unique_ptr<Communicator> communicator, std::shared_ptr<Stream> stream,
+                  DeviceBuffer received, const Limits& limits)
       : stream_(std::move(stream)),
         received_(std::move(received)),
         communicator_(std::move(communicator)),
@@ -82,6 +86,20 @@ class NcclSums final : public ShardSums {
     DSL_CHECK(count <= limits_.values, "{} values of a sum of at most {}", count, limits_.values);
     if (count == 0) return {};
     return count <= limits_.gathered ? sum_gathered(values) : sum_slices(values);
+  }
+
+  Status gather(std::span<const float> mine, std::span<float> others) override {
+    const std::size_t count = mine.size();
+    if (count == 0) return {};
+    return communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
+      if (shard() != 0) return ncclSend(mine.data(), count, ncclFloat32, 0, comm, stream);
+      ncclResult_t result = ncclSuccess;
+      for (int peer = 1; peer < shards(); ++peer) {
+        float* to = others.data() + static_cast<std::size_t>(peer - 1) * count;
+        result = first_error(result, ncclRecv(to, count, ncclFloat32, peer, comm, stream));
+      }
+      return result;
+    });
   }
 
  private:
@@ -116,16 +134,19 @@ class NcclSums final : public ShardSums {
   Status exchange(const Sent& sent, const Received& received) {
     return communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
       ncclResult_t result = ncclSuccess;
-      const auto note = [&](ncclResult_t called) {
-        if (result == ncclSuccess || result == ncclInProgress) result = called;
-      };
       for (int step = 1; step < shards(); ++step) {
         const int to = (shard() + step) % shards();
         const int from = (shard() + shards() - step) % shards();
         const std::span<const float> out = sent(to);
         const std::span<float> in = received(from);
-        if (!out.empty()) note(ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
-        if (!in.empty()) note(ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
+        if (!out.empty()) {
+          result =
+              first_error(result, ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
+        }
+        if (!in.empty()) {
+          result =
+              first_error(result, ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
+        }
       }
       return result;
     });
@@ -163,9 +184,9 @@ class NcclNetwork final : public DeviceNetwork {
     return GroupId(begin, begin + sizeof(id));
   }
 
-  Result<std::unique_ptr<ShardSums>> join(const GroupId& group, const Place& place,
-                                          Deadline deadline) override {
-    const NcclSums::Limits limits{place.max_values, gathered_limit(place.shards, options_)};
+  Result<std::unique_ptr<DeviceCollectives>> join(const GroupId& group, const Place& place,
+                                                  Deadline deadline) override {
+    const NcclCollectives::Limits limits{place.max_values, gathered_limit(place.shards, options_)};
     DeviceBuffer received;
     DSL_TRY(received.reserve(
         static_cast<std::size_t>(received_values(limits.values, limits.gathered, place.shards)) *
@@ -175,10 +196,10 @@ class NcclNetwork final : public DeviceNetwork {
     std::memcpy(&id, group.data(), sizeof(id));
     DSL_ASSIGN(auto communicator,
                Communicator::join(id, {place.shard, place.shards}, stream_, deadline));
-    auto sums =
-        std::make_unique<NcclSums>(std::move(communicator), stream_, std::move(received), limits);
-    DSL_TRY(sums->warm_up(deadline));
-    return sums;
+    auto collectives = std::make_unique<NcclCollectives>(std::move(communicator), stream_,
+                                                         std::move(received), limits);
+    DSL_TRY(collectives->warm_up(deadline));
+    return collectives;
   }
 
  private:

@@ -201,8 +201,8 @@ void Communicator::look() {
     return;
   }
   give_up({ErrorCode::kPeerHung,
-           fmt::format("a sum of {}: another shard has sent nothing for {:.1f} s", name_of(place_),
-                       seconds(patience_)),
+           fmt::format("an exchange of {}: another shard has sent nothing for {:.1f} s",
+                       name_of(place_), seconds(patience_)),
            std::string(kSilentRemedy)});
 }
 
@@ -210,7 +210,7 @@ void Communicator::expect_an_end() { due_ = Clock::now() + patience_; }
 
 Status Communicator::check(ncclResult_t result) {
   if (is_error(result)) {
-    give_up(nccl_error(result, comm_, fmt::format("a sum of {}", name_of(place_))));
+    give_up(nccl_error(result, comm_, fmt::format("an exchange of {}", name_of(place_))));
   }
   return failure();
 }

@@ -60,6 +60,13 @@ class DeviceMemory final : public Memory {
     return stream_->wait();
   }
 
+  Status copy_rows(const RowCopy& copy) override {
+    return cuda_status(
+        cudaMemcpy2DAsync(copy.to, copy.to_stride, copy.from, copy.from_stride, copy.row_bytes,
+                          copy.num_rows, cudaMemcpyDeviceToDevice, stream_->get()),
+        fmt::format("copying {} rows of {} bytes", copy.num_rows, copy.row_bytes));
+  }
+
   Memory& staging() override { return staging_; }
 
   Status start_copy(void* to, const void* from, std::size_t bytes) override {

@@ -20,6 +20,7 @@ enum cudaError_t {
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,
   cudaMemcpyDeviceToHost = 2,
+  cudaMemcpyDeviceToDevice = 3,
   cudaMemcpyDefault = 4
 };
 enum cudaDeviceAttr {
@@ -69,6 +70,10 @@ cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_
 /// when the call returns, but in a later call for the stream, as it may be with a real one.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
+/// Between a device's memory alone.
+cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_stride, const void* from,
+                              std::size_t from_stride, std::size_t row_bytes, std::size_t rows,
+                              cudaMemcpyKind kind, cudaStream_t stream);
 /// Filled as the devices' memory is; open to the host and to copies.
 cudaError_t cudaHostAlloc(void** data, std::size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* data);

@@ -59,6 +59,7 @@ class LateMemory final : public Memory {
     ++num_started_;
     return {};
   }
+  Status copy_rows(const RowCopy& copy) override { return own_.copy_rows(copy); }
   Result<std::unique_ptr<Mark>> make_mark() override { return std::make_unique<LateMark>(*this); }
 
   void run_all() { run_until(num_started_); }

@@ -39,11 +39,10 @@ class ShardedLayers {
     DSL_ASSIGN(layers->device_, cuda::open_cuda_device(rank));
     if (group != nullptr) {
       DSL_ASSIGN(layers->path_,
-                 open_tensor_path(layers->device_.network.get(), kMaxRows * kFeatures, *group,
-                                  Deadline::after(kEndless)));
+                 open_tensor_path(layers->device_.network.get(), kMaxRows * kFeatures, *group));
     }
     layers->tp_ =
-        TensorParallel(group, kEndless, *layers->device_.memory, layers->path_.sums.get());
+        TensorParallel(group, kEndless, *layers->device_.memory, layers->path_.devices.get());
     Memory& memory = *layers->device_.memory;
     constexpr std::size_t kRowBytes = kFeatures * sizeof(float);
     DSL_ASSIGN(layers->weight_, Buffer::allocate(memory, kFeatures * kRowBytes, "test"));

@@ -34,7 +34,7 @@ struct Shard {
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*memory, bytes, "test"));
     DSL_TRY(memory->write(buffer.data(), values.data(), bytes));
-    const TensorParallel tp(group, patience, *memory, path.sums.get());
+    const TensorParallel tp(group, patience, *memory, path.devices.get());
     DSL_TRY(tp.all_reduce({buffer.as<float>(), 1, std::ssize(values), std::ssize(values)}));
     std::vector<float> sums(values.size());
     DSL_TRY(memory->read(sums.data(), buffer.data(), bytes));
@@ -59,8 +59,7 @@ std::vector<Status> run_world(const WorldOptions& options,
     shard.stream = std::make_shared<cuda::Stream>(std::move(stream));
     shard.memory = std::make_unique<cuda::DeviceMemory>(shard.stream);
     DSL_ASSIGN(auto network, cuda::open_network(shard.stream, {options.exchange_bytes}));
-    DSL_ASSIGN(shard.path,
-               open_tensor_path(network.get(), kMaxValues, group, Deadline::after(kPatience)));
+    DSL_ASSIGN(shard.path, open_tensor_path(network.get(), kMaxValues, group));
     return work(shard);
   });
 }
@@ -158,8 +157,8 @@ TEST(NcclFailureTest, ASumThatIsDoneNeedsNoWait) {
     std::vector<float> values(10);
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*shard.memory, bytes, "test"));
-    shard.path.sums->set_patience(kShortPatience);
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
+    shard.path.devices->set_patience(kShortPatience);
+    DSL_TRY(shard.path.devices->all_reduce_tree({buffer.as<float>(), values.size()}));
     while (cudaStreamQuery(shard.stream->get()) == cudaErrorNotReady) {
       DSL_TRY(shard.memory->zero(buffer.data(), bytes));
     }
@@ -180,10 +179,10 @@ TEST(NcclFailureTest, NoCallOutlastsAShardThatHasLeft) {
     std::vector<float> values(10);
     const std::size_t bytes = values.size() * sizeof(float);
     DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*shard.memory, bytes, "test"));
-    shard.path.sums->set_patience(kShortPatience);
+    shard.path.devices->set_patience(kShortPatience);
     // Several on the stream, and CUDA itself made to wait.
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
-    DSL_TRY(shard.path.sums->all_reduce_tree({buffer.as<float>(), values.size()}));
+    DSL_TRY(shard.path.devices->all_reduce_tree({buffer.as<float>(), values.size()}));
+    DSL_TRY(shard.path.devices->all_reduce_tree({buffer.as<float>(), values.size()}));
     cudaStreamSynchronize(shard.stream->get());
     return shard.memory->read(values.data(), buffer.data(), bytes);
   });

@@ -35,6 +35,13 @@ std::vector<Status> run_shards(int shards,
   return outcomes;
 }
 
+Result<TensorPath> open_tensor_path(DeviceNetwork* network, std::int64_t max_values,
+                                    collectives::Collectives& group) {
+  constexpr auto kPatience = std::chrono::seconds(60);
+  DSL_ASSIGN(TensorPath agreed, agree_on_tensor_path(network, group, Deadline::after(kPatience)));
+  return connect(std::move(agreed), network, max_values, group, Deadline::after(kPatience));
+}
+
 std::vector<float> values_of(int rank, std::size_t count) {
   std::mt19937 random(static_cast<unsigned>(rank) * 1000 + static_cast<unsigned>(count));
   std::normal_distribution<float> normal(0, 100);

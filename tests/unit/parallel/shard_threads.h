@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string_view>
 #include <vector>
 
+#include "engine/parallel/tensor_path.h"
 #include "transport/base/error.h"
 #include "transport/collectives/collectives.h"
 
@@ -15,6 +17,10 @@ namespace dsl::parallel {
 /// many emulated devices as shards.
 std::vector<Status> run_shards(int shards,
                                const std::function<Status(collectives::Collectives& group)>& work);
+
+/// Agrees and connects.
+Result<TensorPath> open_tensor_path(DeviceNetwork* network, std::int64_t max_values,
+                                    collectives::Collectives& group);
 
 /// A shard's values, the same in every call.
 std::vector<float> values_of(int rank, std::size_t count);
