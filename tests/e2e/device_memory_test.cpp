@@ -207,6 +207,29 @@ TEST_F(DeviceMemoryTest, ARankThatIsLostAmongHopsLeavesNothing) {
   }
 }
 
+/// Recorded steps hold the communicator whose other end is gone.
+TEST_F(DeviceMemoryTest, AShardThatIsLostAmongRecordedStepsLeavesNothing) {
+  use("v2_lite_greedy_bf16");
+  test::set_emulated_devices(2, 0);
+  EngineOptions wanted = options(2, 1);
+  wanted.step_deadline = std::chrono::seconds(6);  // half of it until the shard is missed
+  auto world = start(wanted);
+  EXPECT_EQ(world->leader().info().tensor_path, "nccl");
+  GenerateRequest endless = request();
+  endless.max_tokens = 90;
+  auto pending = PendingGeneration::submit(world->leader(), endless);
+  ASSERT_TRUE(pending.has_value());
+  while (world->leader().stats().num_steps < 4) std::this_thread::yield();
+  world->break_rank(1, Error{ErrorCode::kPeerLost, "rank 1 was killed", ""});
+  const Error error = pending->wait().error;
+  EXPECT_TRUE(error.code == ErrorCode::kPeerLost || error.code == ErrorCode::kPeerHung)
+      << error.to_string();
+  world->shutdown();
+  world.reset();
+  EXPECT_EQ(test::device_bytes_in_use(0), 0);
+  EXPECT_EQ(test::device_bytes_in_use(1), 0);
+}
+
 TEST_F(DeviceMemoryTest, TheCacheTakesWhatIsLeft) {
   use("v3_fp8");
   EngineOptions wanted = options(1, 1);

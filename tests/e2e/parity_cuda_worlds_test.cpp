@@ -1,9 +1,13 @@
 // Worlds of ranks on emulated devices: on one, sums go through the host; on one each, over NCCL.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
+#include <vector>
 
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "tests/e2e/model_backend.h"
@@ -32,7 +36,8 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
 
   std::unique_ptr<InProcessWorld> start(int tp, int pp, Devices devices = Devices::kShared,
                                         Wires wires = Wires::kHostMemory,
-                                        bool fp8_activations = false) const {
+                                        bool fp8_activations = false) {
+    ops_.clear();
     EngineOptions options;
     options.fp8_activations = fp8_activations;
     options.model_dir = fixture_.model_dir;
@@ -44,7 +49,12 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
     options.step_deadline = std::chrono::seconds(60);
     if (devices == Devices::kShared) select_backend(options);
     if (devices == Devices::kOneEach) {
-      options.open_device = [](int node_rank) { return cuda::open_cuda_device(node_rank); };
+      options.open_device = [this](int node_rank) -> Result<Device> {
+        DSL_ASSIGN(Device device, cuda::open_cuda_device(node_rank));
+        const std::lock_guard lock(mutex_);
+        ops_.push_back(device.ops.get());
+        return device;
+      };
     }
     auto world = wires == Wires::kHostMemory
                      ? InProcessWorld::start(options)
@@ -67,8 +77,19 @@ class ParityCudaWorldsTest : public ::testing::TestWithParam<std::string> {
     return result;
   }
 
+  /// Steps that every rank of a world with a device each has repeated from recordings.
+  std::int64_t fewest_repeated() const {
+    std::int64_t fewest = std::numeric_limits<std::int64_t>::max();
+    for (const Ops* ops : ops_) fewest = std::min(fewest, ops->step_counts().repeated);
+    return fewest;
+  }
+
   ScratchDir scratch_{"dsl_parity_cuda_worlds"};
   ReferenceFixture fixture_;
+
+ private:
+  std::mutex mutex_;
+  std::vector<const Ops*> ops_;  // of the last world
 };
 
 TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
@@ -115,6 +136,9 @@ TEST_P(ParityCudaWorldsTest, LogitsAndTokensAreThoseOfOneProcess) {
       const Generated found = pending[i].wait();
       EXPECT_TRUE(found.error.message.empty()) << found.error.to_string();
       EXPECT_EQ(found.token_ids, expected_tokens[i]);
+    }
+    if (devices == Devices::kOneEach) {
+      EXPECT_GT(fewest_repeated(), 0);
     }
     if (const auto use = world->leader().device_use()) {
       EXPECT_EQ(use->read().peak, use->read().planned.total()) << "steps took memory of the device";
