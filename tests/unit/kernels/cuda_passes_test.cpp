@@ -23,6 +23,7 @@ struct PassOps {
     auto opened = cuda::open_cuda_device(0);
     DSL_CHECK(opened.has_value(), "{}", opened.error().to_string());
     device = opened->ops.get();
+    // BF16 would reserve what the check of its products takes, and hide the scratch of passes.
     const Status reserved = device->reserve({.max_rows = 1,
                                              .max_positions = 1,
                                              .activations = DType::kF32,
