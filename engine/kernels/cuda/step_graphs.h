@@ -15,9 +15,9 @@
 namespace dsl::cuda {
 
 /// All that the launches of a step depend on, but for addresses. Steps with equal keys launch the
-/// same kernels on the same shapes. Shards of a stage see the same steps and split shapes evenly, so
-/// keys and moves of buffers are the same for all: NCCL wants every shard to call, record or repeat
-/// a sum when another does.
+/// same kernels on the same shapes. Shards of a stage see the same steps and split shapes evenly,
+/// so keys and moves of buffers are the same for all: NCCL wants every shard to call, record or
+/// repeat a sum when another does.
 struct StepKey {
   std::int64_t rows = 0;
   std::int64_t num_splits = 0;  // of attention, rounded up so that few keys serve a long answer
