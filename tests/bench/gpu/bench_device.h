@@ -6,25 +6,45 @@
 #include <string>
 
 #include "engine/kernels/cuda/cuda_ops.h"
+#include "engine/kernels/cuda/dependent_launch.h"
 #include "engine/kernels/cuda/warpgroups.h"
 #include "engine/kernels/ops_limits.h"
 
 namespace dsl::bench {
 
 enum class Warpgroups { kWhereTheyMay, kNone };
+enum class Starts { kWhereTheyMay, kOneByOne };
+
+/// A variable of the environment is "off" meanwhile.
+class SwitchedOff {
+ public:
+  explicit SwitchedOff(const char* variable) : variable_(variable) {
+    if (const char* const set = std::getenv(variable)) before_ = set;
+    setenv(variable, "off", 1);
+  }
+  ~SwitchedOff() {
+    if (before_) {
+      setenv(variable_, before_->c_str(), 1);
+    } else {
+      unsetenv(variable_);
+    }
+  }
+  SwitchedOff(const SwitchedOff&) = delete;
+  SwitchedOff& operator=(const SwitchedOff&) = delete;
+
+ private:
+  const char* variable_;
+  std::optional<std::string> before_;
+};
 
 /// With ops that know by what they multiply BF16, as those of a rank do before it serves.
-inline Result<Device> open_bench_device(Warpgroups warpgroups = Warpgroups::kWhereTheyMay) {
-  const char* const set = std::getenv(cuda::kWarpgroupsVariable);
-  const std::optional<std::string> wish =
-      set == nullptr ? std::nullopt : std::optional<std::string>(set);
-  if (warpgroups == Warpgroups::kNone) setenv(cuda::kWarpgroupsVariable, "off", 1);
+inline Result<Device> open_bench_device(Warpgroups warpgroups = Warpgroups::kWhereTheyMay,
+                                        Starts starts = Starts::kWhereTheyMay) {
+  std::optional<SwitchedOff> no_warpgroups;
+  std::optional<SwitchedOff> one_by_one;
+  if (warpgroups == Warpgroups::kNone) no_warpgroups.emplace(cuda::kWarpgroupsVariable);
+  if (starts == Starts::kOneByOne) one_by_one.emplace(cuda::kDependentLaunchVariable);
   Result<Device> device = cuda::open_cuda_device(0);
-  if (wish) {
-    setenv(cuda::kWarpgroupsVariable, wish->c_str(), 1);
-  } else {
-    unsetenv(cuda::kWarpgroupsVariable);
-  }
   if (!device) return device;
   // The ops take more when they are called.
   OpsLimits limits;

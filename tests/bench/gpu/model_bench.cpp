@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <random>
+#include <utility>
 
 #include "engine/checkpoint/mapped_file.h"
 #include "engine/kernels/dispatch.h"
@@ -206,9 +208,9 @@ struct Opened {
   std::unique_ptr<BenchModel> model;
 };
 
-Result<Opened> open_model(const checkpoint::ModelConfig& config) {
+Result<Opened> open_model(const checkpoint::ModelConfig& config, Starts starts) {
   Opened result;
-  DSL_ASSIGN(result.device, open_bench_device());
+  DSL_ASSIGN(result.device, open_bench_device(Warpgroups::kWhereTheyMay, starts));
   // The cache of the long prompt is one sequence's; the others are short and as long as it.
   DSL_ASSIGN(
       result.model,
@@ -233,7 +235,7 @@ void bench_model(BenchReport& report, const std::string& config_path) {
   report.run("model: load of random weights", [&]() -> Result<Measurement> {
     if (!config) return tl::unexpected<Error>(config.error());
     const double start = now_seconds();
-    opened = open_model(*config);
+    opened = open_model(*config, Starts::kWhereTheyMay);
     if (!opened) return tl::unexpected<Error>(opened.error());
     return Measurement{
         .seconds = now_seconds() - start,
@@ -242,14 +244,22 @@ void bench_model(BenchReport& report, const std::string& config_path) {
             static_cast<double>(opened->model->stage().parameters().weight_bytes()) * 1e-9)};
   });
   if (!opened) return;
-  ModelBench bench(*opened->model, opened->device);
-  report.run("model: batches as single sequences", [&] { return bench.compare_batches(); });
+  std::optional<ModelBench> bench(std::in_place, *opened->model, opened->device);
+  report.run("model: batches as single sequences", [&] { return bench->compare_batches(); });
   for (const std::int64_t batch : {std::int64_t{1}, kBatch}) {
     report.run(fmt::format("decode, batch {}, layers alone", batch),
-               [&] { return bench.decode(batch, false); });
-    report.run(fmt::format("decode, batch {}", batch), [&] { return bench.decode(batch, true); });
+               [&] { return bench->decode(batch, false); });
+    report.run(fmt::format("decode, batch {}", batch), [&] { return bench->decode(batch, true); });
   }
-  report.run(fmt::format("prefill of {} tokens", kPrefill), [&] { return bench.prefill(); });
+  report.run(fmt::format("prefill of {} tokens", kPrefill), [&] { return bench->prefill(); });
+
+  bench.reset();
+  opened->model.reset();
+  report.run("decode, batch 1, kernels one by one", [&]() -> Result<Measurement> {
+    opened = open_model(*config, Starts::kOneByOne);
+    if (!opened) return tl::unexpected<Error>(opened.error());
+    return ModelBench(*opened->model, opened->device).decode(1, true);
+  });
 }
 
 }  // namespace dsl::bench
