@@ -22,11 +22,11 @@
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
 #include "engine/rank_memory.h"
+#include "engine/rank_paths.h"
 #include "engine/runtime/memory.h"
 #include "engine/runtime/read_bandwidth.h"
 #include "engine/runtime/thread_pool.h"
 #include "transport/base/log.h"
-#include "transport/collectives/wire_collectives.h"
 
 namespace dsl {
 namespace {
@@ -42,9 +42,6 @@ constexpr auto kAgreementPatience = std::chrono::minutes(2);
 constexpr std::int64_t kCacheShareOfMemory = 4;
 /// A model that fits the caches is not bound by the memory's bandwidth, which is not measured then.
 constexpr std::int64_t kBandwidthMatters = std::int64_t{256} << 20;
-/// The lane of tensor groups: two groups never share two ranks.
-constexpr std::uint8_t kTensorGroupLane = 0;
-constexpr std::uint8_t kWorldLane = 1;
 
 std::int64_t stage_cache_bytes_per_token(const EngineOptions& options, const ModelConfig& config,
                                          std::int64_t num_layers) {
@@ -173,64 +170,6 @@ std::string kernels_of(const EngineOptions& options, const Ops& ops) {
   return kernels;
 }
 
-/// What this rank's hops go by.
-Result<parallel::HopPath> open_hop_path(const Device& device, int num_stages, wire::Wire* wire) {
-  if (num_stages == 1) return parallel::HopPath{};
-  std::vector<int> all;
-  for (int rank = 0; rank < wire->world_size(); ++rank) all.push_back(rank);
-  collectives::WireCollectives world(*wire, std::move(all), kWorldLane);
-  return parallel::agree_on_hop_path(*device.memory, *wire, world,
-                                     Deadline::after(kAgreementPatience));
-}
-
-/// The log of every rank on a device says what its hops go by.
-void log_hops(const parallel::HopPath& path, std::int64_t buffer_bytes) {
-  if (path.memory == parallel::HopMemory::kDevice) {
-    log(LogLevel::kInfo, "hops between stages go from and to the device's memory, {} of it",
-        engine::binary_size(buffer_bytes));
-  } else if (path.memory == parallel::HopMemory::kPinned) {
-    log(LogLevel::kInfo, "hops between stages go through {} of page-locked host memory: {}",
-        engine::binary_size(buffer_bytes), path.reason);
-  }
-}
-
-/// The shards of this rank's stage; null for tp 1.
-std::unique_ptr<collectives::Collectives> tensor_group_of(const ParallelPlan& plan, int rank,
-                                                          wire::Wire* wire) {
-  if (plan.tp() == 1) return nullptr;
-  std::vector<int> members;
-  for (int shard = 0; shard < plan.tp(); ++shard) {
-    members.push_back(plan.rank_of(plan.stage_of(rank), shard));
-  }
-  return std::make_unique<collectives::WireCollectives>(*wire, std::move(members),
-                                                        kTensorGroupLane);
-}
-
-/// What this rank's shard will exchange values by.
-Result<parallel::TensorPath> agree_on_tensor_path(const Device& device,
-                                                  collectives::Collectives* group) {
-  if (group == nullptr) return parallel::TensorPath{};
-  return parallel::agree_on_tensor_path(device.network.get(), *group,
-                                        Deadline::after(kAgreementPatience));
-}
-
-/// The log says once a group what its sums go by.
-Result<parallel::TensorPath> connect(parallel::TensorPath agreed, const Device& device,
-                                     std::int64_t max_values, collectives::Collectives* group) {
-  if (group == nullptr) return agreed;
-  DSL_ASSIGN(parallel::TensorPath path,
-             parallel::connect(std::move(agreed), device.network.get(), max_values, *group,
-                               Deadline::after(kAgreementPatience)));
-  if (device.memory->is_host() || group->rank() != 0) return path;
-  if (path.link == parallel::ShardLink::kHosts) {
-    log(LogLevel::kWarning, "tensor sums go through the hosts' memory, which is slow: {}",
-        path.reason);
-  } else {
-    log(LogLevel::kInfo, "tensor sums of {} shards go over {}", group->size(), path.name());
-  }
-  return path;
-}
-
 /// The log says once how a device multiplies the rows of prompts.
 void log_products(const RankWorker& worker) {
   const auto& parts = worker.parts();
@@ -297,9 +236,11 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   DSL_ASSIGN(const int num_device_ranks,
              engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
                                         agreement));
-  DSL_ASSIGN(parallel::HopPath hop_path, open_hop_path(device, options.pp, wire));
-  auto tensor_group = tensor_group_of(plan, rank, wire);
-  DSL_ASSIGN(parallel::TensorPath tensor_path, agree_on_tensor_path(device, tensor_group.get()));
+  DSL_ASSIGN(parallel::HopPath hop_path,
+             engine::agree_on_hop_path(device, options.pp, wire, agreement));
+  auto tensor_group = engine::tensor_group_of(plan, rank, wire);
+  DSL_ASSIGN(parallel::TensorPath tensor_path,
+             engine::agree_on_tensor_path(device, tensor_group.get(), agreement));
   const engine::RankOnDevice on_device{
       options,
       *checkpoint,
@@ -321,8 +262,9 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
   DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, agreement));
 
   DSL_ASSIGN(tensor_path,
-             connect(std::move(tensor_path), device, options.max_batch_tokens * config.hidden_size,
-                     tensor_group.get()));
+             engine::connect_shards(std::move(tensor_path), device,
+                                    options.max_batch_tokens * config.hidden_size,
+                                    tensor_group.get(), Deadline::after(kAgreementPatience)));
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
   DSL_ASSIGN(auto worker,
              RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),
@@ -330,7 +272,7 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
                                  std::move(planner), std::move(tensor_group), std::move(hop_path),
                                  std::move(plan), engine::blocks_of(kv_tokens), wire},
                                 progress));
-  log_hops(worker->parts().hop_path, worker->hop_buffer_bytes());
+  engine::log_hops(worker->parts().hop_path, worker->hop_buffer_bytes());
   log_products(*worker);
   DSL_TRY(engine::wait_until_all_loaded(wire));
   EngineInfo info = describe(*worker, kv_tokens);
