@@ -7,6 +7,7 @@
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/paged_latents.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/ops.h"
 
 namespace dsl::cuda {

@@ -1,6 +1,7 @@
 // Embedding, norm and what works element by element.
 #pragma once
 
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/cuda/weight_row.cuh"
 #include "engine/kernels/ops.h"

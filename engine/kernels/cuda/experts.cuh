@@ -4,6 +4,7 @@
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/leaves.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/paged_latents.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 
 namespace dsl::cuda {

@@ -7,8 +7,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "engine/kernels/cuda/turns.cuh"
-
 namespace dsl::cuda {
 
 inline constexpr int kWarpSize = 32;

@@ -3,6 +3,7 @@
 
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/leaves.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/ops.h"
 
 namespace dsl::cuda {

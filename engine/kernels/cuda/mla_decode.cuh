@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "engine/kernels/cuda/mla_decode_latents.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 

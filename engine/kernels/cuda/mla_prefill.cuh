@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/mla_tiles.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 

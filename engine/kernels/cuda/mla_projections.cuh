@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "engine/kernels/cuda/mla_tiles.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/weight_row.cuh"
 
 namespace dsl::cuda {

@@ -4,6 +4,7 @@
 
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/quantise.h"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/quantised_inputs.h"
 
 namespace dsl::cuda {

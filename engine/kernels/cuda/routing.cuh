@@ -1,6 +1,7 @@
 // The choice of experts, with the meaning of engine/kernels/routing.h; one warp a row.
 #pragma once
 
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/ops.h"
 

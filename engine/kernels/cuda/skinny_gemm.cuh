@@ -6,6 +6,7 @@
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
 #include "engine/kernels/cuda/slices.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 

@@ -5,6 +5,7 @@
 #include "engine/kernels/cuda/leaf_stack.cuh"
 #include "engine/kernels/cuda/slab_cursor.cuh"
 #include "engine/kernels/cuda/slabs.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 

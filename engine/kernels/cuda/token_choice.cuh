@@ -1,6 +1,7 @@
 // The choice of a token from a row of logits, by one block.
 #pragma once
 
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/token_choice.h"
 #include "engine/runtime/philox.h"

@@ -6,6 +6,7 @@
 #include "engine/kernels/cuda/leaf_stack.cuh"
 #include "engine/kernels/cuda/slab_copier.cuh"
 #include "engine/kernels/cuda/slab_cursor.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warpgroup_mma.cuh"
 
 namespace dsl::cuda {
