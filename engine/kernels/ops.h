@@ -208,7 +208,7 @@ class Ops {
   virtual void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
                              const LeafSums& sums) = 0;
 
-  /// out = balanced tree over sums' leaves.
+  /// out = balanced tree over sums' leaves, which become zeros: the next layer begins with those.
   virtual void join_leaves(const LeafSums& sums, MatrixView<float> out) = 0;
 
   /// residual += update, in float32, rounded once to the dtype of residual.

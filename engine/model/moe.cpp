@@ -50,9 +50,6 @@ Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix
   context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
 
   const LeafSums sums = workspace.leaf_sums(x.rows);
-  DSL_TRY(workspace.memory().zero(
-      sums.data,
-      static_cast<std::size_t>(sums.num_leaves * sums.rows * sums.cols) * sizeof(float)));
   experts_.accumulate(context.ops, x, routing, sums);
   if (shared_experts_) shared_experts_->accumulate(context, x, sums);
 

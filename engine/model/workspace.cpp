@@ -92,6 +92,12 @@ LeafSums Workspace::leaf_sums(std::int64_t rows) const {
           leaf_sums_.cols};
 }
 
+Status Workspace::clear_leaf_sums(std::int64_t rows) const {
+  const LeafSums sums = leaf_sums(rows);
+  return memory_->zero(
+      sums.data, static_cast<std::size_t>(sums.num_leaves * rows * sums.cols) * sizeof(float));
+}
+
 Routing Workspace::routing(std::int64_t rows, std::int64_t layer) const {
   DSL_CHECK(rows <= shape_.max_rows && layer < shape_.num_layers, "rows {}, layer {} of {} and {}",
             rows, layer, shape_.max_rows, shape_.num_layers);

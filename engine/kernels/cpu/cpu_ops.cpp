@@ -1,5 +1,6 @@
 #include "engine/kernels/cpu/cpu_ops.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/kernels/quantised_inputs.h"
@@ -99,6 +100,9 @@ void CpuOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {
           for (std::int64_t row = first; row < last; ++row) {
             kernels_.join_tree(sums.data + row * sums.cols, sums.rows * sums.cols, sums.num_leaves,
                                sums.cols, out.row(row));
+            for (int i = 0; i < sums.num_leaves; ++i) {
+              std::fill_n(sums.leaf(i) + row * sums.cols, sums.cols, 0.0f);
+            }
           }
         });
 }

@@ -67,14 +67,16 @@ __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, 
   }
 }
 
-/// out = the tree over the leaves. One thread an element.
+/// out = the tree over the leaves, which become zeros. One thread an element.
 __global__ void join_leaves_kernel(LeafSums sums, MatrixView<float> out) {
   take_turn();
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= sums.rows * sums.cols) return;
   float leaves[kNumLeaves];
   for (int leaf = 0; leaf < sums.num_leaves; ++leaf) {
-    leaves[leaf] = sums.data[leaf * sums.rows * sums.cols + i];
+    float& sum = sums.data[leaf * sums.rows * sums.cols + i];
+    leaves[leaf] = sum;
+    sum = 0;
   }
   out.data[i / sums.cols * out.row_stride + i % sums.cols] = join_tree(leaves, sums.num_leaves);
 }

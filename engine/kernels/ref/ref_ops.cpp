@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/latent_layout.h"
@@ -143,7 +144,9 @@ void RefOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {
   for (std::int64_t row = 0; row < sums.rows; ++row) {
     for (std::int64_t col = 0; col < sums.cols; ++col) {
       std::array<float, kNumLeaves> leaves{};
-      for (int i = 0; i < sums.num_leaves; ++i) leaves[i] = sums.leaf(i)[row * sums.cols + col];
+      for (int i = 0; i < sums.num_leaves; ++i) {
+        leaves[i] = std::exchange(sums.leaf(i)[row * sums.cols + col], 0.0f);
+      }
       out.row(row)[col] = join_tree(leaves, sums.num_leaves);
     }
   }

@@ -76,7 +76,7 @@ class CopyingOps final : public Ops {
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
     LeafSums sums_copy = sums;
     DeviceCopies copies(arena_);
-    copies.read(sums_copy);
+    copies.write(sums_copy);
     copies.write(out);
     copies.run(*device_.ops, [&] { device_.ops->join_leaves(sums_copy, out); });
   }

@@ -132,9 +132,13 @@ TEST_P(LinearTest, TreesAndLeavesEqualReference) {
         }));
         const TestMatrix joined(DType::kF32, rows, out);
         const TestMatrix expected_joined(DType::kF32, rows, out);
+        const TestMatrix copy = actual_sums.clone();
         ops_->join_leaves(sums, joined.floats());
-        reference_->join_leaves(sums, expected_joined.floats());
+        reference_->join_leaves({copy.floats().data, leaves, rows, out}, expected_joined.floats());
         EXPECT_EQ(joined.bits(), expected_joined.bits());
+        const std::string zeros(static_cast<std::size_t>(leaves * rows * out) * sizeof(float), 0);
+        EXPECT_EQ(actual_sums.bits(), zeros);
+        EXPECT_EQ(copy.bits(), zeros);
       }
     }
   }
