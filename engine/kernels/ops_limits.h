@@ -16,7 +16,7 @@ struct OpsLimits {
   std::int64_t max_rows = 0;         // of one call
   std::int64_t max_positions = 0;    // of a sequence
   std::int64_t block_tokens = 1;     // of the latent cache
-  std::int64_t max_chosen_rows = 0;  // whose tokens the device chooses; 0: the head is elsewhere
+  std::int64_t max_chosen_rows = 0;  // whose tokens the device chooses; 0: none
   DType activations = DType::kBF16;
   bool fp8_cache = false;
   /// Input features of the widest linear or expert whose inputs are quantised; 0: there is none.

@@ -57,7 +57,9 @@ OpsLimits MemoryPlanner::limits(std::int64_t num_blocks) const {
   limits.max_rows = options_.max_rows;
   limits.max_positions = max_positions(num_blocks);
   limits.block_tokens = kBlockTokens;
-  limits.max_chosen_rows = fixed_.logits > 0 ? options_.max_logits_rows : 0;
+  // Shard 0 has all logits, unless they are gathered on hosts.
+  const bool chooses = fixed_.logits > 0 && tp_.shard() == 0 && !tp_.needs_host();
+  limits.max_chosen_rows = chooses ? options_.max_logits_rows : 0;
   limits.activations = options_.compute_dtype;
   limits.fp8_cache = options_.fp8_cache;
   limits.quantised_features = quantised_features_;
