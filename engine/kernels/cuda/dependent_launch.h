@@ -4,9 +4,6 @@
 // and waits there.
 #pragma once
 
-#include <cstdlib>
-#include <string_view>
-
 #include "engine/kernels/cuda/hopper.h"
 
 namespace dsl::cuda {
@@ -15,8 +12,7 @@ namespace dsl::cuda {
 inline constexpr const char* kDependentLaunchVariable = "DSL_DEPENDENT_LAUNCH";
 
 inline bool uses_dependent_launch(int device) {
-  const char* const wish = std::getenv(kDependentLaunchVariable);
-  return (wish == nullptr || std::string_view(wish) != "off") && has_hopper_code(device);
+  return uses_hopper_code(device, kDependentLaunchVariable);
 }
 
 }  // namespace dsl::cuda

@@ -3,6 +3,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstdlib>
+#include <string_view>
+
 namespace dsl::cuda {
 
 /// It is in this build (DSL_SM90A, from CMake), and the device is the one that runs it.
@@ -17,6 +20,12 @@ inline bool has_hopper_code(int device) {
   static_cast<void>(device);
   return false;
 #endif
+}
+
+/// It is there, and is not switched off: a variable of the environment says so with "off".
+inline bool uses_hopper_code(int device, const char* variable) {
+  const char* const wish = std::getenv(variable);
+  return (wish == nullptr || std::string_view(wish) != "off") && has_hopper_code(device);
 }
 
 }  // namespace dsl::cuda
