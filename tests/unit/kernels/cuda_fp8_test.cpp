@@ -14,10 +14,14 @@
 namespace dsl::test {
 namespace {
 
-TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
+cuda::Launcher open_launcher() {
   auto stream = cuda::Stream::open(0);
   DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
-  cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
+  return cuda::Launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
+}
+
+TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
+  cuda::Launcher launcher = open_launcher();
   if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device multiplies FP8 as BF16";
   const Status status = cuda::check_warpgroups(launcher);
   EXPECT_TRUE(status.has_value()) << status.error().to_string();
@@ -25,9 +29,7 @@ TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
 
 /// Where this fails, long prompts are slow on the device, and nothing else is wrong.
 TEST(CudaBf16, ProductsOfWarpgroupsHaveTheBitsOfOtherKernels) {
-  auto stream = cuda::Stream::open(0);
-  DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
-  cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
+  cuda::Launcher launcher = open_launcher();
   if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device has none";
   const auto difference = cuda::find_bf16_difference(launcher);
   ASSERT_TRUE(difference.has_value()) << difference.error().to_string();
