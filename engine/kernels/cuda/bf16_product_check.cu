@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "engine/kernels/cuda/bf16_product_check.h"
+#include "engine/kernels/cuda/check_operands.h"
 #include "engine/kernels/cuda/linear.h"
-#include "engine/kernels/cuda/scratch_space.h"
 #include "engine/kernels/cuda/slices.cuh"
 
 namespace dsl::cuda {
@@ -14,7 +14,7 @@ namespace {
 constexpr std::int64_t kComparedRows = 136;
 constexpr std::int64_t kComparedFeatures = 128;
 constexpr std::int64_t kComparedInputs = kSliceFeatures + kSliceFeatures / 2;
-/// So many are multiplied without warpgroups as many are, and as few are.
+/// All rows take tiles where they do without warpgroups, so few the kernel for few.
 constexpr std::int64_t kFewComparedRows = 32;
 
 /// Every third row and feature are integers from -3 to 3, whose sums are exact. The others have
@@ -79,28 +79,13 @@ struct ComparedCopies {
 
   static Result<ComparedCopies> make(const ComparedOperands& operands, Launcher& launcher) {
     ComparedCopies copies;
-    constexpr std::int64_t kProducts = kComparedRows * kComparedFeatures;
-    const std::int64_t bytes =
-        scratch_piece(std::ssize(operands.rows()) * std::int64_t{sizeof(BFloat16)}) +
-        scratch_piece(std::ssize(operands.weights()) * std::int64_t{sizeof(BFloat16)}) +
-        scratch_piece(kProducts * std::int64_t{sizeof(float)});
-    DSL_CHECK(bytes <= kProductCheckBytes, "{} bytes", bytes);
-    auto* scratch = launcher.scratch<std::byte>(kProductCheckBytes);
-    if (scratch == nullptr) return tl::unexpected<Error>(launcher.finish().error());
-    ScratchSpace space(scratch);
-    const auto put = [&](const std::vector<BFloat16>& values) -> Result<BFloat16*> {
-      auto* const to = space.take<BFloat16>(std::ssize(values));
-      DSL_TRY(cuda_status(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(BFloat16),
-                                          cudaMemcpyHostToDevice, launcher.stream().get()),
-                          "copying the operands of the check of BF16 products"));
-      return to;
-    };
-    DSL_ASSIGN(copies.rows.data, put(operands.rows()));
+    DSL_ASSIGN(CheckOperands space, CheckOperands::open(launcher));
+    DSL_ASSIGN(copies.rows.data, space.put(operands.rows()));
     copies.weight.dtype = DType::kBF16;
     copies.weight.out_features = kComparedFeatures;
     copies.weight.in_features = copies.weight.row_stride = kComparedInputs;
-    DSL_ASSIGN(copies.weight.data, put(operands.weights()));
-    copies.products.data = space.take<float>(kProducts);
+    DSL_ASSIGN(copies.weight.data, space.put(operands.weights()));
+    copies.products.data = space.take<float>(kComparedRows * kComparedFeatures);
     return copies;
   }
 

@@ -1,9 +1,9 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/kernels/cuda/check_operands.h"
 #include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/linear_gemm.cuh"
-#include "engine/kernels/cuda/scratch_space.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
 
 namespace dsl::cuda {
@@ -70,33 +70,18 @@ struct DeviceOperands {
 
   static Result<DeviceOperands> copy(const CheckedOperands& from, Launcher& launcher) {
     DeviceOperands copies;
-    const auto piece = [](const auto& values) {
-      return scratch_piece(static_cast<std::int64_t>(values.size() * sizeof(values[0])));
-    };
-    const std::int64_t bytes = piece(from.rows) + piece(from.row_scales) + piece(from.weights) +
-                               piece(from.weight_scales) + piece(from.products);
-    DSL_CHECK(bytes <= kProductCheckBytes, "{} bytes", bytes);
-    auto* scratch = launcher.scratch<std::byte>(kProductCheckBytes);
-    if (scratch == nullptr) return tl::unexpected<Error>(launcher.finish().error());
-    ScratchSpace space(scratch);
-    const auto put = [&]<typename T>(const std::vector<T>& values) -> Result<const T*> {
-      T* const to = space.take<T>(std::ssize(values));
-      DSL_TRY(cuda_status(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(T),
-                                          cudaMemcpyHostToDevice, launcher.stream().get()),
-                          "copying the operands of the check of FP8 products"));
-      return to;
-    };
+    DSL_ASSIGN(CheckOperands operands, CheckOperands::open(launcher));
     copies.rows.row_stride = kCheckedInputs;
     copies.rows.scale_stride = kCheckedScaleStride;
-    DSL_ASSIGN(copies.rows.codes, put(from.rows));
-    DSL_ASSIGN(copies.rows.scales, put(from.row_scales));
+    DSL_ASSIGN(copies.rows.codes, operands.put(from.rows));
+    DSL_ASSIGN(copies.rows.scales, operands.put(from.row_scales));
     copies.weight.dtype = DType::kF8E4M3;
     copies.weight.out_features = kCheckedFeatures;
     copies.weight.in_features = copies.weight.row_stride = kCheckedInputs;
     copies.weight.scales.row_stride = kCheckedSlices;
-    DSL_ASSIGN(copies.weight.data, put(from.weights));
-    DSL_ASSIGN(copies.weight.scales.data, put(from.weight_scales));
-    copies.products = space.take<float>(std::ssize(from.products));
+    DSL_ASSIGN(copies.weight.data, operands.put(from.weights));
+    DSL_ASSIGN(copies.weight.scales.data, operands.put(from.weight_scales));
+    copies.products = operands.take<float>(std::ssize(from.products));
     return copies;
   }
 };
