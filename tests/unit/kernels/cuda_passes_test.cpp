@@ -23,12 +23,11 @@ struct PassOps {
     auto opened = cuda::open_cuda_device(0);
     DSL_CHECK(opened.has_value(), "{}", opened.error().to_string());
     device = opened->ops.get();
+    OpsLimits limits = smallest_limits();
     // BF16 would reserve what the check of its products takes, and hide the scratch of passes.
-    const Status reserved = device->reserve({.max_rows = 1,
-                                             .max_positions = 1,
-                                             .activations = DType::kF32,
-                                             .attention = kPassShape,
-                                             .max_pass_bytes = max_pass_bytes});
+    limits.activations = DType::kF32;
+    limits.max_pass_bytes = max_pass_bytes;
+    const Status reserved = device->reserve(limits);
     DSL_CHECK(reserved.has_value(), "{}", reserved.error().to_string());
     ops = make_copying_ops(std::move(*opened));
   }
