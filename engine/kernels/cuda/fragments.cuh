@@ -142,21 +142,69 @@ struct ActivationOperand {
   }
 };
 
-/// Activations beside weights of W: of `row`, features [first, first + count) as this lane loads
-/// them. A null row is zeros.
-template <typename W, typename X>
-__device__ LaneFeatures<Operand<W>::kProducts> load_activations(const X* row, std::int64_t first,
-                                                                int count) {
-  if (row == nullptr) return {};
-  constexpr int kElements = kWideBytes / static_cast<int>(sizeof(X));
-  const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
-  Wide chunks[ActivationOperand<W, X>::kChunks];
+/// What a lane loads of kRows rows: kSteps times kLaneFeatures consecutive elements of each.
+template <typename T, int kLaneFeatures, int kRows, int kSteps>
+struct LaneChunks {
+  static constexpr int kElements = kWideBytes / static_cast<int>(sizeof(T));
+  static constexpr int kChunks = kLaneFeatures / kElements;
+
+  Wide chunks[kRows][kSteps][kChunks];
+
+  /// Elements [first, first + count) of the rows, zeros behind. Where addresses allow it, all loads
+  /// are asked for one behind the other, with no branch between them.
+  __device__ void load(const T* const (&rows)[kRows], std::int64_t first, int count) {
+    const T* from[kRows];
+    std::uintptr_t addresses = 0;
+    const int skipped = lane_index() % 4 * kLaneFeatures;
 #pragma unroll
-  for (int i = 0; i < ActivationOperand<W, X>::kChunks; ++i) {
-    chunks[i] = load_wide(row + first + skipped + kElements * i, count - skipped - kElements * i);
+    for (int r = 0; r < kRows; ++r) {
+      from[r] = rows[r] + first + skipped;
+      addresses |= reinterpret_cast<std::uintptr_t>(from[r]);
+    }
+    const int own_count = count - skipped;
+    if (addresses % kWideBytes == 0 && count % kElements == 0) {
+      each([&](Wide& chunk, int r, int at) {
+        chunk = {};
+        if (at < own_count) chunk = *reinterpret_cast<const Wide*>(from[r] + at);
+      });
+      return;
+    }
+    each([](Wide& chunk, int, int) { chunk = {}; });
+    // Rare, so that short code matters: the elements of a chunk enter it from above.
+#pragma unroll 1
+    for (int i = 0; i < kElements; ++i) {
+      each([&](Wide& chunk, int r, int at) {
+        push(chunk, at + i < own_count ? std::uint32_t{from[r][at + i].bits} : 0);
+      });
+    }
   }
-  return ActivationOperand<W, X>::decode(chunks);
-}
+
+ private:
+  static constexpr int kBits = 8 * static_cast<int>(sizeof(T));
+
+  /// Calls work(chunk, its row, its first element behind the lane's first).
+  template <typename Work>
+  __device__ void each(const Work& work) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+#pragma unroll
+      for (int i = 0; i < kSteps; ++i) {
+#pragma unroll
+        for (int c = 0; c < kChunks; ++c) {
+          work(chunks[r][i][c], r, 4 * kLaneFeatures * i + kElements * c);
+        }
+      }
+    }
+  }
+
+  __device__ static void push(Wide& chunk, std::uint32_t bits) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const std::uint32_t upper = i < 3 ? chunk.words[i + 1] : bits;
+      chunk.words[i] = chunk.words[i] >> kBits | upper << (32 - kBits);
+    }
+  }
+};
 
 /// sums += the products of 16 weight rows (`low` and `high` are the lane's of each half) and 8 rows
 /// of activations.
@@ -179,44 +227,43 @@ __device__ const W* weight_row(const WeightView& weight, std::int64_t feature) {
              : nullptr;
 }
 
-/// Of a row, the weights [first, first + count) that this lane loads. A null row is zeros.
-template <typename W>
-__device__ Wide load_weights(const W* row, std::int64_t first, int count) {
-  if (row == nullptr) return {};
-  const int skipped = lane_index() % 4 * Operand<W>::kLaneFeatures;
-  return load_wide(row + first + skipped, count - skipped);
-}
-
 /// What sums over a slice of a row of weights are multiplied by: 1, or the scale of its codes.
+/// Anything for features behind the last, whose sums nobody stores.
 template <typename W>
 class RowScales {
  public:
-  __device__ RowScales(const WeightView& weight, std::int64_t feature)
-      : is_valid_(feature < weight.out_features) {}
-  /// `begin` is a feature of the slice. 0 beyond the last feature.
-  __device__ float at(std::int64_t) const { return is_valid_ ? 1 : 0; }
-
- private:
-  bool is_valid_;
+  RowScales() = default;
+  __device__ RowScales(const WeightView&, std::int64_t) {}
+  /// `begin` is a feature of the slice.
+  __device__ float at(std::int64_t) const { return 1; }
 };
 
 /// Blocks of scales are as wide as slices.
 template <>
 class RowScales<Float8E4M3> {
  public:
+  RowScales() = default;
   __device__ RowScales(const WeightView& weight, std::int64_t feature)
-      : scales_(weight.scales),
-        first_((feature + scales_.first_row) / scales_.block_rows * scales_.row_stride),
-        is_valid_(feature < weight.out_features) {}
+      : first_col_(weight.scales.first_col), is_float_(weight.scales.dtype == DType::kF32) {
+    const BlockScales& scales = weight.scales;
+    const std::int64_t last = weight.out_features - 1;
+    const auto row = static_cast<std::uint32_t>(feature < last ? feature : last) +
+                     static_cast<std::uint32_t>(scales.first_row);
+    const std::int64_t first =
+        row / static_cast<std::uint32_t>(scales.block_rows) * scales.row_stride;
+    scales_ = static_cast<const unsigned char*>(scales.data) +
+              first * static_cast<int>(is_float_ ? sizeof(float) : sizeof(Float8E8M0));
+  }
   __device__ float at(std::int64_t begin) const {
-    const auto block = static_cast<std::uint64_t>(begin + scales_.first_col) / kSliceFeatures;
-    return is_valid_ ? block_scale_at(scales_, first_ + static_cast<std::int64_t>(block)) : 0;
+    const auto block = static_cast<std::uint32_t>(begin + first_col_) / kSliceFeatures;
+    return is_float_ ? reinterpret_cast<const float*>(scales_)[block]
+                     : decode(reinterpret_cast<const Float8E8M0*>(scales_)[block]);
   }
 
  private:
-  const BlockScales& scales_;
-  std::int64_t first_;
-  bool is_valid_;
+  const unsigned char* scales_;  // of the row
+  int first_col_;
+  bool is_float_;
 };
 
 /// Whether a lane of the same g saw a NaN among codes; other types pass theirs on by themselves.

@@ -13,7 +13,7 @@
 //   num_features()         of the output
 //   slices()               of its input features
 //   store(group, r, feature, outputs)  takes the output of every side; not for GemmSum::kLeaves
-//   add_leaf(group, r, feature, leaf, sum)  for GemmSum::kLeaves
+//   leaf_sum(group, r, feature, leaf)  the float that the leaf is added to, for GemmSum::kLeaves
 #pragma once
 
 #include "engine/kernels/cuda/slices.cuh"
@@ -30,23 +30,6 @@ enum class GemmSum {
   kWhole,  // there is one leaf
   kTree,   // they are joined
   kLeaves  // each is an output of its own
-};
-
-/// The sums of the leaves of one output.
-template <int kLeaves>
-struct LeafTotals {
-  float leaves[kLeaves] = {};
-
-  __device__ void add(int leaf, float value) { leaves[leaf] += value; }
-  __device__ float tree(int num_leaves) { return join_tree(leaves, num_leaves); }
-};
-
-template <>
-struct LeafTotals<1> {
-  float total = 0;
-
-  __device__ void add(int, float value) { total += value; }
-  __device__ float tree(int) const { return total; }
 };
 
 }  // namespace dsl::cuda

@@ -82,9 +82,8 @@ struct LeavesGemm : MatrixRows<X> {
 
   __device__ std::int64_t num_features() const { return w.out_features; }
   __device__ const WeightView& weight(const WholeGroup&, int) const { return w; }
-  __device__ void add_leaf(const WholeGroup&, int row, std::int64_t feature, int leaf,
-                           float sum) const {
-    sums.data[(leaf * sums.rows + row) * sums.cols + feature] += sum;
+  __device__ float& leaf_sum(const WholeGroup&, int row, std::int64_t feature, int leaf) const {
+    return sums.data[(leaf * sums.rows + row) * sums.cols + feature];
   }
 };
 
