@@ -12,6 +12,8 @@
 #include "engine/kernels/cuda/fp8_latent_store.cuh"
 #include "engine/kernels/cuda/linear.h"
 #include "engine/kernels/cuda/network.h"
+#include "engine/kernels/cuda/new_rows.cuh"
+#include "engine/kernels/cuda/norm.cuh"
 #include "engine/kernels/cuda/routing.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"

@@ -109,7 +109,10 @@ __device__ void load_group(const T* from, int count, float (&values)[kGroupSize]
     }
     return;
   }
-  for (int i = 0; i < count; ++i) values[i] = decode(from[i]);
+#pragma unroll
+  for (int i = 0; i < kGroupSize; ++i) {
+    if (i < count) values[i] = decode(from[i]);
+  }
 }
 
 }  // namespace dsl::cuda

@@ -1,0 +1,57 @@
+// What becomes of a step's new rows before attention.
+#pragma once
+
+#include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/norm.cuh"
+
+namespace dsl::cuda {
+
+/// Non-owning.
+struct NewRows {
+  Matrix q;
+  std::int64_t num_heads = 0;
+  Matrix compressed_kv;  // [rows, kv_lora_rank + rope_dim]
+  float eps = 0;
+  const std::int32_t* positions = nullptr;
+  const std::int64_t* slots = nullptr;
+  RopeTable table;
+  LatentCache cache;
+};
+
+/// The first block of a row norms its latent and ropes and stores what is cached of it; others rope
+/// its queries, one thread a pair. Grid: 1 + num_heads * pairs / threads, rows.
+template <typename X, typename W>
+__global__ void rope_and_store_kernel(const __grid_constant__ NewRows call, const W* norm) {
+  let_next_start();
+  const std::int64_t rank = call.cache.kv_lora_rank;
+  HeldGroups<W> weights;
+  if (blockIdx.x == 0) {
+    read_constants_early();
+    weights = load_held_groups(norm, rank);
+  }
+  wait_for_turn();
+  const std::int64_t position = call.positions[blockIdx.y];
+  if (blockIdx.x > 0) {
+    rope_head_pair<X>(call.q, blockIdx.y, call.num_heads,
+                      (blockIdx.x - 1) * blockDim.x + threadIdx.x, position, call.table);
+    return;
+  }
+  X* row = row_of<X>(call.compressed_kv, blockIdx.y);
+  X* cached =
+      static_cast<X*>(call.cache.data) + call.slots[blockIdx.y] * (rank + call.cache.rope_dim);
+  const HeldGroups<X> held = load_held_groups<X>(row, rank);
+  // From the last thread on, as the first ones have more of the latent.
+  for (std::int64_t pair = kElementThreads - 1 - threadIdx.x; pair < call.table.rope_dim / 2;
+       pair += kElementThreads) {
+    const RopePair<X> rotated = rotated_pair(row + rank + 2 * pair, pair, position, call.table);
+    store_pair(rotated, row + rank + 2 * pair);
+    store_pair(rotated, cached + rank + 2 * pair);
+  }
+  norm_row(held, row, weights, norm, rank, call.eps,
+           [&](std::int64_t first, int count, const RawGroup<X>& normed) {
+             normed.store(row + first, count);
+             normed.store(cached + first, count);
+           });
+}
+
+}  // namespace dsl::cuda
