@@ -218,8 +218,9 @@ class CudaOps final : public Ops {
                       bias.size, biases);
       });
     }
-    launcher_.run({dim3(static_cast<unsigned>(x.rows)), kWarpSize, choose_shared_bytes(config)},
-                  choose_kernel, logits, biases, config, routing);
+    launcher_.run(
+        {dim3(static_cast<unsigned>(x.rows)), choose_threads(config), choose_shared_bytes(config)},
+        choose_kernel, logits, biases, config, routing);
   }
 
   void routed_experts(const Matrix& x, const Routing& routing,

@@ -28,10 +28,23 @@ inline LeafBounds single_leaf(std::int64_t size) {
   return bounds;
 }
 
+/// The leaf that holds a feature or expert of the sum; no leaf need hold any.
+__device__ inline int leaf_at(const LeafBounds& bounds, std::int64_t at) {
+  int leaf = 0;
+#pragma unroll
+  for (int i = 1; i < kNumLeaves; ++i) {
+    if (i < bounds.num_leaves && bounds.begin[i] <= at) leaf = i;
+  }
+  return leaf;
+}
+
 /// Balanced binary tree over the first `count` (a power of two) values.
 __device__ inline float join_tree(float (&values)[kNumLeaves], int count) {
-  for (; count > 1; count /= 2) {
-    for (int i = 0; i < count / 2; ++i) values[i] = values[2 * i] + values[2 * i + 1];
+#pragma unroll
+  for (int width = kNumLeaves; width > 1; width /= 2) {
+    if (width > count) continue;
+#pragma unroll
+    for (int i = 0; i < width / 2; ++i) values[i] = values[2 * i] + values[2 * i + 1];
   }
   return values[0];
 }

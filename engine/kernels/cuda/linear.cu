@@ -155,8 +155,8 @@ void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const 
 }
 
 void join_leaves(Launcher& launcher, const LeafSums& sums, MatrixView<float> out) {
-  launcher.run({dim3(blocks_for(sums.rows * sums.cols, kElementThreads)), kElementThreads},
-               join_leaves_kernel, sums, out);
+  launcher.run({element_grid(sums.cols, sums.rows), kElementThreads}, join_leaves_kernel, sums,
+               out);
 }
 
 }  // namespace dsl::cuda

@@ -67,18 +67,24 @@ __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, 
   }
 }
 
-/// out = the tree over the leaves, which become zeros. One thread an element.
+/// out = the tree over the leaves, which become zeros. Grid: cols / threads, rows.
 __global__ void join_leaves_kernel(LeafSums sums, MatrixView<float> out) {
   take_turn();
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= sums.rows * sums.cols) return;
-  float leaves[kNumLeaves];
-  for (int leaf = 0; leaf < sums.num_leaves; ++leaf) {
-    float& sum = sums.data[leaf * sums.rows * sums.cols + i];
-    leaves[leaf] = sum;
-    sum = 0;
+  const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (col >= sums.cols) return;
+  const std::int64_t row = blockIdx.y;
+  float* const first = sums.data + row * sums.cols + col;
+  const std::int64_t stride = sums.rows * sums.cols;
+  float leaves[kNumLeaves] = {};
+#pragma unroll
+  for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
+    if (leaf < sums.num_leaves) leaves[leaf] = first[leaf * stride];
   }
-  out.data[i / sums.cols * out.row_stride + i % sums.cols] = join_tree(leaves, sums.num_leaves);
+#pragma unroll
+  for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
+    if (leaf < sums.num_leaves) first[leaf * stride] = 0;
+  }
+  out.data[row * out.row_stride + col] = join_tree(leaves, sums.num_leaves);
 }
 
 }  // namespace dsl::cuda

@@ -1,6 +1,9 @@
-// The choice of experts, with the meaning of engine/kernels/routing.h; one warp a row.
+// The choice of experts, with the meaning of engine/kernels/routing.h; one block a row.
 #pragma once
 
+#include <algorithm>
+
+#include "engine/kernels/cuda/scalars.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/ops.h"
@@ -11,59 +14,139 @@ extern __shared__ unsigned char shared_bytes[];
 
 inline constexpr float kExcluded = -__builtin_huge_valf();
 
-struct Best {
-  float value = kExcluded;
-  int index = -1;
+/// Of a row; an expert has a thread of its own where there are no more.
+inline constexpr unsigned kMaxChooseThreads = 256;
+
+inline unsigned choose_threads(const RoutingConfig& config) {
+  return std::min(kMaxChooseThreads, blocks_for(config.n_routed_experts, kWarpSize) * kWarpSize);
+}
+
+/// Ranks of experts, in fours that are read at once.
+inline constexpr int kKeysAtOnce = 4;
+struct alignas(kKeysAtOnce * sizeof(std::uint32_t)) KeyChunk {
+  std::uint32_t keys[kKeysAtOnce];
 };
 
-/// The larger value, of equal ones the lower index. NaN counts as excluded, so that all lanes
-/// agree.
-__device__ inline Best better(const Best& a, const Best& b) {
-  if (a.index < 0) return b;
-  if (b.index < 0 || a.value > b.value) return a;
-  if (b.value > a.value) return b;
-  return a.index < b.index ? a : b;
+inline std::size_t choose_shared_bytes(const RoutingConfig& config) {
+  const std::int64_t num_keys = blocks_for(config.n_routed_experts, kKeysAtOnce) * kKeysAtOnce;
+  return static_cast<std::size_t>(num_keys + 2 * config.n_routed_experts + config.n_group +
+                                  2 * config.num_experts_per_tok) *
+         4;
 }
 
-__device__ inline Best warp_best(Best best) {
-#pragma unroll
-  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
-    const Best other{__shfl_xor_sync(kAllLanes, best.value, distance),
-                     __shfl_xor_sync(kAllLanes, best.index, distance)};
-    best = better(best, other);
-  }
-  return best;
-}
+/// Of a row, in shared memory.
+struct ExpertScores {
+  int num_experts;
+  int num_groups;
+  int num_keys;  // a multiple of kKeysAtOnce
+  int num_chosen;
+  std::uint32_t* keys;   // the larger, the better; zeros behind the last expert
+  float* scores;         // of the experts
+  float* choice;         // scores by which they are chosen
+  float* group_scores;   // of groups of experts
+  std::int32_t* chosen;  // experts, the best first
+  float* chosen_scores;  // ascending by expert
 
-/// Marks the `count` largest of `size` values. All in shared memory.
-__device__ inline void mark_largest(const float* values, int size, std::int64_t count,
-                                    int* chosen) {
-  for (int i = lane_index(); i < size; i += kWarpSize) chosen[i] = 0;
-  __syncwarp();
-  for (std::int64_t k = 0; k < count; ++k) {
-    Best best;
-    for (int i = lane_index(); i < size; i += kWarpSize) {
-      if (chosen[i]) continue;
-      best = better(best, {isnan(values[i]) ? kExcluded : values[i], i});
+  __device__ explicit ExpertScores(const RoutingConfig& config)
+      : num_experts(static_cast<int>(config.n_routed_experts)),
+        num_groups(static_cast<int>(config.n_group)),
+        num_keys((num_experts + kKeysAtOnce - 1) / kKeysAtOnce * kKeysAtOnce),
+        num_chosen(static_cast<int>(config.num_experts_per_tok)),
+        keys(reinterpret_cast<std::uint32_t*>(shared_bytes)),
+        scores(reinterpret_cast<float*>(keys + num_keys)),
+        choice(scores + num_experts),
+        group_scores(choice + num_experts),
+        chosen(reinterpret_cast<std::int32_t*>(group_scores + num_groups)),
+        chosen_scores(reinterpret_cast<float*>(chosen + num_chosen)) {}
+
+  /// Calls work(expert) for those of this thread.
+  template <typename Work>
+  __device__ void each_expert(const Work& work) const {
+    for (int e = static_cast<int>(threadIdx.x); e < num_experts;
+         e += static_cast<int>(blockDim.x)) {
+      work(e);
     }
-    best = warp_best(best);
-    if (lane_index() == 0) chosen[best.index] = 1;
-    __syncwarp();
   }
+};
+
+/// In place, by a block. Every warp adds up all of them in the same order.
+__device__ inline void softmax(const ExpertScores& row) {
+  float* const values = row.scores;
+  float largest = kExcluded;
+  for (int i = lane_index(); i < row.num_experts; i += kWarpSize) {
+    largest = fmaxf(largest, values[i]);
+  }
+  largest = warp_max(largest);
+  __syncthreads();
+  row.each_expert([&](int e) { values[e] = expf(values[e] - largest); });
+  __syncthreads();
+  float sum = 0;
+  for (int i = lane_index(); i < row.num_experts; i += kWarpSize) sum += values[i];
+  sum = warp_sum(sum);
+  __syncthreads();
+  row.each_expert([&](int e) { values[e] /= sum; });
 }
 
+/// The largest value, or the sum of the two largest, by a warp. NaN counts for nothing.
 __device__ inline float group_score(const float* group, int size, TopkMethod method) {
   float first = kExcluded;
   float second = kExcluded;
-  for (int i = 0; i < size; ++i) {
-    if (group[i] > first) {
-      second = first;
-      first = group[i];
-    } else if (group[i] > second) {
-      second = group[i];
-    }
+  const auto add = [&](float value) {
+    second = fmaxf(second, fminf(first, value));
+    first = fmaxf(first, value);
+  };
+  for (int i = lane_index(); i < size; i += kWarpSize) {
+    if (!isnan(group[i])) add(group[i]);
+  }
+#pragma unroll
+  for (int distance = kWarpSize / 2; distance > 0; distance /= 2) {
+    const float other_first = __shfl_xor_sync(kAllLanes, first, distance);
+    const float other_second = __shfl_xor_sync(kAllLanes, second, distance);
+    add(other_first);
+    second = fmaxf(second, other_second);
   }
   return method == TopkMethod::kNoauxTc && size > 1 ? first + second : first;
+}
+
+/// A better one has a larger key; NaN counts as excluded.
+__device__ inline std::uint32_t choice_rank_key(float value) {
+  return ordered_bits(isnan(value) ? kExcluded : value);
+}
+
+/// Excludes the experts of all but the best groups, by a block.
+__device__ inline void keep_best_groups(const ExpertScores& row, const RoutingConfig& config) {
+  const int group_size = row.num_experts / row.num_groups;
+  const int num_warps = static_cast<int>(blockDim.x) / kWarpSize;
+  for (int g = warp_index(); g < row.num_groups; g += num_warps) {
+    const float score = group_score(row.choice + g * group_size, group_size, config.topk_method);
+    if (lane_index() == 0) row.group_scores[g] = score;
+  }
+  __syncthreads();
+  row.each_expert([&](int e) {
+    const int own = e / group_size;
+    const std::uint32_t key = choice_rank_key(row.group_scores[own]);
+    int num_better = 0;
+    for (int g = 0; g < row.num_groups; ++g) {
+      const std::uint32_t other = choice_rank_key(row.group_scores[g]);
+      if (other > key || (other == key && g < own)) ++num_better;
+    }
+    if (num_better >= config.topk_group) row.choice[e] = kExcluded;
+  });
+}
+
+/// How many experts are better than `own`; of equal ones the lower is.
+__device__ inline int rank_of(const ExpertScores& row, int own) {
+  const std::uint32_t key = row.keys[own];
+  const int own_chunk = own / kKeysAtOnce * kKeysAtOnce;
+  int rank = 0;
+  for (int first = 0; first < row.num_keys; first += kKeysAtOnce) {
+    const std::uint32_t least = first < own_chunk ? key : key + 1;
+    const KeyChunk chunk = *reinterpret_cast<const KeyChunk*>(row.keys + first);
+#pragma unroll
+    for (int i = 0; i < kKeysAtOnce; ++i) rank += chunk.keys[i] >= least ? 1 : 0;
+  }
+  for (int e = own_chunk; e < own; ++e) rank += row.keys[e] == key ? 1 : 0;
+  return rank;
 }
 
 /// V2 normalises or scales, V3 does both.
@@ -74,75 +157,63 @@ __device__ inline float weight_factor(const RoutingConfig& config, float sum) {
                                                       : normaliser * config.routed_scaling_factor;
 }
 
-__device__ inline void softmax(float* values, int size) {
-  float largest = kExcluded;
-  for (int i = lane_index(); i < size; i += kWarpSize) largest = fmaxf(largest, values[i]);
-  largest = warp_max(largest);
-  float sum = 0;
-  for (int i = lane_index(); i < size; i += kWarpSize) {
-    values[i] = expf(values[i] - largest);
-    sum += values[i];
-  }
-  sum = warp_sum(sum);
-  for (int i = lane_index(); i < size; i += kWarpSize) values[i] /= sum;
-}
-
-inline std::size_t choose_shared_bytes(const RoutingConfig& config) {
-  return static_cast<std::size_t>(3 * config.n_routed_experts + 2 * config.n_group) * 4;
-}
-
-/// `logits` [rows, n_routed_experts] contiguous; `bias` may be null. Grid: rows; one warp each.
-__global__ void choose_kernel(const float* logits, const float* bias, RoutingConfig config,
-                              Routing routing) {
-  take_turn();
-  const int num_experts = static_cast<int>(config.n_routed_experts);
-  const int num_groups = static_cast<int>(config.n_group);
-  float* scores = reinterpret_cast<float*>(shared_bytes);
-  float* choice = scores + num_experts;
-  int* chosen = reinterpret_cast<int*>(choice + num_experts);
-  float* group_scores = reinterpret_cast<float*>(chosen + num_experts);
-  int* kept = reinterpret_cast<int*>(group_scores + num_groups);
-
-  const bool is_softmax = config.scoring_func == ScoringFunc::kSoftmax;
-  for (int e = lane_index(); e < num_experts; e += kWarpSize) {
-    const float logit = logits[std::int64_t{blockIdx.x} * num_experts + e];
-    scores[e] = is_softmax ? logit : 1.0f / (1.0f + expf(-logit));
-  }
-  __syncwarp();
-  if (is_softmax) softmax(scores, num_experts);
-  const bool is_biased = config.topk_method == TopkMethod::kNoauxTc && bias != nullptr;
-  for (int e = lane_index(); e < num_experts; e += kWarpSize) {
-    choice[e] = is_biased ? scores[e] + bias[e] : scores[e];
-  }
-  __syncwarp();
-  if (config.topk_method != TopkMethod::kGreedy && num_groups > 1) {
-    const int group_size = num_experts / num_groups;
-    for (int g = lane_index(); g < num_groups; g += kWarpSize) {
-      group_scores[g] = group_score(choice + g * group_size, group_size, config.topk_method);
+/// The chosen in ascending order, by a block; the sum of their scores is taken in that order.
+__device__ inline void store_chosen(const ExpertScores& row, const RoutingConfig& config,
+                                    std::int32_t* ids, float* weights) {
+  const auto each_chosen = [&](const auto& work) {
+    for (int i = static_cast<int>(threadIdx.x); i < row.num_chosen;
+         i += static_cast<int>(blockDim.x)) {
+      work(i);
     }
-    __syncwarp();
-    mark_largest(group_scores, num_groups, config.topk_group, kept);
-    for (int e = lane_index(); e < num_experts; e += kWarpSize) {
-      if (!kept[e / group_size]) choice[e] = kExcluded;
-    }
-    __syncwarp();
-  }
-  mark_largest(choice, num_experts, config.num_experts_per_tok, chosen);
-
-  // Ascending by expert; the sum is that of one thread, in this order.
-  std::int32_t* ids = routing.expert_ids + blockIdx.x * routing.num_experts_per_tok;
-  float* weights = routing.weights + blockIdx.x * routing.num_experts_per_tok;
-  if (lane_index() != 0) return;
-  std::int64_t count = 0;
+  };
+  each_chosen([&](int i) {
+    const std::int32_t own = row.chosen[i];
+    int place = 0;
+    for (int j = 0; j < row.num_chosen; ++j) place += row.chosen[j] < own ? 1 : 0;
+    ids[place] = own;
+    row.chosen_scores[place] = row.scores[own];
+  });
+  __syncthreads();
   float sum = 0;
-  for (int e = 0; e < num_experts; ++e) {
-    if (!chosen[e]) continue;
-    ids[count] = e;
-    weights[count++] = scores[e];
-    sum += scores[e];
-  }
+  for (int i = 0; i < row.num_chosen; ++i) sum += row.chosen_scores[i];
   const float factor = weight_factor(config, sum);
-  for (std::int64_t i = 0; i < count; ++i) weights[i] *= factor;
+  each_chosen([&](int i) { weights[i] = row.chosen_scores[i] * factor; });
+}
+
+/// `logits` [rows, n_routed_experts] contiguous; `bias` may be null. Grid: rows.
+__global__ void __launch_bounds__(kMaxChooseThreads)
+    choose_kernel(const float* logits, const float* bias,
+                  const __grid_constant__ RoutingConfig config, Routing routing) {
+  take_turn();
+  const ExpertScores row(config);
+  const float* const row_logits = logits + std::int64_t{blockIdx.x} * row.num_experts;
+  const bool is_softmax = config.scoring_func == ScoringFunc::kSoftmax;
+  row.each_expert([&](int e) {
+    row.scores[e] = is_softmax ? row_logits[e] : 1.0f / (1.0f + expf(-row_logits[e]));
+  });
+  if (is_softmax) {
+    __syncthreads();
+    softmax(row);
+  }
+  const bool is_biased = config.topk_method == TopkMethod::kNoauxTc && bias != nullptr;
+  row.each_expert(
+      [&](int e) { row.choice[e] = is_biased ? row.scores[e] + bias[e] : row.scores[e]; });
+  if (config.topk_method != TopkMethod::kGreedy && row.num_groups > 1) {
+    __syncthreads();
+    keep_best_groups(row, config);
+  }
+  row.each_expert([&](int e) { row.keys[e] = choice_rank_key(row.choice[e]); });
+  if (threadIdx.x < static_cast<unsigned>(row.num_keys - row.num_experts)) {
+    row.keys[row.num_experts + static_cast<int>(threadIdx.x)] = 0;
+  }
+  __syncthreads();
+  row.each_expert([&](int e) {
+    const int rank = rank_of(row, e);
+    if (rank < row.num_chosen) row.chosen[rank] = e;
+  });
+  __syncthreads();
+  const std::int64_t first = blockIdx.x * routing.num_experts_per_tok;
+  store_chosen(row, config, routing.expert_ids + first, routing.weights + first);
 }
 
 }  // namespace dsl::cuda

@@ -85,6 +85,12 @@ __device__ float rounded(float value) {
   return decode(encode<T>(value));
 }
 
+/// Bits in the order of the values, -0 like 0; no value but NaN has zero.
+__device__ inline std::uint32_t ordered_bits(float value) {
+  const std::uint32_t bits = __float_as_uint(value == 0 ? 0.0f : value);
+  return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
 /// Consecutive elements that a lane takes at once: 16 bytes of BF16.
 inline constexpr int kGroupSize = 8;
 

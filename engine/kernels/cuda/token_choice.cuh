@@ -1,6 +1,7 @@
 // The choice of a token from a row of logits, by one block.
 #pragma once
 
+#include "engine/kernels/cuda/scalars.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/cuda/warp.cuh"
 #include "engine/kernels/token_choice.h"
@@ -53,9 +54,8 @@ __device__ inline double block_add(double value) {
 /// Orders logits descending and tokens with equal ones ascending: the larger key comes first. No
 /// two tokens have the same.
 __device__ inline std::uint64_t choice_key(float logit, std::int64_t token) {
-  const std::uint32_t bits = __float_as_uint(logit == 0 ? 0.0f : logit);  // -0 equals 0
-  const std::uint32_t ordered = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return std::uint64_t{ordered} << 32 | (0xffffffffu - static_cast<std::uint32_t>(token));
+  return std::uint64_t{ordered_bits(logit)} << 32 |
+         (0xffffffffu - static_cast<std::uint32_t>(token));
 }
 /// Bits of a token id, at most.
 inline constexpr int kTokenBits = 22;
