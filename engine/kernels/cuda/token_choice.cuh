@@ -14,6 +14,10 @@ extern __shared__ unsigned char shared_bytes[];
 inline constexpr int kChoiceThreads = 1024;
 inline constexpr int kChoiceWarps = kChoiceThreads / kWarpSize;
 inline constexpr std::size_t kChoiceSharedBytes = kChoiceWarps * sizeof(double);
+/// Logits that a thread reads before it looks at the first.
+inline constexpr int kLogitsAtOnce = 4;
+/// Tokens that a thread keeps once no other can be in front.
+inline constexpr int kKeptTokens = 8;
 /// Below this a division by the temperature could overflow; the choice is greedy long before.
 inline constexpr float kGreedyTemperature = 1e-5f;
 
@@ -51,6 +55,14 @@ __device__ inline double block_add(double value) {
   return block_combine(value, [](double a, double b) { return a + b; });
 }
 
+__device__ inline double block_max(double value) {
+  return block_combine(value, [](double a, double b) { return a > b ? a : b; });
+}
+
+__device__ inline std::uint64_t block_max(std::uint64_t value) {
+  return block_combine(value, [](std::uint64_t a, std::uint64_t b) { return a > b ? a : b; });
+}
+
 /// Orders logits descending and tokens with equal ones ascending: the larger key comes first. No
 /// two tokens have the same.
 __device__ inline std::uint64_t choice_key(float logit, std::int64_t token) {
@@ -70,9 +82,36 @@ class ChoiceRow {
   __device__ ChoiceRow(const float* logits, std::int64_t size, const TokenChoice& choice)
       : logits_(logits), size_(size), choice_(choice) {}
 
+  /// Calls work(token, logit) for those of this thread, ascending.
   template <typename Work>
   __device__ void each(const Work& work) const {
-    for (std::int64_t i = threadIdx.x; i < size_; i += kChoiceThreads) work(i, logits_[i]);
+    for (std::int64_t first = threadIdx.x; first < size_; first += kLogitsAtOnce * kChoiceThreads) {
+      float logits[kLogitsAtOnce];
+#pragma unroll
+      for (int i = 0; i < kLogitsAtOnce; ++i) {
+        if (first + i * kChoiceThreads < size_) logits[i] = logits_[first + i * kChoiceThreads];
+      }
+#pragma unroll
+      for (int i = 0; i < kLogitsAtOnce; ++i) {
+        if (first + i * kChoiceThreads < size_) work(first + i * kChoiceThreads, logits[i]);
+      }
+    }
+  }
+
+  /// The largest key, and a token with NaN or +inf, or -1.
+  struct Extremes {
+    std::uint64_t largest_key;
+    std::int32_t bad_token;
+  };
+  __device__ Extremes extremes() const {
+    std::uint64_t best = 0;
+    double bad = -1;
+    each([&](std::int64_t i, float logit) {
+      const std::uint64_t key = choice_key(logit, i);
+      if (key > best) best = key;
+      if (!(logit < __builtin_huge_valf())) bad = static_cast<double>(i);
+    });
+    return {block_max(best), static_cast<std::int32_t>(block_max(bad))};
   }
 
   /// The largest key below `limit`; 0 when there is none.
@@ -82,7 +121,7 @@ class ChoiceRow {
       const std::uint64_t key = choice_key(logit, i);
       if (key < limit && key > best) best = key;
     });
-    return block_combine(best, [](std::uint64_t a, std::uint64_t b) { return a > b ? a : b; });
+    return block_max(best);
   }
 
   /// Weight of a token that may be drawn, or 0. The likeliest has weight 1.
@@ -91,50 +130,79 @@ class ChoiceRow {
     return weight < choice_.min_p ? 0 : weight;
   }
 
+  /// What a token counts for on the way to the end of those that may be drawn.
+  enum class Measure { kOne, kWeight };
+
   /// The tokens that may be drawn, in the order of their keys, until the sum of their measures
   /// reaches `goal`: the last one's key, or 0 when all of them do not. Tokens below `lowest` are
-  /// left out. The key is found bit by bit, the highest first.
-  template <typename Measure>
+  /// left out. The key is found bit by bit, the highest first. As soon as every thread has few
+  /// tokens left it keeps them and reads no others, which changes no sum.
   __device__ std::uint64_t front_end(double goal, float largest, std::uint64_t lowest,
-                                     const Measure& measure) const {
-    const auto reaches = [&](std::uint64_t key) {
-      double sum = 0;
-      each([&](std::int64_t i, float logit) {
-        const std::uint64_t own = choice_key(logit, i);
-        if (own < key || own < lowest) return;
-        const float own_weight = weight(logit, largest);
-        if (own_weight > 0) sum += measure(own_weight);
-      });
-      return block_add(sum) >= goal;
-    };
+                                     Measure measure) const {
+    std::uint64_t kept_keys[kKeptTokens];
+    float kept_measures[kKeptTokens];
+    int num_kept = -1;
     std::uint64_t key = 0;
-    const auto settle = [&](int bit) {
+#pragma unroll 1
+    for (int bit = 63; bit >= 0; --bit) {
+      if (bit == 31) {
+        if (key == 0) return 0;
+        // The bits that no token id reaches are set in every key.
+        key |= 0xffffffffu << kTokenBits & 0xffffffffu;
+        bit = kTokenBits - 1;
+      }
       const std::uint64_t with_bit = key | std::uint64_t{1} << bit;
-      if (reaches(with_bit)) key = with_bit;
-    };
-    for (int bit = 63; bit >= 32; --bit) settle(bit);
-    if (key == 0) return 0;
-    // The bits that no token id reaches are set in every key.
-    key |= 0xffffffffu << kTokenBits & 0xffffffffu;
-    for (int bit = kTokenBits - 1; bit >= 0; --bit) settle(bit);
+      const std::uint64_t least = with_bit > lowest ? with_bit : lowest;
+      double sum = 0;
+      int count = 0;
+      if (num_kept >= 0) {
+        for (int i = 0; i < num_kept; ++i) {
+          if (kept_keys[i] >= least) sum += kept_measures[i];
+        }
+      } else {
+        each([&](std::int64_t i, float logit) {
+          const std::uint64_t own = choice_key(logit, i);
+          if (own < least) return;
+          const float own_weight = weight(logit, largest);
+          if (!(own_weight > 0)) return;
+          const float own_measure = measure == Measure::kOne ? 1 : own_weight;
+          sum += own_measure;
+          if (count < kKeptTokens) {
+            kept_keys[count] = own;
+            kept_measures[count] = own_measure;
+          }
+          ++count;
+        });
+      }
+      if (!(block_add(sum) >= goal)) continue;
+      key = with_bit;
+      if (num_kept < 0 && block_max(static_cast<double>(count)) <= kKeptTokens) num_kept = count;
+    }
     return key;
+  }
+
+  __device__ double sum_of_weights(float largest, std::uint64_t lowest) const {
+    double sum = 0;
+    each([&](std::int64_t i, float logit) {
+      if (choice_key(logit, i) >= lowest) sum += weight(logit, largest);
+    });
+    return block_add(sum);
   }
 
   /// Keys of the tokens that top_k and top_p leave are at least this.
   __device__ std::uint64_t lowest_key(float largest) const {
     std::uint64_t lowest = 0;
-    if (choice_.top_k > 0) {
-      lowest = front_end(choice_.top_k, largest, 0, [](float) { return 1.0; });
+    // One copy of the code serves both.
+#pragma unroll 1
+    for (const Measure measure : {Measure::kOne, Measure::kWeight}) {
+      const bool is_top_k = measure == Measure::kOne;
+      if (is_top_k ? choice_.top_k <= 0 : choice_.top_p >= 1) continue;
+      const double goal =
+          is_top_k ? choice_.top_k : choice_.top_p * sum_of_weights(largest, lowest);
+      const std::uint64_t end = front_end(goal, largest, lowest, measure);
+      if (end > lowest) lowest = end;
     }
-    if (choice_.top_p >= 1) return lowest;
-    double total = 0;
-    each([&](std::int64_t i, float logit) {
-      if (choice_key(logit, i) >= lowest) total += weight(logit, largest);
-    });
-    total = block_add(total);
-    const std::uint64_t end = front_end(choice_.top_p * total, largest, lowest,
-                                        [](float own_weight) -> double { return own_weight; });
-    return end > lowest ? end : lowest;
+    return lowest;
   }
 
   /// A race of exponential clocks, as the host runs it: the token with the largest weight /
@@ -154,8 +222,7 @@ class ChoiceRow {
         best_token = static_cast<double>(i);
       }
     });
-    const double winning =
-        block_combine(best_rate, [](double a, double b) { return a > b ? a : b; });
+    const double winning = block_max(best_rate);
     const double token =
         block_combine(best_rate == winning ? best_token : static_cast<double>(size_),
                       [](double a, double b) { return a < b ? a : b; });
@@ -166,16 +233,6 @@ class ChoiceRow {
     double sum = 0;
     each([&](std::int64_t, float logit) { sum += expf(logit - largest); });
     return block_add(sum);
-  }
-
-  /// A token with NaN or +inf, or -1.
-  __device__ std::int32_t bad_token() const {
-    double bad = -1;
-    each([&](std::int64_t i, float logit) {
-      if (!(logit < __builtin_huge_valf())) bad = static_cast<double>(i);
-    });
-    return static_cast<std::int32_t>(
-        block_combine(bad, [](double a, double b) { return a > b ? a : b; }));
   }
 
  private:
@@ -195,8 +252,9 @@ __global__ void __launch_bounds__(kChoiceThreads)
   const TokenChoice choice = choices[blockIdx.x];
   const ChoiceRow row(row_logits, logits.cols, choice);
   DeviceChoice result;
-  result.bad_token = row.bad_token();
-  std::uint64_t key = row.largest_below(~std::uint64_t{0});
+  const ChoiceRow::Extremes extremes = row.extremes();
+  result.bad_token = extremes.bad_token;
+  std::uint64_t key = extremes.largest_key;
   result.token_id = token_of(key);
   result.largest = row_logits[result.token_id];
   const bool is_usable = result.bad_token < 0 && result.largest > -__builtin_huge_valf();
