@@ -4,6 +4,7 @@
 #include "engine/kernels/cuda/experts.cuh"
 #include "engine/kernels/cuda/gemm_inputs.cuh"
 #include "engine/kernels/cuda/gemm_tile.cuh"
+#include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
 
@@ -28,6 +29,14 @@ struct ExpertChoice {
   const std::int32_t* only_row = nullptr;
   std::int64_t first_expert = 0;
 
+  /// Asks for where the weights of all experts lie, which is known before who chose them.
+  __device__ void prefetch() const {
+    constexpr int kLineBytes = 128;
+    const unsigned block = blockIdx.x + gridDim.x * blockIdx.z;
+    const std::int64_t at = (std::int64_t{block} * blockDim.x + threadIdx.x) * kLineBytes;
+    if (blockIdx.y > 0 || at >= num_experts * std::int64_t{sizeof(ExpertWeights)}) return;
+    prefetch_line(reinterpret_cast<const unsigned char*>(experts) + at);
+  }
   __device__ ExpertGroup group(int index) const {
     if (only_row == nullptr) {
       const std::int32_t begin = pairs.begin[index];
@@ -49,6 +58,7 @@ struct ExpertRows {
   ExpertChoice choice;
   Slices input;
 
+  __device__ void prefetch_groups() const { choice.prefetch(); }
   __device__ Group group(int index) const { return choice.group(index); }
   __device__ const Slices& slices() const { return input; }
 };

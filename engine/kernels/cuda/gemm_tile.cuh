@@ -7,6 +7,7 @@
 //   group(z)               one of gridDim.z groups of rows that share weights, e.g. of an expert: a
 //                          Group with num_rows; kIsKnown if kernels before this one have no part
 //                          in it, so that weights may be read before their end
+//   prefetch_groups()      asks for what groups consist of, before the turn, if kIsKnown is not set
 //   row(group, r)          contiguous activations
 //   inputs, input_row(group, r)  InputRows<Float8E4M3> and which of them; for Float8E4M3 alone
 //   weight(group, side)    a WeightView

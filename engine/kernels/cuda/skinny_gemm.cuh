@@ -176,7 +176,10 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
   const int num_slices = slices.count();
   const int row_step = static_cast<int>(gridDim.y) * kRows;
   const int block_row = static_cast<int>(blockIdx.y) * kRows;
-  if constexpr (!Gemm::Group::kIsKnown) wait_for_turn();
+  if constexpr (!Gemm::Group::kIsKnown) {
+    gemm.prefetch_groups();
+    wait_for_turn();
+  }
   const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
   const int num_rows = group.num_rows;
   if (block_row >= num_rows) {

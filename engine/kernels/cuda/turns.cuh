@@ -23,6 +23,15 @@ __device__ inline void wait_for_turn() {
 #endif
 }
 
+/// Asks for a line of memory to be near when it is read, behind the turn. Reads nothing.
+__device__ inline void prefetch_line(const void* address) {
+#ifdef __CUDACC__
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+#else
+  static_cast<void>(address);
+#endif
+}
+
 /// What no kernel writes, such as weights, may be read from here on, before the turn.
 __device__ inline void read_constants_early() {
 #ifndef __CUDACC__
