@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstdint>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <numeric>
 #include <random>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -41,12 +43,17 @@ constexpr unsigned kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 64 * 1024;
 
 /// Why a fiber gave way.
-enum class Pause { kWarp, kBlock, kEnded };
+enum class Pause { kWarp, kBarrier, kEnded };
+
+constexpr int kBlockBarrier = 0;
+constexpr std::size_t kBarriers = 16;
 
 struct Thread {
   context::fiber fiber;
   context::fiber scheduler;
-  Pause pause = Pause::kBlock;
+  Pause pause = Pause::kBarrier;
+  int barrier = kBlockBarrier;
+  int barrier_threads = 0;  // that it waits for there; of the block's, all
   dim3 index;
   int lane = 0;
   LaneWords* words = nullptr;  // of its warp: two rounds of 32
@@ -91,12 +98,15 @@ class TurnOrder {
   std::minstd_rand random_{1};
 };
 
-/// Runs one block: every warp until all its lanes wait for the block, then another warp.
+/// Runs one block: every warp until all its lanes wait at a barrier, then another warp.
 class Block {
  public:
   Block(const dim3& shape, const std::function<void()>& body,
         context::pooled_fixedsize_stack& stacks, TurnOrder& order)
-      : order_(order), threads_(shape.x), words_(2 * (shape.x + kLanes)) {
+      : order_(order),
+        threads_(shape.x),
+        words_(2 * (shape.x + kLanes)),
+        warps_((shape.x + kLanes - 1) / kLanes, Warp::kRuns) {
     for (unsigned i = 0; i < shape.x; ++i) {
       Thread& thread = threads_[i];
       thread.index = dim3(i, 0, 0);
@@ -112,44 +122,87 @@ class Block {
   }
 
   void run() {
-    bool goes_on = true;
-    while (goes_on) {
-      goes_on = false;
-      const auto num_warps = static_cast<unsigned>((threads_.size() + kLanes - 1) / kLanes);
-      for (const unsigned warp : order_.shuffled(num_warps)) {
-        goes_on = run_warp(std::size_t{warp} * kLanes) || goes_on;
+    while (true) {
+      bool has_run = false;
+      for (const unsigned warp : order_.shuffled(static_cast<unsigned>(warps_.size()))) {
+        if (warps_[warp] != Warp::kRuns) continue;
+        has_run = true;
+        run_warp(warp);
       }
+      if (has_run) continue;
+      if (std::ranges::find(warps_, Warp::kWaits) == warps_.end()) return;
+      // Those that have ended do not count.
+      release(kBlockBarrier);
     }
   }
 
  private:
-  /// False when all its lanes have ended.
-  bool run_warp(std::size_t first) {
-    const std::size_t end = std::min(first + kLanes, threads_.size());
+  enum class Warp { kRuns, kWaits, kEnded };
+
+  std::span<Thread> lanes_of(std::size_t warp) {
+    return std::span(threads_).subspan(
+        warp * kLanes, std::min<std::size_t>(kLanes, threads_.size() - warp * kLanes));
+  }
+  /// Null where none waits at a barrier.
+  const Thread* waiting_lane(std::size_t warp) {
+    const auto lanes = lanes_of(warp);
+    const auto found = std::ranges::find(lanes, Pause::kBarrier, &Thread::pause);
+    return found == lanes.end() ? nullptr : &*found;
+  }
+
+  void release(int barrier) {
+    arrived_[static_cast<std::size_t>(barrier)] = 0;
+    bool is_released = false;
+    for (std::size_t warp = 0; warp < warps_.size(); ++warp) {
+      if (warps_[warp] != Warp::kWaits || waiting_lane(warp)->barrier != barrier) continue;
+      warps_[warp] = Warp::kRuns;
+      is_released = true;
+    }
+    DSL_CHECK(is_released, "all threads of block {} of a kernel wait for others", blockIdx.x);
+  }
+
+  void arrive(std::size_t warp) {
+    const Thread* const waiting = waiting_lane(warp);
+    warps_[warp] = waiting == nullptr ? Warp::kEnded : Warp::kWaits;
+    if (waiting == nullptr) return;
+    for (const Thread& lane : lanes_of(warp)) {
+      DSL_CHECK(lane.pause != Pause::kBarrier || lane.barrier == waiting->barrier,
+                "lanes of a warp wait at barriers {} and {}", lane.barrier, waiting->barrier);
+    }
+    if (waiting->barrier == kBlockBarrier) return;
+    int& arrived = arrived_[static_cast<std::size_t>(waiting->barrier)];
+    arrived += kLanes;
+    DSL_CHECK(arrived <= waiting->barrier_threads, "{} threads at barrier {} of {}", arrived,
+              waiting->barrier, waiting->barrier_threads);
+    if (arrived == waiting->barrier_threads) release(waiting->barrier);
+  }
+
+  void run_warp(std::size_t warp) {
+    const std::span<Thread> lanes = lanes_of(warp);
     while (true) {
       int num_exchanging = 0;
-      int num_waiting = 0;
       int num_alive = 0;
-      const std::size_t start = order_.start(end - first);
-      for (std::size_t turn = 0; turn < end - first; ++turn) {
-        Thread& thread = threads_[first + (start + turn) % (end - first)];
+      const std::size_t start = order_.start(lanes.size());
+      for (std::size_t turn = 0; turn < lanes.size(); ++turn) {
+        Thread& thread = lanes[(start + turn) % lanes.size()];
         if (thread.pause == Pause::kEnded) continue;
         ++num_alive;
         resume(thread);
         num_exchanging += thread.pause == Pause::kWarp ? 1 : 0;
-        num_waiting += thread.pause == Pause::kBlock ? 1 : 0;
       }
       // Real lanes would hang or read garbage.
       DSL_CHECK(num_exchanging == 0 || num_exchanging == kLanes,
                 "{} of {} lanes exchange words in block {} of a kernel", num_exchanging, num_alive,
                 blockIdx.x);
-      if (num_exchanging == 0) return num_waiting > 0;
+      if (num_exchanging == 0) return arrive(warp);
     }
   }
 
   TurnOrder& order_;
   std::vector<Thread> threads_;
   std::vector<LaneWords> words_;
+  std::vector<Warp> warps_;
+  std::array<int, kBarriers> arrived_{};  // threads
 };
 
 /// What kernels asked for beyond the shared memory that all get.
@@ -226,7 +279,13 @@ void take_turn() {
   open_memory();
 }
 
-void wait_for_block() { give_way(Pause::kBlock); }
+void wait_for_block() { wait_at_barrier(kBlockBarrier, 0); }
+
+void wait_at_barrier(int barrier, int count) {
+  running->barrier = barrier;
+  running->barrier_threads = count;
+  give_way(Pause::kBarrier);
+}
 
 const LaneWords* share_in_warp(const LaneWords& words) {
   Thread* self = running;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,6 +36,9 @@ struct PendingProduct {
   std::uint64_t b = 0;
   bool adds = false;
   bool is_float8 = false;  // else BF16
+  /// Instead of a: rows g and g + 8 of the left operand, from registers.
+  std::optional<std::array<std::array<float, 16>, 2>> rows = std::nullopt;
+  bool has_columns = false;  // whether what is added up lies in b from row to row
   bool is_committed = false;
 };
 

@@ -22,12 +22,14 @@ SumRounding rounding = SumRounding::kNearest;
 /// The fields of a matrix descriptor ("Matrix Descriptor Format" of the PTX ISA), in bytes.
 struct MatrixDescriptor {
   std::uint32_t start;
+  std::uint32_t leading;
   std::uint32_t stride;
   std::uint32_t base_offset;
   std::uint32_t layout;
 
   explicit MatrixDescriptor(std::uint64_t bits)
       : start(static_cast<std::uint32_t>(bits & 0x3fff) << 4),
+        leading(static_cast<std::uint32_t>(bits >> 16 & 0x3fff) << 4),
         stride(static_cast<std::uint32_t>(bits >> 32 & 0x3fff) << 4),
         base_offset(static_cast<std::uint32_t>(bits >> 49 & 7)),
         layout(static_cast<std::uint32_t>(bits >> 62)) {}
@@ -36,9 +38,14 @@ struct MatrixDescriptor {
   /// from each other within eight, `stride` from eight to eight. The hardware swaps bits of the
   /// address: those that number a chunk with those that number a row of 128.
   const unsigned char* at(int row, int offset) const {
-    const auto address = start + static_cast<std::uint32_t>(row / 8) * stride +
-                         static_cast<std::uint32_t>(row % 8 * 128 + offset);
+    return byte_at(start + static_cast<std::uint32_t>(row / 8) * stride +
+                   static_cast<std::uint32_t>(row % 8 * 128 + offset));
+  }
+  static const unsigned char* byte_at(std::uint32_t address) {
     return shared_bytes_at(is_swizzled ? address ^ (address >> 7 & 7) << 4 : address);
+  }
+  static float bfloat16_at(const unsigned char* bytes) {
+    return std::bit_cast<float>((bytes[0] | std::uint32_t{bytes[1]} << 8) << 16);
   }
   float float8_at(int row, int feature) const { return to_float(Float8E4M3{*at(row, feature)}); }
   std::array<float, kFusedFeatures> bfloat16_row(int row) const {
@@ -47,9 +54,19 @@ struct MatrixDescriptor {
     for (int k = 0; k < static_cast<int>(kFusedFeatures); k += kChunk) {
       const unsigned char* bytes = at(row, 2 * k);
       for (int i = 0; i < kChunk; ++i, bytes += 2) {
-        const std::uint32_t bits = bytes[0] | std::uint32_t{bytes[1]} << 8;
-        values[static_cast<std::size_t>(k + i)] = std::bit_cast<float>(bits << 16);
+        values[static_cast<std::size_t>(k + i)] = bfloat16_at(bytes);
       }
+    }
+    return values;
+  }
+  /// Of an operand whose columns lie side by side: 64 of them in 128 bytes, the next 64 `leading`
+  /// bytes behind; rows as above.
+  std::array<float, kFusedFeatures> bfloat16_column(int col) const {
+    std::array<float, kFusedFeatures> values;
+    for (std::uint32_t k = 0; k < kFusedFeatures; ++k) {
+      values[k] = bfloat16_at(byte_at(start + static_cast<std::uint32_t>(col / 64) * leading +
+                                      k / 8 * stride + k % 8 * 128 +
+                                      static_cast<std::uint32_t>(col % 64 * 2)));
     }
     return values;
   }
@@ -65,6 +82,15 @@ MatrixDescriptor checked(std::uint64_t bits) {
   return descriptor;
 }
 
+/// One whose columns lie side by side begins with eight whole rows.
+MatrixDescriptor checked_columns(std::uint64_t bits) {
+  const MatrixDescriptor descriptor = checked(bits);
+  DSL_CHECK(descriptor.start % 1024 == 0 && descriptor.leading % 1024 == 0,
+            "columns of an operand at {:#x}, {} bytes from 64 to 64", descriptor.start,
+            descriptor.leading);
+  return descriptor;
+}
+
 float sum_of_float8(float sum, const MatrixDescriptor& a, int row, const MatrixDescriptor& b,
                     int col) {
   for (int k = 0; k < kFloat8Features; ++k) {
@@ -73,20 +99,52 @@ float sum_of_float8(float sum, const MatrixDescriptor& a, int row, const MatrixD
   return sum;
 }
 
-void multiply(const PendingProduct& product) {
-  const MatrixDescriptor a = checked(product.a);
-  const MatrixDescriptor b = checked(product.b);
-  const int first_row = static_cast<int>(threadIdx.x) / kLanes % 4 * 16 + lane_of_warp() / 4;
-  const int t = lane_of_warp() % 4;
-  const std::array<float, kFusedFeatures> rows[2] = {a.bfloat16_row(first_row),
-                                                     a.bfloat16_row(first_row + 8)};
-  for (int i = 0; i < product.num_rows / 2; ++i) {
-    const int half = i / 2 % 2;
-    const int col = i / 4 * 8 + 2 * t + i % 2;
-    const float sum = product.adds ? product.sums[i] : 0;
-    product.sums[i] = product.is_float8 ? sum_of_float8(sum, a, first_row + 8 * half, b, col)
-                                        : fused_sum(sum, rows[half], b.bfloat16_row(col), rounding);
+using Features = std::array<float, kFusedFeatures>;
+
+/// Rows g and g + 8 of the left operand, of which each lane of a quad has some in registers.
+std::array<Features, 2> rows_of_registers(const std::uint32_t (&a)[4]) {
+  const LaneWords* const quad = share_in_warp({a[0], a[1], a[2], a[3]}) + lane_of_warp() / 4 * 4;
+  std::array<Features, 2> rows;
+  for (std::size_t row = 0; row < 2; ++row) {
+    for (std::size_t k = 0; k < kFusedFeatures; ++k) {
+      const std::uint32_t pair = quad[k % 8 / 2][2 * (k / 8) + row];
+      rows[row][k] = std::bit_cast<float>(k % 2 == 0 ? pair << 16 : pair & 0xffff0000u);
+    }
   }
+  return rows;
+}
+
+/// `work` is called with a sum of this thread's, its row of the two, and its column.
+template <typename Work>
+void each_sum(const PendingProduct& product, const Work& work) {
+  for (int i = 0; i < product.num_rows / 2; ++i) {
+    float& sum = product.sums[i];
+    if (!product.adds) sum = 0;
+    work(sum, i / 2 % 2, i / 4 * 8 + 2 * (lane_of_warp() % 4) + i % 2);
+  }
+}
+
+void multiply(const PendingProduct& product) {
+  const MatrixDescriptor b = product.has_columns ? checked_columns(product.b) : checked(product.b);
+  const int first_row = static_cast<int>(threadIdx.x) / kLanes % 4 * 16 + lane_of_warp() / 4;
+  if (product.is_float8) {
+    const MatrixDescriptor a = checked(product.a);
+    each_sum(product, [&](float& sum, int half, int col) {
+      sum = sum_of_float8(sum, a, first_row + 8 * half, b, col);
+    });
+    return;
+  }
+  std::array<Features, 2> rows;
+  if (product.rows) {
+    rows = *product.rows;
+  } else {
+    const MatrixDescriptor a = checked(product.a);
+    rows = {a.bfloat16_row(first_row), a.bfloat16_row(first_row + 8)};
+  }
+  each_sum(product, [&](float& sum, int half, int col) {
+    sum = fused_sum(sum, rows[static_cast<std::size_t>(half)],
+                    product.has_columns ? b.bfloat16_column(col) : b.bfloat16_row(col), rounding);
+  });
 }
 
 void begin_product(const PendingProduct& product) {
@@ -111,7 +169,16 @@ void multiply_float8(float* sums, int num_rows, std::uint64_t a, std::uint64_t b
 }
 
 void multiply_bfloat16(float* sums, int num_rows, std::uint64_t a, std::uint64_t b, bool adds) {
-  begin_product({sums, num_rows, a, b, adds, false});
+  begin_product({sums, num_rows, a, b, adds});
+}
+
+void multiply_bfloat16(float* sums, int num_rows, const std::uint32_t (&a)[4], std::uint64_t b,
+                       bool adds) {
+  begin_product({sums, num_rows, 0, b, adds, false, rows_of_registers(a)});
+}
+
+void multiply_columns(float* sums, int num_cols, const std::uint32_t (&a)[4], std::uint64_t b) {
+  begin_product({sums, num_cols, 0, b, true, false, rows_of_registers(a), true});
 }
 
 void commit_products() {

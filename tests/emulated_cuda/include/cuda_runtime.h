@@ -59,6 +59,8 @@ void take_turn();
 void open_memory();
 /// All threads of the block arrive before any goes on.
 void wait_for_block();
+/// So do `count` of them, whole warps, at the barrier of this number, 1 to 15.
+void wait_at_barrier(int barrier, int count);
 /// The word that another lane of the warp passed to the same call. All 32 lanes must call.
 std::uint32_t exchange_in_warp(std::uint32_t word, int source_lane);
 int lane_of_warp();
@@ -91,6 +93,12 @@ T __shfl_xor_sync(unsigned, T value, int lane_mask) {
     word = dsl::test::exchange_in_warp(word, dsl::test::lane_of_warp() ^ lane_mask);
   }
   return std::bit_cast<T>(words);
+}
+template <typename T>
+T __shfl_sync(unsigned, T value, int source_lane) {
+  static_assert(sizeof(T) == sizeof(std::uint32_t));
+  return std::bit_cast<T>(
+      dsl::test::exchange_in_warp(std::bit_cast<std::uint32_t>(value), source_lane % 32));
 }
 inline unsigned __ballot_sync(unsigned, bool predicate) {
   unsigned votes = predicate ? 1u << dsl::test::lane_of_warp() : 0;
