@@ -31,8 +31,6 @@ struct DeviceRows {
   std::int64_t num_splits = 1;  // of the longest context
 };
 
-std::int64_t splits_until(std::int64_t position) { return position / kSplitPositions + 1; }
-
 /// Concatenated tables of a call's sequences, and rows: absorbed ones first.
 struct AttentionRows {
   std::vector<AttentionRow> rows;
@@ -254,12 +252,12 @@ void copy_absorbed_rows(Launcher& launcher, AttentionCopies& copies,
 }
 
 std::int64_t absorbed_splits(std::span<const AttentionSegment> segments) {
-  std::int64_t end = 1;
+  std::int64_t last = 0;
   for (const AttentionSegment& segment : segments) {
     if (segment.form != MlaForm::kAbsorbed) continue;
-    end = std::max(end, segment.first_position + segment.num_rows);
+    last = std::max(last, segment.first_position + segment.num_rows - 1);
   }
-  return static_cast<std::int64_t>(std::bit_ceil(blocks_for(end, kSplitPositions)));
+  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(max_splits(last))));
 }
 
 void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const WeightView& kv_b,
@@ -288,7 +286,7 @@ void attend(Launcher& launcher, AttentionCopies& copies, const Matrix& q, const 
     if (segment.form != MlaForm::kExpanded || segment.num_rows == 0) continue;
     const std::int64_t num_rows = wants_rows ? segment.num_rows : 0;
     const std::int64_t last_position = segment.first_position + segment.num_rows - 1;
-    attend_expanded(job, segment, {rows, num_rows, splits_until(last_position)});
+    attend_expanded(job, segment, {rows, num_rows, max_splits(last_position)});
     rows += num_rows;
     job.latents.block_tables += segment.block_table.size();
   }

@@ -4,9 +4,9 @@
 #pragma once
 
 #include "engine/kernels/cuda/attention.h"
+#include "engine/kernels/cuda/attention_splits.h"
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/paged_latents.cuh"
-#include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/turns.cuh"
 #include "engine/kernels/ops.h"
 
@@ -15,9 +15,6 @@ namespace dsl::cuda {
 extern __shared__ unsigned char shared_bytes[];
 
 inline constexpr int kAttentionThreads = 128;
-/// Positions that one block attends to. Splits begin at multiples of it, whatever the batch, so
-/// that a row's result is that of the row alone.
-inline constexpr int kSplitPositions = kAttentionSplitPositions;
 
 /// The query's part without position: [rows, heads, dim] with these strides.
 struct QueryView {
@@ -34,11 +31,27 @@ struct ExpandedKeys {
   std::int64_t num_heads = 0;
 };
 
+/// Scores are multiplied by it for exponentials that are powers of two.
+inline constexpr float kLog2OfE = 1.44269504f;
+
+/// The positions [begin, begin + count) of a row's split; it has none where count is 0.
+struct SplitRange {
+  std::int64_t begin;
+  int count;
+
+  __device__ SplitRange(std::int64_t position, std::int64_t split) {
+    const std::int64_t positions = split_positions(position);
+    begin = split * positions;
+    const std::int64_t left = position + 1 - begin;
+    count = static_cast<int>(left < 0 ? 0 : left < positions ? left : positions);
+  }
+};
+
 /// What the splits of a (row, head) leave for each other: [rows, heads, splits].
 struct SplitResults {
-  float* largest = nullptr;  // score
-  float* sums = nullptr;     // of exponentials
-  float* values = nullptr;   // [.., value_dim], weighted by exponentials
+  float* bases = nullptr;   // what scores times log2(e) are lowered by before exponentials
+  float* sums = nullptr;    // of exponentials
+  float* values = nullptr;  // [.., value_dim], weighted by exponentials
   std::int64_t num_splits = 0;
   std::int64_t value_dim = 0;
 };
@@ -98,7 +111,8 @@ __global__ void expand_keys_kernel(PagedLatents latents, std::int64_t num_positi
 }
 
 inline std::size_t attend_shared_bytes(const AttentionCall& call) {
-  return static_cast<std::size_t>(call.query.dim + call.shape.qk_rope_head_dim + kSplitPositions) *
+  return static_cast<std::size_t>(call.query.dim + call.shape.qk_rope_head_dim +
+                                  kMaxSplitPositions) *
          sizeof(float);
 }
 
@@ -107,11 +121,8 @@ template <typename X, typename L = X>
 __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   take_turn();
   const AttentionRow row = call.rows[blockIdx.z];
-  const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
-  if (begin > row.position) return;
-  const int count = row.position + 1 - begin < kSplitPositions
-                        ? static_cast<int>(row.position + 1 - begin)
-                        : kSplitPositions;
+  const auto [begin, count] = SplitRange(row.position, blockIdx.x);
+  if (count == 0) return;
   const std::int64_t head = blockIdx.y;
   const int dim = static_cast<int>(call.query.dim);
   const int rope_dim = static_cast<int>(call.shape.qk_rope_head_dim);
@@ -146,7 +157,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
       sum = fmaf(query[dim + i], latent.key(rank, i), sum);
     }
     sum = warp_sum(sum);
-    if (lane_index() == 0) scores[j] = sum * call.shape.softmax_scale;
+    if (lane_index() == 0) scores[j] = sum * (call.shape.softmax_scale * kLog2OfE);
   }
   __syncthreads();
 
@@ -156,7 +167,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   largest = warp_max(largest);
   __syncthreads();
   for (int j = static_cast<int>(threadIdx.x); j < count; j += kAttentionThreads) {
-    scores[j] = expf(scores[j] - largest);
+    scores[j] = exp2f(scores[j] - largest);
   }
   __syncthreads();
 
@@ -167,7 +178,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
     for (int j = lane_index(); j < count; j += kWarpSize) sum += scores[j];
     sum = warp_sum(sum);
     if (lane_index() == 0) {
-      results.largest[out] = largest;
+      results.bases[out] = largest;
       results.sums[out] = sum;
     }
   }
@@ -193,13 +204,13 @@ __global__ void join_splits_kernel(SplitResults results, const AttentionRow* row
   if (c >= results.value_dim) return;
   const AttentionRow row = rows[blockIdx.z];
   const std::int64_t first = (blockIdx.z * gridDim.y + blockIdx.y) * results.num_splits;
-  const std::int64_t count = row.position / kSplitPositions + 1;
-  float largest = results.largest[first];
-  for (std::int64_t s = 1; s < count; ++s) largest = fmaxf(largest, results.largest[first + s]);
+  const std::int64_t count = num_splits(row.position);
+  float largest = results.bases[first];
+  for (std::int64_t s = 1; s < count; ++s) largest = fmaxf(largest, results.bases[first + s]);
   float sum = 0;
   float value = 0;
   for (std::int64_t s = 0; s < count; ++s) {
-    const float factor = expf(results.largest[first + s] - largest);
+    const float factor = exp2f(results.bases[first + s] - largest);
     sum = fmaf(factor, results.sums[first + s], sum);
     value = fmaf(factor, results.values[(first + s) * results.value_dim + c], value);
   }

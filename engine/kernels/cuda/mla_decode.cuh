@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "engine/kernels/cuda/mla_decode_latents.cuh"
+#include "engine/kernels/cuda/mla_softmax.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
@@ -14,7 +15,7 @@ struct MlaDecode {
   const AttentionRow* rows = nullptr;
   const BFloat16* query = nullptr;  // [rows, num_heads, rank + rope]
   int num_heads = 0;
-  float softmax_scale = 0;
+  float score_scale = 0;  // the softmax's, times log2(e)
 };
 
 /// A block's share of the work, and its shared memory. kHeadTiles times 16 heads; the number
@@ -39,26 +40,25 @@ struct DecodeBlock {
   DecodeLatents<Dims, L> latents;
   alignas(16) BFloat16 weights[kHeads * kWeightStride];  // exponentials
   float group_largest[kGroups][kHeads];
-  float group_sums[kGroups][kHeads];
-  float largest[2][kHeads];  // before and behind a tile, in turn
-  std::int32_t slots[kSplitPositions];
+  float group_sums[kGroups][kHeads];  // of exponentials
+  float bases[2][kHeads];             // before and behind a tile, in turn
 };
 
-/// Begins to copy the positions of a tile of a split, a group of copies; those from `count` on are
-/// zeros, whatever the cache holds there. Behind the last tile the group is empty.
+/// Begins to copy the positions of a tile of a split, a group of copies; those from the split's end
+/// on are zeros, whatever the cache holds there. Behind the last tile the group is empty.
 template <typename Block>
-__device__ void begin_latents(const MlaDecode& call, Block& block, int tile, int count) {
+__device__ void begin_latents(const MlaDecode& call, Block& block,
+                              TileSlots<kDecodePositions, Block::kWarps>& slots, int tile) {
   using Latents = decltype(block.latents);
   constexpr int kChunkBytes = 16;
   constexpr int kChunks = Latents::kRowBytes / kChunkBytes;
-  const int first = tile * kDecodePositions;
-  if (first >= count) return commit_copies();
+  if (slots.is_behind_end()) return commit_copies();
   const auto* cache = static_cast<const unsigned char*>(call.latents.cache.data);
   auto* to = static_cast<unsigned char*>(block.latents.copy_target(tile));
-  for (int i = warp_index(); i < kDecodePositions; i += Block::kWarps) {
-    const bool is_cached = first + i < count;
-    const unsigned char* from =
-        is_cached ? cache + std::int64_t{block.slots[first + i]} * Latents::kRowBytes : cache;
+  for (int row = 0; row < slots.kRows; ++row) {
+    const int i = slots.kRows * warp_index() + row;
+    const bool is_cached = slots.has_row(row);
+    const unsigned char* from = cache + slots.of_row(row) * Latents::kRowBytes;
 #pragma unroll
     for (int c = 0; c < kChunks; c += kWarpSize) {
       const int at = (c + lane_index()) * kChunkBytes;
@@ -67,6 +67,7 @@ __device__ void begin_latents(const MlaDecode& call, Block& block, int tile, int
     }
   }
   commit_copies();
+  slots.advance(call.latents);
 }
 
 /// Scores of a warp's heads and groups of positions. Even and odd steps are added up apart, which
@@ -102,12 +103,12 @@ __device__ void decode_scores(const BFloat16* query, const BFloat16* keys,
   }
 }
 
-/// The largest score up to this tile, of one head.
+/// The largest score of this tile, of one head.
 template <typename Block>
-__device__ float largest_score(const Block& block, int tile, int head) {
-  float largest = block.largest[tile % 2][head];
+__device__ float largest_score(const Block& block, int head) {
+  float largest = block.group_largest[0][head];
 #pragma unroll
-  for (int n = 0; n < Block::kGroups; ++n) largest = fmaxf(largest, block.group_largest[n][head]);
+  for (int n = 1; n < Block::kGroups; ++n) largest = fmaxf(largest, block.group_largest[n][head]);
   return largest;
 }
 
@@ -122,10 +123,9 @@ __device__ void add_values(const Block& block, int tile, const BFloat16* latents
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int head = m * kMmaRows + g + 8 * i;
-      factors[i] = expf(block.largest[tile % 2][head] - block.largest[(tile + 1) % 2][head]);
+      factors[i] = base_factor(block.bases[tile % 2][head], block.bases[(tile + 1) % 2][head]);
     }
-    // A factor of one changes nothing.
-    if (__ballot_sync(kAllLanes, factors[0] != 1.0f || factors[1] != 1.0f) == 0) continue;
+    if (!changes_anything(factors)) continue;
 #pragma unroll
     for (int n = 0; n < Block::kWarpCols / 8; ++n) {
 #pragma unroll
@@ -159,11 +159,8 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
   using Block = DecodeBlock<Dims, kHeadTiles, L>;
   auto& block = *reinterpret_cast<Block*>(shared_bytes);
   const AttentionRow row = call.rows[blockIdx.z];
-  const std::int64_t begin = std::int64_t{blockIdx.x} * kSplitPositions;
-  if (begin > row.position) return;
-  const int count = row.position + 1 - begin < kSplitPositions
-                        ? static_cast<int>(row.position + 1 - begin)
-                        : kSplitPositions;
+  const SplitRange split(row.position, blockIdx.x);
+  if (split.count == 0) return;
   const int first_head = static_cast<int>(blockIdx.y) * Block::kHeads;
   const int thread = static_cast<int>(threadIdx.x);
 
@@ -177,22 +174,20 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
         is_head ? call.query + (first_query + head) * Dims::kCacheRow + at : call.query;
     copy_async(block.query + head * Block::kStride + at, from, is_head ? 16 : 0);
   }
-  for (int i = thread; i < count; i += Block::kThreads) {
-    block.slots[i] = static_cast<std::int32_t>(slot_of(call.latents, row.block_table, begin + i));
-  }
-  for (int i = thread; i < Block::kHeads; i += Block::kThreads) block.largest[0][i] = no_score();
-  __syncthreads();
+  for (int i = thread; i < Block::kHeads; i += Block::kThreads) block.bases[0][i] = no_score();
+  TileSlots<kDecodePositions, Block::kWarps> slots(call.latents, row.block_table, split.begin,
+                                                   split.count);
   constexpr int kTilesAhead = decltype(block.latents)::kTilesAhead;
 #pragma unroll
-  for (int tile = 0; tile < kTilesAhead; ++tile) begin_latents(call, block, tile, count);
+  for (int tile = 0; tile < kTilesAhead; ++tile) begin_latents(call, block, slots, tile);
 
   const int head_tile = warp_index() / Block::kWarpsOfTile;
   const int first_group = warp_index() % Block::kWarpsOfTile * Block::kWarpGroups;
   const int g = lane_index() / 4;
   const int t = lane_index() % 4;
   float values[kHeadTiles][Block::kWarpCols / 8][4] = {};
-  float sum = 0;  // of this thread's head
-  const int num_tiles = (count + kDecodePositions - 1) / kDecodePositions;
+  float sums[Block::kWarpGroups][2] = {};  // of this thread's exponentials of two heads
+  const int num_tiles = (split.count + kDecodePositions - 1) / kDecodePositions;
   for (int tile = 0; tile < num_tiles; ++tile) {
     const int first = tile * kDecodePositions;
     const BFloat16* latents = block.latents.values(tile);
@@ -202,7 +197,7 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
       block.latents.template convert<Block::kThreads>(tile);
       __syncthreads();
     }
-    begin_latents(call, block, tile + kTilesAhead, count);
+    begin_latents(call, block, slots, tile + kTilesAhead);
 
     float scores[Block::kWarpGroups][4];
     decode_scores<Dims, Block>(block.query + head_tile * kMmaRows * Block::kStride,
@@ -212,7 +207,7 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int position = first + (first_group + n) * 8 + 2 * t + i % 2;
-        scores[n][i] = position < count ? scores[n][i] * call.softmax_scale : no_score();
+        scores[n][i] = position < split.count ? scores[n][i] * call.score_scale : no_score();
       }
       const float low = quad_max(fmaxf(scores[n][0], scores[n][1]));
       const float high = quad_max(fmaxf(scores[n][2], scores[n][3]));
@@ -226,36 +221,41 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int head = head_tile * kMmaRows + g + 8 * half;
-      const float largest = largest_score(block, tile, head);
-      if (first_group == 0 && t == 0) block.largest[(tile + 1) % 2][head] = largest;
+      const float before = block.bases[tile % 2][head];
+      const float base = next_base(before, largest_score(block, head));
+      const float factor = base_factor(before, base);
+      if (first_group == 0 && t == 0) block.bases[(tile + 1) % 2][head] = base;
 #pragma unroll
       for (int n = 0; n < Block::kWarpGroups; ++n) {
-        const float left = expf(scores[n][2 * half] - largest);
-        const float right = expf(scores[n][2 * half + 1] - largest);
+        const float left = power_of_two(scores[n][2 * half] - base);
+        const float right = power_of_two(scores[n][2 * half + 1] - base);
         store_pair(block.weights + head * Block::kWeightStride + (first_group + n) * 8 + 2 * t,
                    round_pair(left, right));
-        const float group_sum = quad_sum(left + right);
-        if (t == 0) block.group_sums[first_group + n][head] = group_sum;
+        sums[n][half] = fmaf(sums[n][half], factor, left + right);
       }
     }
     __syncthreads();
-
-    if (thread < Block::kHeads) {
-      const float factor =
-          expf(block.largest[tile % 2][thread] - block.largest[(tile + 1) % 2][thread]);
-      float tile_sum = block.group_sums[0][thread];
-#pragma unroll
-      for (int n = 1; n < Block::kGroups; ++n) tile_sum += block.group_sums[n][thread];
-      sum = fmaf(sum, factor, tile_sum);
-    }
     add_values<Dims, Block, kHeadTiles>(block, tile, latents, values);
   }
 
   const auto result_of = [&](int head) {
     return (first_query + head) * results.num_splits + std::int64_t{blockIdx.x};
   };
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int n = 0; n < Block::kWarpGroups; ++n) {
+      const float group_sum = quad_sum(sums[n][half]);
+      const int head = head_tile * kMmaRows + g + 8 * half;
+      if (t == 0) block.group_sums[first_group + n][head] = group_sum;
+    }
+  }
+  __syncthreads();
   if (thread < Block::kHeads && first_head + thread < call.num_heads) {
-    results.largest[result_of(thread)] = block.largest[num_tiles % 2][thread];
+    float sum = block.group_sums[0][thread];
+#pragma unroll
+    for (int n = 1; n < Block::kGroups; ++n) sum += block.group_sums[n][thread];
+    results.bases[result_of(thread)] = block.bases[num_tiles % 2][thread];
     results.sums[result_of(thread)] = sum;
   }
 #pragma unroll

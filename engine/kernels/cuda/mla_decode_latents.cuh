@@ -4,6 +4,7 @@
 
 #include "engine/kernels/cuda/fragments.cuh"
 #include "engine/kernels/cuda/mla_tiles.cuh"
+#include "engine/kernels/cuda/tile_slots.cuh"
 
 namespace dsl::cuda {
 

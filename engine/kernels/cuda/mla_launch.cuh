@@ -68,7 +68,7 @@ template <typename Dims, int kHeadTiles, typename L = BFloat16>
 void run_decode_tiles(Launcher& launcher, const AbsorbedRows& pass) {
   using Block = DecodeBlock<Dims, kHeadTiles, L>;
   const MlaDecode call{pass.latents, pass.rows, pass.query, static_cast<int>(pass.shape.num_heads),
-                       pass.shape.softmax_scale};
+                       pass.shape.softmax_scale * kLog2OfE};
   launcher.run(
       {dim3(static_cast<unsigned>(pass.results.num_splits),
             blocks_for(pass.shape.num_heads, Block::kHeads), static_cast<unsigned>(pass.num_rows)),

@@ -2,6 +2,7 @@
 // tiles of keys that begin at multiples of their size, whatever the chunk of the prompt.
 #pragma once
 
+#include "engine/kernels/cuda/mla_softmax.cuh"
 #include "engine/kernels/cuda/mla_tiles.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 
@@ -93,6 +94,96 @@ __device__ void load_queries(const MlaPrefill& call, std::int64_t first_row,
   }
 }
 
+/// What a thread knows of its two rows, g and g + 8 of a warp's 16, and of the keys of a tile, of
+/// which it has 2 t and 2 t + 1 of each group of 8. `Scores` and `Values` give a thread's sum i of
+/// group n, as mma_m16n8k16() leaves them.
+class PrefillSoftmax {
+ public:
+  __device__ explicit PrefillSoftmax(float softmax_scale) : scale_(softmax_scale * kLog2OfE) {}
+
+  /// Turns scores of a tile into exponentials. `last_key`: of the tile's, which the warp's first
+  /// row sees last. `factors`: by which values up to now are multiplied.
+  template <typename Scores>
+  __device__ void take(const Scores& scores, int last_key, float (&factors)[2]) {
+    constexpr int kGroups = kPrefillKeys / 8;
+    const int t = lane_index() % 4;
+    const int last_seen = last_key + lane_index() / 4;
+#pragma unroll
+    for (int n = 0; n < kGroups; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores(n, i) *= scale_;
+    }
+    if (last_key < kPrefillKeys - 1) {
+#pragma unroll
+      for (int n = 0; n < kGroups; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          // No row sees beyond itself.
+          const bool is_seen = n * 8 + 2 * t + i % 2 <= last_seen + i / 2 * 8;
+          if (!is_seen) scores(n, i) = no_score();
+        }
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float largest = fmaxf(scores(0, 2 * half), scores(0, 2 * half + 1));
+#pragma unroll
+      for (int n = 1; n < kGroups; ++n) {
+        largest = fmaxf(largest, fmaxf(scores(n, 2 * half), scores(n, 2 * half + 1)));
+      }
+      const float before = bases_[half];
+      bases_[half] = next_base(before, quad_max(largest));
+      factors[half] = base_factor(before, bases_[half]);
+      float sum = 0;
+#pragma unroll
+      for (int n = 0; n < kGroups; ++n) {
+#pragma unroll
+        for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          scores(n, i) = power_of_two(scores(n, i) - bases_[half]);
+          sum += scores(n, i);
+        }
+      }
+      sums_[half] = fmaf(sums_[half], factors[half], sum);
+    }
+  }
+
+  /// Of the exponentials of all keys. All lanes call.
+  __device__ float sum(int half) const { return quad_sum(sums_[half]); }
+
+ private:
+  float scale_;
+  float bases_[2] = {no_score(), no_score()};
+  float sums_[2] = {};  // of this lane's keys
+};
+
+/// Left operand of the product of 16 keys' values, from the exponentials of those keys.
+template <typename Scores>
+__device__ void round_weights(const Scores& scores, int step, std::uint32_t (&weights)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int n = 2 * step + i / 2;
+    weights[i] = round_pair(scores(n, i % 2 * 2), scores(n, i % 2 * 2 + 1));
+  }
+}
+
+/// Stores a warp's 16 rows of one head.
+template <typename Dims, typename Values>
+__device__ void store_attended(const MlaPrefill& call, std::int64_t warp_row,
+                               const PrefillSoftmax& softmax, const Values& values) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const float sum = softmax.sum(half);
+    const std::int64_t row = warp_row + lane_index() / 4 + 8 * half;
+    if (row >= call.num_rows) continue;
+    BFloat16* to = call.out + row * call.out_stride + std::int64_t{blockIdx.y} * Dims::kValue +
+                   2 * (lane_index() % 4);
+#pragma unroll
+    for (int n = 0; n < Dims::kValue / 8; ++n) {
+      store_pair(to + 8 * n, round_pair(values(n, 2 * half) / sum, values(n, 2 * half + 1) / sum));
+    }
+  }
+}
+
 /// Grid: rows / kPrefillRows, heads.
 template <typename Dims>
 __global__ void __launch_bounds__(kPrefillThreads, 2) mla_prefill_kernel(MlaPrefill call) {
@@ -109,13 +200,9 @@ __global__ void __launch_bounds__(kPrefillThreads, 2) mla_prefill_kernel(MlaPref
   const std::int64_t warp_row = first_row + warp_index() * kMmaRows;
   std::uint32_t query[Dims::kQuery / 16][4];
   load_queries<Dims>(call, warp_row, query);
-  // Exponentials to the base of 2.
-  const float scale = call.softmax_scale * 1.44269504f;
   const std::int64_t warp_position = call.first_position + warp_row;
-  const int t = lane_index() % 4;
   float values[Dims::kValue / 8][4] = {};
-  float largest[2] = {no_score(), no_score()};
-  float sums[2] = {};  // of this lane's keys
+  PrefillSoftmax softmax(call.softmax_scale);
   for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
     const std::int64_t first = tile * kPrefillKeys;
     const BFloat16* keys = tiles.keys[tile % 2];
@@ -137,51 +224,20 @@ __global__ void __launch_bounds__(kPrefillThreads, 2) mla_prefill_kernel(MlaPref
         multiply_two(scores[n], scores[n + 1], query[k], b);
       }
     }
-    // Keys behind this one are behind the row; no row sees beyond itself.
-    const int last_key = static_cast<int>(warp_position + lane_index() / 4 - first);
-#pragma unroll
-    for (int n = 0; n < kPrefillKeys / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const bool is_seen = n * 8 + 2 * t + i % 2 <= last_key + i / 2 * 8;
-        scores[n][i] = is_seen ? scores[n][i] * scale : no_score();
-      }
-    }
-
     float factors[2];
+    softmax.take([&](int n, int i) -> float& { return scores[n][i]; },
+                 static_cast<int>(warp_position - first), factors);
+    if (changes_anything(factors)) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float tile_largest = largest[half];
+      for (int n = 0; n < Dims::kValue / 8; ++n) {
 #pragma unroll
-      for (int n = 0; n < kPrefillKeys / 8; ++n) {
-        tile_largest = fmaxf(tile_largest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+        for (int i = 0; i < 4; ++i) values[n][i] *= factors[i / 2];
       }
-      tile_largest = quad_max(tile_largest);
-      factors[half] = exp2f(largest[half] - tile_largest);
-      largest[half] = tile_largest;
-      float sum = 0;
-#pragma unroll
-      for (int n = 0; n < kPrefillKeys / 8; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          float& score = scores[n][2 * half + i];
-          score = exp2f(score - tile_largest);
-          sum += score;
-        }
-      }
-      sums[half] = fmaf(sums[half], factors[half], sum);
-    }
-#pragma unroll
-    for (int n = 0; n < Dims::kValue / 8; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) values[n][i] *= factors[i / 2];
     }
 #pragma unroll
     for (int k = 0; k < kPrefillKeys / 16; ++k) {
-      const std::uint32_t a[4] = {round_pair(scores[2 * k][0], scores[2 * k][1]),
-                                  round_pair(scores[2 * k][2], scores[2 * k][3]),
-                                  round_pair(scores[2 * k + 1][0], scores[2 * k + 1][1]),
-                                  round_pair(scores[2 * k + 1][2], scores[2 * k + 1][3])};
+      std::uint32_t a[4];
+      round_weights([&](int n, int i) { return scores[n][i]; }, k, a);
 #pragma unroll
       for (int n = 0; n < Dims::kValue / 8; n += 2) {
         std::uint32_t b[4];
@@ -191,18 +247,7 @@ __global__ void __launch_bounds__(kPrefillThreads, 2) mla_prefill_kernel(MlaPref
     }
   }
 
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const float sum = quad_sum(sums[half]);
-    const std::int64_t row = warp_row + lane_index() / 4 + 8 * half;
-    if (row >= call.num_rows) continue;
-    BFloat16* to =
-        call.out + row * call.out_stride + std::int64_t{blockIdx.y} * Dims::kValue + 2 * t;
-#pragma unroll
-    for (int n = 0; n < Dims::kValue / 8; ++n) {
-      store_pair(to + 8 * n, round_pair(values[n][2 * half] / sum, values[n][2 * half + 1] / sum));
-    }
-  }
+  store_attended<Dims>(call, warp_row, softmax, [&](int n, int i) { return values[n][i]; });
 }
 
 }  // namespace dsl::cuda

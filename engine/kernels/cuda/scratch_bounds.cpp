@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "engine/kernels/cuda/attention_splits.h"
 #include "engine/kernels/quantised_inputs.h"
 
 namespace dsl::cuda {
@@ -57,7 +58,7 @@ std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
       std::max(limits.max_pass_bytes / position_bytes, limits.max_positions);
   const std::int64_t splits_of_heads =
       std::min(shape.num_heads * num_splits,
-               shape.num_heads + positions_of_heads / kAttentionSplitPositions);
+               shape.num_heads + positions_of_heads / kMinSplitPositions);
   const std::int64_t decoded =
       limits.fp8_cache ? decoded_latent_bytes(limits.max_positions, shape) : 0;
   return decoded + keys +
@@ -99,7 +100,7 @@ std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& sh
 }
 
 std::int64_t scratch_bytes(const OpsLimits& limits) {
-  const std::int64_t num_splits = ceil_div(limits.max_positions, kAttentionSplitPositions);
+  const std::int64_t num_splits = max_splits(limits.max_positions - 1);
   // Absorbed rows are launched for a power of two of splits.
   const auto launched_splits =
       static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(num_splits)));

@@ -7,9 +7,6 @@
 
 namespace dsl::cuda {
 
-/// Cached positions that one block of attention takes; their results are joined afterwards.
-inline constexpr std::int64_t kAttentionSplitPositions = 256;
-
 /// Bytes that a piece of scratch takes, so that the next is aligned for copies of 16 bytes.
 constexpr std::int64_t scratch_piece(std::int64_t bytes) { return (bytes + 15) / 16 * 16; }
 
