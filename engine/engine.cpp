@@ -175,8 +175,9 @@ void log_products(const RankWorker& worker) {
   const auto& parts = worker.parts();
   if (worker.rank() != 0 || parts.device.memory->is_host()) return;
   if (parts.options.compute_dtype != DType::kBF16) return;
-  log(LogLevel::kInfo, "many rows in BF16 are multiplied with weights in BF16 by {}",
-      parts.device.ops->bf16_products());
+  log(LogLevel::kInfo,
+      "many rows in BF16 are multiplied with weights in BF16 by {}, attention by {}",
+      parts.device.ops->bf16_products(), parts.device.ops->attention_products());
 }
 
 EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
@@ -186,6 +187,7 @@ EngineInfo describe(const RankWorker& worker, std::int64_t kv_tokens) {
       parts.config.model_type == checkpoint::ModelType::kDeepseekV2 ? "deepseek_v2" : "deepseek_v3";
   info.kernels = parts.device.ops->name();
   info.bf16_products = parts.device.ops->bf16_products();
+  info.attention_products = parts.device.ops->attention_products();
   info.tensor_path = parts.tensor_group == nullptr ? "none" : parts.tensor_path.name();
   info.hop_path = name_of(parts.hop_path.memory);
   info.vocab_size = parts.config.vocab_size;

@@ -85,8 +85,9 @@ struct LoadProgress {
 struct EngineInfo {
   std::string model_type;
   std::string kernels;
-  std::string bf16_products;  // Ops::bf16_products() of this rank
-  std::string tensor_path;    // of this rank's sums over shards: "nccl", "host"; "none" for tp 1
+  std::string bf16_products;       // Ops::bf16_products() of this rank
+  std::string attention_products;  // Ops::attention_products()
+  std::string tensor_path;  // of this rank's sums over shards: "nccl", "host"; "none" for tp 1
   /// Of its hops from and to other stages: "host", "pinned", "device"; "none" for pp 1.
   std::string hop_path;
   std::int64_t vocab_size = 0;

@@ -164,6 +164,9 @@ class Ops {
   /// which is slower on Hopper, whatever the bits are the same; elsewhere the kernels' name. Of a
   /// GPU known once reserve() has compared the two.
   virtual std::string_view bf16_products() const { return name(); }
+  /// The same of attention: of prompts, and of generated tokens where a rank has more than 32 heads
+  /// and a batch is large.
+  virtual std::string_view attention_products() const { return name(); }
 
   /// Returns when all that was called is computed. A device's failure comes out here; the CPU has
   /// none.

@@ -1,5 +1,4 @@
 #include <bit>
-#include <cmath>
 #include <vector>
 
 #include "engine/kernels/cuda/bf16_product_check.h"
@@ -51,22 +50,14 @@ class ComparedOperands {
     for (std::int64_t vector = 0; vector < vectors; ++vector) {
       const int span = kExponentSpans[vector / 3 % std::ssize(kExponentSpans)];
       for (std::int64_t i = 0; i < kComparedInputs; ++i) {
-        values.push_back(to_bfloat16(is_integral(vector) ? static_cast<float>(below(7)) - 3.0f
-                                                         : random_value(span)));
+        values.push_back(to_bfloat16(is_integral(vector)
+                                         ? static_cast<float>(random_.below(7)) - 3.0f
+                                         : random_.value(span)));
       }
     }
   }
-  float random_value(int exponent_span) {
-    const float mantissa = 1.0f + static_cast<float>(below(128)) / 128;
-    const float sign = below(2) == 0 ? 1.0f : -1.0f;
-    return sign * std::ldexp(mantissa, below(exponent_span) - exponent_span / 2);
-  }
-  int below(int limit) {
-    state_ = state_ * 1664525u + 1013904223u;
-    return static_cast<int>((state_ >> 16) % static_cast<std::uint32_t>(limit));
-  }
 
-  std::uint32_t state_ = 1;
+  CheckRandom random_;
   std::vector<BFloat16> rows_;     // [kComparedRows, kComparedInputs]
   std::vector<BFloat16> weights_;  // [kComparedFeatures, kComparedInputs]
 };

@@ -1,6 +1,8 @@
 // Scratch for the checks of products before a device serves.
 #pragma once
 
+#include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "engine/kernels/cuda/launcher.h"
@@ -8,6 +10,24 @@
 #include "engine/kernels/cuda/scratch_space.h"
 
 namespace dsl::cuda {
+
+/// The same numbers in every run.
+class CheckRandom {
+ public:
+  int below(int limit) {
+    state_ = state_ * 1664525u + 1013904223u;
+    return static_cast<int>((state_ >> 16) % static_cast<std::uint32_t>(limit));
+  }
+  /// A BF16 value with a full mantissa, of either sign, whose exponent is one of so many around 0.
+  float value(int exponents) {
+    const float mantissa = 1.0f + static_cast<float>(below(128)) / 128;
+    const float sign = below(2) == 0 ? 1.0f : -1.0f;
+    return sign * std::ldexp(mantissa, below(exponents) - exponents / 2);
+  }
+
+ private:
+  std::uint32_t state_ = 1;
+};
 
 /// Puts operands on the device one behind the other, in scratch that the next op takes back: at
 /// most kProductCheckBytes. Non-owning.

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "engine/kernels/cuda/attention.h"
-#include "engine/kernels/cuda/bf16_product_check.h"
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/element_types.h"
 #include "engine/kernels/cuda/elements.cuh"
@@ -14,11 +13,11 @@
 #include "engine/kernels/cuda/network.h"
 #include "engine/kernels/cuda/new_rows.cuh"
 #include "engine/kernels/cuda/norm.cuh"
+#include "engine/kernels/cuda/product_choice.h"
 #include "engine/kernels/cuda/routing.cuh"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"
 #include "engine/kernels/cuda/token_chooser.h"
-#include "engine/kernels/cuda/warpgroup_check.h"
 #include "engine/kernels/linear_shapes.h"
 #include "engine/runtime/cuda/device_facts.h"
 #include "engine/runtime/cuda/device_memory.h"
@@ -26,6 +25,10 @@
 
 namespace dsl::cuda {
 namespace {
+
+std::string_view name_of_products(bool has_warpgroups) {
+  return has_warpgroups ? "wgmma" : "mma.sync";
+}
 
 Matrix as_matrix(MatrixView<float> view) {
   return {view.data, DType::kF32, view.rows, view.cols, view.row_stride};
@@ -40,7 +43,10 @@ class CudaOps final : public Ops {
     return launcher_.has_warpgroups() ? "fp8" : "bf16";
   }
   std::string_view bf16_products() const override {
-    return launcher_.has_bf16_warpgroups() ? "wgmma" : "mma.sync";
+    return name_of_products(launcher_.has_bf16_warpgroups());
+  }
+  std::string_view attention_products() const override {
+    return name_of_products(launcher_.has_attention_warpgroups());
   }
   Status finish() override { return launcher_.finish(); }
 
@@ -242,8 +248,6 @@ class CudaOps final : public Ops {
  private:
   using ExpertsCopy = DeviceCopy<ExpertWeights>;
 
-  Status choose_bf16_products();
-
   ExpertsCopy take_spare_experts() {
     if (spare_experts_.empty()) return ExpertsCopy("addresses of experts");
     ExpertsCopy spare = std::move(spare_experts_.back());
@@ -261,21 +265,6 @@ class CudaOps final : public Ops {
   StepGraphs graphs_;
 };
 
-/// A row must have the same bits in every batch, so that warpgroups take the many rows of some only
-/// where the kernels for the few rows of others give the same.
-Status CudaOps::choose_bf16_products() {
-  if (!launcher_.has_warpgroups()) return {};
-  DSL_ASSIGN(const std::optional<std::string> difference, find_bf16_difference(launcher_));
-  launcher_.use_bf16_warpgroups(!difference);
-  if (difference) {
-    log(LogLevel::kWarning,
-        "products in BF16 stay with mma.sync, which makes long prompts slow, as wgmma rounds "
-        "otherwise on CUDA device {}: {}",
-        launcher_.stream().device(), *difference);
-  }
-  return {};
-}
-
 Status CudaOps::reserve(const OpsLimits& limits) {
   static_assert(sizeof(AttentionRow) + 2 * sizeof(std::int32_t) + sizeof(std::int64_t) ==
                 kCopyBytesOfRow);
@@ -290,9 +279,7 @@ Status CudaOps::reserve(const OpsLimits& limits) {
   DSL_TRY(attention_.block_tables.reserve(copies.block_tables));
   launcher_.limit_passes(limits.max_pass_bytes);
   DSL_TRY(launcher_.reserve_scratch(scratch_bytes(limits)));
-  if (limits.activations != DType::kBF16) return {};
-  if (limits.quantised_features > 0) DSL_TRY(check_warpgroups(launcher_));
-  return choose_bf16_products();
+  return choose_products(launcher_, limits);
 }
 
 std::int64_t CudaOps::held_bytes() const {

@@ -96,6 +96,11 @@ class Launcher {
   /// kernels (bf16_product_check.h).
   bool has_bf16_warpgroups() const { return has_bf16_warpgroups_; }
   void use_bf16_warpgroups(bool is_wanted) { has_bf16_warpgroups_ = is_wanted && has_warpgroups_; }
+  /// The same of attention (attention_check.h).
+  bool has_attention_warpgroups() const { return has_attention_warpgroups_; }
+  void use_attention_warpgroups(bool is_wanted) {
+    has_attention_warpgroups_ = is_wanted && has_warpgroups_;
+  }
   /// How often a copy or the scratch got another address.
   const std::int64_t& moves() const { return moves_; }
 
@@ -109,6 +114,7 @@ class Launcher {
   bool has_warpgroups_;
   bool may_start_early_;
   bool has_bf16_warpgroups_ = false;
+  bool has_attention_warpgroups_ = false;
   DeviceBuffer scratch_;
   std::int64_t max_pass_bytes_ = kMaxPassBytes;
   std::int64_t moves_ = 0;

@@ -3,7 +3,9 @@
 
 #include "engine/kernels/cuda/launcher.h"
 #include "engine/kernels/cuda/mla_decode.cuh"
+#include "engine/kernels/cuda/mla_decode_warpgroups.cuh"
 #include "engine/kernels/cuda/mla_prefill.cuh"
+#include "engine/kernels/cuda/mla_prefill_warpgroups.cuh"
 #include "engine/kernels/cuda/mla_projections.cuh"
 
 namespace dsl::cuda {
@@ -64,16 +66,30 @@ struct AbsorbedRows {
 /// Blocks that keep a GPU of 132 multiprocessors busy.
 inline constexpr std::int64_t kEnoughDecodeBlocks = 132;
 
-template <typename Dims, int kHeadTiles, typename L = BFloat16>
-void run_decode_tiles(Launcher& launcher, const AbsorbedRows& pass) {
-  using Block = DecodeBlock<Dims, kHeadTiles, L>;
+/// Blocks of a decode kernel that has Block's share of the work.
+template <typename Block>
+void run_decode_blocks(Launcher& launcher, const AbsorbedRows& pass, std::size_t bytes_of_block,
+                       void (*kernel)(MlaDecode, SplitResults)) {
   const MlaDecode call{pass.latents, pass.rows, pass.query, static_cast<int>(pass.shape.num_heads),
                        pass.shape.softmax_scale * kLog2OfE};
   launcher.run(
       {dim3(static_cast<unsigned>(pass.results.num_splits),
             blocks_for(pass.shape.num_heads, Block::kHeads), static_cast<unsigned>(pass.num_rows)),
-       static_cast<unsigned>(Block::kThreads), sizeof(Block)},
-      mla_decode_kernel<Dims, kHeadTiles, L>, call, pass.results);
+       static_cast<unsigned>(Block::kThreads), bytes_of_block},
+      kernel, call, pass.results);
+}
+
+template <typename Dims, int kHeadTiles, typename L = BFloat16>
+void run_decode_tiles(Launcher& launcher, const AbsorbedRows& pass) {
+  using Block = DecodeBlock<Dims, kHeadTiles, L>;
+  run_decode_blocks<Block>(launcher, pass, sizeof(Block), mla_decode_kernel<Dims, kHeadTiles, L>);
+}
+
+/// kHasWarpgroupDecode holds.
+template <typename Dims>
+void run_decode_warpgroups(Launcher& launcher, const AbsorbedRows& pass) {
+  run_decode_blocks<WarpgroupDecodeBlock<Dims>>(launcher, pass, kWarpgroupDecodeBytes<Dims>,
+                                                mla_decode_warpgroups_kernel<Dims>);
 }
 
 /// More heads a block read the cache less often; fewer make more blocks. The bits are the same.
@@ -87,6 +103,11 @@ void run_decode(Launcher& launcher, const AbsorbedRows& pass) {
              pass.results.num_splits * pass.num_rows * blocks_for(pass.shape.num_heads, heads) >=
                  kEnoughDecodeBlocks;
     };
+    if constexpr (kHasWarpgroupDecode<Dims> && std::is_same_v<L, BFloat16>) {
+      if (launcher.has_attention_warpgroups() && suits(64, kWarpgroupDecodeBytes<Dims>)) {
+        return run_decode_warpgroups<Dims>(launcher, pass);
+      }
+    }
     if (suits(64, sizeof(DecodeBlock<Dims, 4, L>))) {
       return run_decode_tiles<Dims, 4, L>(launcher, pass);
     }
@@ -129,14 +150,34 @@ inline void run_absorbed(Launcher& launcher, const AbsorbedRows& pass) {
   });
 }
 
-/// is_tensor_core_prefill() holds.
+template <typename Dims>
+void run_prefill_tiles(Launcher& launcher, std::int64_t num_heads, const MlaPrefill& call) {
+  launcher.run({dim3(blocks_for(call.num_rows, kPrefillRows), static_cast<unsigned>(num_heads)),
+                kPrefillThreads, sizeof(PrefillTiles<Dims>)},
+               mla_prefill_kernel<Dims>, call);
+}
+
+/// kHasWarpgroupPrefill holds.
+template <typename Dims>
+void run_prefill_warpgroups(Launcher& launcher, std::int64_t num_heads, const MlaPrefill& call) {
+  using Block = WarpgroupPrefillBlock<Dims>;
+  launcher.run({dim3(blocks_for(call.num_rows, Block::kRows), static_cast<unsigned>(num_heads)),
+                static_cast<unsigned>(Block::kThreads), kWarpgroupPrefillBytes<Dims>},
+               mla_prefill_warpgroups_kernel<Dims>, call);
+}
+
+/// is_tensor_core_prefill() holds. Warpgroups take more rows than one of them has; the bits are the
+/// same.
 inline void run_prefill(Launcher& launcher, const MlaShape& shape, std::int64_t num_heads,
                         const MlaPrefill& call) {
   with_mla_dims(shape, [&](auto dims) {
     using Dims = decltype(dims);
-    launcher.run({dim3(blocks_for(call.num_rows, kPrefillRows), static_cast<unsigned>(num_heads)),
-                  kPrefillThreads, sizeof(PrefillTiles<Dims>)},
-                 mla_prefill_kernel<Dims>, call);
+    if constexpr (kHasWarpgroupPrefill<Dims>) {
+      if (launcher.has_attention_warpgroups() && call.num_rows > kWarpgroupRows) {
+        return run_prefill_warpgroups<Dims>(launcher, num_heads, call);
+      }
+    }
+    run_prefill_tiles<Dims>(launcher, num_heads, call);
   });
 }
 

@@ -23,8 +23,8 @@ std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
 std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape);
 
 /// Scratch of the checks of products before a device with warpgroups serves (warpgroup_check.h,
-/// bf16_product_check.h).
-inline constexpr std::int64_t kProductCheckBytes = std::int64_t{176} << 10;
+/// bf16_product_check.h, attention_check.h).
+inline constexpr std::int64_t kProductCheckBytes = std::int64_t{320} << 10;
 
 /// Bytes of the scratch that all ops share, one after the other.
 std::int64_t scratch_bytes(const OpsLimits& limits);

@@ -81,12 +81,6 @@ struct WarpgroupTile {
   }
 };
 
-/// Where the stages begin.
-__device__ inline unsigned char* aligned_stages() {
-  const std::uint32_t address = shared_address(shared_bytes);
-  return shared_bytes + (kOperandAlignment - address % kOperandAlignment) % kOperandAlignment;
-}
-
 /// A tile of outputs: all its input features.
 template <typename Gemm, int kWarpgroups, int kRows>
 __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::Group& group,
@@ -111,7 +105,7 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
     }
   };
 
-  unsigned char* const stages = aligned_stages();
+  unsigned char* const stages = aligned_operands();
   const SlabCopier<Gemm, Tile> copier(gemm, group, first_feature, first_row);
   SlabCursor<kSliceFeatures> copied(gemm.slices());
   const auto copy_next = [&](int stage) {

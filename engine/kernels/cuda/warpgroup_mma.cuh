@@ -1,5 +1,6 @@
 // Products of a warpgroup (four warps whose first is a multiple of four) on Hopper's tensor cores:
-// both operands lie in shared memory, and the product goes on while the warps do something else.
+// operands lie in shared memory, the left one perhaps in registers, and the product goes on while
+// the warps do something else.
 // Device code only; the emulated device brings its own
 // (tests/emulated_cuda/include/emulated_wgmma.h).
 //
@@ -26,6 +27,8 @@ inline constexpr bool kHasWarpgroupProducts = true;
 inline constexpr bool kHasWarpgroupProducts = false;
 #endif
 
+extern __shared__ unsigned char shared_bytes[];
+
 inline constexpr int kWarpgroupSize = 4 * kWarpSize;
 /// Rows of the left operand.
 inline constexpr int kWarpgroupRows = 64;
@@ -43,20 +46,50 @@ __device__ inline std::uint32_t shared_address(const void* shared) {
 #endif
 }
 
-/// Describes an operand whose rows of 128 bytes lie swizzled below each other.
-struct OperandDescriptor {
-  std::uint64_t bits;
+/// Where operands may begin in a kernel's dynamic shared memory, less than kOperandAlignment behind
+/// its beginning.
+__device__ inline unsigned char* aligned_operands() {
+  const std::uint32_t address = shared_address(shared_bytes);
+  return shared_bytes + (kOperandAlignment - address % kOperandAlignment) % kOperandAlignment;
+}
 
-  __device__ explicit OperandDescriptor(const void* operand) {
+/// Describes an operand whose rows of 128 bytes lie swizzled below each other. Only the lower half
+/// differs from operand to operand; it is the same for all threads of a warpgroup.
+/// kPanelBytes: from 64 columns to the next 64, of an operand whose columns are those of the
+/// product; others need not say it.
+template <std::uint32_t kPanelBytes>
+struct SwizzledDescriptor {
+  std::uint32_t low;
+
+  __device__ explicit SwizzledDescriptor(const void* operand)
+      : low(kPanelBytes >> 4 << 16 | (shared_address(operand) & 0x3ffff) >> 4) {}
+  /// Of the operand so many bytes behind, a multiple of 16.
+  __device__ std::uint64_t behind(std::uint32_t bytes) const {
     constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
-    // From eight rows to the next eight. The offset between columns is unused where rows are
-    // swizzled.
+    // From eight rows to the next eight.
     constexpr std::uint64_t kStride = std::uint64_t{kOperandAlignment >> 4} << 32;
-    bits =
-        kSwizzle128 | kStride | std::uint64_t{1} << 16 | (shared_address(operand) & 0x3ffff) >> 4;
+    return kSwizzle128 | kStride | (low + (bytes >> 4));
   }
+};
+
+/// Of an operand [rows, features]: both operands of a b^T.
+struct OperandDescriptor : SwizzledDescriptor<16> {
+  using SwizzledDescriptor::SwizzledDescriptor;
   /// The same rows from byte kStepBytes * `step` of each, step < 4.
-  __device__ std::uint64_t at_step(int step) const { return bits + (kStepBytes >> 4) * step; }
+  __device__ std::uint64_t at_step(int step) const {
+    return behind(kStepBytes * static_cast<std::uint32_t>(step));
+  }
+};
+
+/// Of an operand [features, columns], the right one of a b, in panels of 64 columns.
+template <std::uint32_t kPanelBytes>
+struct ColumnsDescriptor : SwizzledDescriptor<kPanelBytes> {
+  static constexpr std::uint32_t kStepRows = 16;
+  using SwizzledDescriptor<kPanelBytes>::SwizzledDescriptor;
+  /// From feature kStepRows * `step`.
+  __device__ std::uint64_t at_step(int step) const {
+    return this->behind(kStepRows * kSwizzleBytes * static_cast<std::uint32_t>(step));
+  }
 };
 
 /// Makes what this thread stored or copied to shared memory visible to products. Others of the
@@ -83,16 +116,25 @@ __device__ inline void commit_products() {
 #endif
 }
 
-/// Waits for all products; their sums, which are those passed, may be read then.
+/// Keeps the compiler from touching sums of products before and after, as it sees no products.
 template <int kSums>
-__device__ void wait_for_products(float (&sums)[kSums]) {
+__device__ void hold_sums(float (&sums)[kSums]) {
 #ifdef __CUDACC__
-  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-  // Keeps the compiler from reading a sum before.
 #pragma unroll
   for (int i = 0; i < kSums; ++i) asm volatile("" : "+f"(sums[i])::"memory");
 #else
   static_cast<void>(sums);
+#endif
+}
+
+/// Waits for all products; their sums, which are those passed, may be read then.
+template <int... kSums>
+__device__ void wait_for_products(float (&... sums)[kSums]) {
+#ifdef __CUDACC__
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  (hold_sums(sums), ...);
+#else
+  (static_cast<void>(sums), ...);
   test::wait_for_products();
 #endif
 }
@@ -110,12 +152,28 @@ __device__ void wait_for_products(float (&sums)[kSums]) {
   DSL_NAMES_32                                                                       \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define DSL_SUMS_128 \
+  DSL_SUMS_64, DSL_SUMS_16(64), DSL_SUMS_16(80), DSL_SUMS_16(96), DSL_SUMS_16(112)
+#define DSL_NAMES_128                                                                          \
+  DSL_NAMES_64                                                                                 \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"           \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"           \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110"     \
+  ", %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125" \
+  ", %126, %127"
 #define DSL_WGMMA(instruction, names, a_name, b_name, adds_name, modifiers, ...)         \
   asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " adds_name                       \
                ", 0;\nwgmma.mma_async.sync.aligned." instruction " {" names "}, " a_name \
                ", " b_name ", adds, 1, 1" modifiers ";\n}"                               \
                : __VA_ARGS__                                                             \
                : "l"(a), "l"(b), "r"(static_cast<int>(adds)))
+/// With the left operand in registers; is_transposed: "1" where the columns of b are the product's.
+#define DSL_WGMMA_LEFT(shape, names, a_names, b_name, adds_name, is_transposed, ...)               \
+  asm volatile("{\n.reg .pred adds;\nsetp.ne.b32 adds, " adds_name                                 \
+               ", 0;\nwgmma.mma_async.sync.aligned." shape ".f32.bf16.bf16 {" names "}, {" a_names \
+               "}, " b_name ", adds, 1, 1, " is_transposed ";\n}"                                  \
+               : __VA_ARGS__                                                                       \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)))
 #endif
 
 /// Begins d = a b^T (+ d where `adds`), with a [64, 32] and b [kRows, 32] of e4m3. Of rows
@@ -144,12 +202,15 @@ __device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uin
 template <int kRows>
 __device__ void multiply_bfloat16(float (&d)[kRows / 2], std::uint64_t a, std::uint64_t b,
                                   bool adds) {
-  static_assert(kRows == 64 || kRows == 128);
+  static_assert(kRows == 32 || kRows == 64 || kRows == 128);
 #ifndef __CUDACC__
   test::multiply_bfloat16(d, kRows, a, b, adds);
 #else
   // The last modifiers: neither operand is transposed.
-  if constexpr (kRows == 64) {
+  if constexpr (kRows == 32) {
+    DSL_WGMMA("m64n32k16.f32.bf16.bf16", DSL_NAMES_16, "%16", "%17", "%18", ", 0, 0",
+              DSL_SUMS_16(0));
+  } else if constexpr (kRows == 64) {
     DSL_WGMMA("m64n64k16.f32.bf16.bf16", DSL_NAMES_32, "%32", "%33", "%34", ", 0, 0", DSL_SUMS_32);
   } else {
     DSL_WGMMA("m64n128k16.f32.bf16.bf16", DSL_NAMES_64, "%64", "%65", "%66", ", 0, 0", DSL_SUMS_64);
@@ -157,8 +218,48 @@ __device__ void multiply_bfloat16(float (&d)[kRows / 2], std::uint64_t a, std::u
 #endif
 }
 
+/// The same with a in registers, as that of mma_m16n8k16() for the warp's 16 rows. The warps leave
+/// it as it is until the product has ended.
+template <int kRows>
+__device__ void multiply_bfloat16(float (&d)[kRows / 2], const std::uint32_t (&a)[4],
+                                  std::uint64_t b, bool adds) {
+  static_assert(kRows == 32 || kRows == 64);
+#ifndef __CUDACC__
+  test::multiply_bfloat16(d, kRows, a, b, adds);
+#else
+  if constexpr (kRows == 32) {
+    DSL_WGMMA_LEFT("m64n32k16", DSL_NAMES_16, "%16, %17, %18, %19", "%20", "%21", "0",
+                   DSL_SUMS_16(0));
+  } else {
+    DSL_WGMMA_LEFT("m64n64k16", DSL_NAMES_32, "%32, %33, %34, %35", "%36", "%37", "0", DSL_SUMS_32);
+  }
+#endif
+}
+
+/// Begins d += a b, with a [64, 16] in registers and b [16, kCols] of BF16 in shared memory.
+template <int kCols>
+__device__ void multiply_columns(float (&d)[kCols / 2], const std::uint32_t (&a)[4],
+                                 std::uint64_t b) {
+  static_assert(kCols == 128 || kCols == 256);
+#ifndef __CUDACC__
+  test::multiply_columns(d, kCols, a, b);
+#else
+  constexpr bool adds = true;
+  if constexpr (kCols == 128) {
+    DSL_WGMMA_LEFT("m64n128k16", DSL_NAMES_64, "%64, %65, %66, %67", "%68", "%69", "1",
+                   DSL_SUMS_64);
+  } else {
+    DSL_WGMMA_LEFT("m64n256k16", DSL_NAMES_128, "%128, %129, %130, %131", "%132", "%133", "1",
+                   DSL_SUMS_128);
+  }
+#endif
+}
+
 #ifdef __CUDACC__
 #undef DSL_WGMMA
+#undef DSL_WGMMA_LEFT
+#undef DSL_NAMES_128
+#undef DSL_SUMS_128
 #undef DSL_NAMES_64
 #undef DSL_NAMES_32
 #undef DSL_NAMES_16

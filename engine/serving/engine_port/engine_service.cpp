@@ -198,6 +198,7 @@ HttpResponse EngineService::info() const {
                     {"fp8_cache", description_.fp8_cache},
                     {"kernels", engine.kernels},
                     {"bf16_products", engine.bf16_products},
+                    {"attention_products", engine.attention_products},
                     {"tensor_parallel_path", engine.tensor_path},
                     {"pipeline_parallel_path", engine.hop_path},
                     {"vocab_size", engine.vocab_size},

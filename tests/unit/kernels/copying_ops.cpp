@@ -15,6 +15,7 @@ class CopyingOps final : public Ops {
   std::string_view name() const override { return device_.ops->name(); }
   std::string_view fp8_products() const override { return device_.ops->fp8_products(); }
   std::string_view bf16_products() const override { return device_.ops->bf16_products(); }
+  std::string_view attention_products() const override { return device_.ops->attention_products(); }
   Status finish() override { return device_.ops->finish(); }
 
   void embed(std::span<const std::int32_t> token_ids, const WeightView& table,

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/kernels/cuda/attention_check.h"
 #include "engine/kernels/cuda/bf16_product_check.h"
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
@@ -27,11 +28,20 @@ TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
   EXPECT_TRUE(status.has_value()) << status.error().to_string();
 }
 
-/// Where this fails, long prompts are slow on the device, and nothing else is wrong.
+/// Where these fail, long prompts or large batches are slow on the device, and nothing else is
+/// wrong.
 TEST(CudaBf16, ProductsOfWarpgroupsHaveTheBitsOfOtherKernels) {
   cuda::Launcher launcher = open_launcher();
   if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device has none";
   const auto difference = cuda::find_bf16_difference(launcher);
+  ASSERT_TRUE(difference.has_value()) << difference.error().to_string();
+  EXPECT_EQ(*difference, std::nullopt);
+}
+
+TEST(CudaBf16, AttentionOfWarpgroupsHasTheBitsOfOtherKernels) {
+  cuda::Launcher launcher = open_launcher();
+  if (!launcher.has_warpgroups()) GTEST_SKIP() << "this device has none";
+  const auto difference = cuda::find_attention_difference(launcher);
   ASSERT_TRUE(difference.has_value()) << difference.error().to_string();
   EXPECT_EQ(*difference, std::nullopt);
 }

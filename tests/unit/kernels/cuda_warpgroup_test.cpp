@@ -291,6 +291,40 @@ TEST_F(CudaBf16Products, StayWithOtherKernelsWhereWarpgroupsRoundOtherwise) {
               testing::ContainsRegex("outputs differ, the first at row [0-9]+, feature [0-9]+"));
 }
 
+/// Of a model for whose attention there are kernels of warpgroups.
+OpsLimits limits_of_deepseek() {
+  OpsLimits limits = smallest_limits();
+  limits.attention = {2, 128, 64, 128, 512, 0.07f};
+  return limits;
+}
+
+TEST_F(CudaBf16Products, AttendWhereTheirBitsAreTheSame) {
+  const Device device = open();
+  testing::internal::CaptureStderr();
+  const Status reserved = device.ops->reserve(limits_of_deepseek());
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  ASSERT_TRUE(reserved.has_value()) << reserved.error().to_string();
+  EXPECT_EQ(device.ops->attention_products(), "wgmma");
+}
+
+TEST_F(CudaBf16Products, DoNotAttendWhereTheyRoundOtherwise) {
+  round_emulated_products_to_zero(true);
+  const Device device = open();
+  testing::internal::CaptureStderr();
+  const Status reserved = device.ops->reserve(limits_of_deepseek());
+  const std::string log = testing::internal::GetCapturedStderr();
+  ASSERT_TRUE(reserved.has_value()) << reserved.error().to_string();
+  EXPECT_EQ(device.ops->attention_products(), "mma.sync");
+  EXPECT_THAT(log, testing::ContainsRegex("attention stays with mma.sync, .*: of a generated token "
+                                          "the [a-z]+ of head [0-9]+: "));
+}
+
+TEST_F(CudaBf16Products, DoNotAttendForOtherModels) {
+  const Device device = open();
+  ASSERT_TRUE(device.ops->reserve(smallest_limits()).has_value());
+  EXPECT_EQ(device.ops->attention_products(), "mma.sync");
+}
+
 TEST_F(CudaBf16Products, AreRefusedWhereTheyAreWrong) {
   set_emulated_swizzle(false);
   const Status reserved = open().ops->reserve(smallest_limits());

@@ -1,0 +1,386 @@
+// Attention of generated tokens for many heads, on Hopper: mla_decode_kernel (mla_decode.cuh) by
+// products of warpgroups, which have more than the rate of mma.sync. The bits are the same where
+// both kinds of products round alike (attention_check.h).
+//
+// Two warpgroups share 64 heads. Of a tile's scores the first adds up even steps of 16 latents, the
+// second odd ones, as the two chains of the other kernel. They swap halves: each adds the other's
+// sums to its own for 16 of the 32 positions, finds these exponentials, and gets the others. Each
+// has half of the values' columns. Scores of a tile are computed while exponentials of the tile
+// before are.
+#pragma once
+
+#include "engine/kernels/cuda/barriers.cuh"
+#include "engine/kernels/cuda/mla_decode.cuh"
+#include "engine/kernels/cuda/swizzled_panels.cuh"
+#include "engine/kernels/cuda/warpgroup_mma.cuh"
+
+namespace dsl::cuda {
+
+/// Whether there is such a kernel for these sizes.
+template <typename Dims>
+inline constexpr bool kHasWarpgroupDecode = Dims::kRank == 512 && Dims::kRope == 64;
+
+/// A block's shared memory.
+template <typename Dims>
+struct WarpgroupDecodeBlock {
+  static constexpr int kHeads = kWarpgroupRows;
+  static constexpr int kThreads = 2 * kWarpgroupSize;
+  static constexpr int kWarps = kThreads / kWarpSize;
+  static constexpr int kPanels = Dims::kCacheRow / kPanelCols;
+  static constexpr int kSteps = Dims::kCacheRow / 16;  // of products of scores
+  /// Of a warpgroup's, whose queries need not be read from shared memory for every tile: as many as
+  /// registers allow.
+  static constexpr int kHeldSteps = 12;
+  static constexpr int kStages = 4;
+  static constexpr int kWarpgroupCols = Dims::kRank / 2;
+  static constexpr int kGroups = kDecodePositions / 8;
+  using Slots = TileSlots<kDecodePositions, kWarps>;
+
+  using Queries = SwizzledPanels<kPanels, kHeads>;
+  using Latents = SwizzledPanels<kPanels, kDecodePositions>;
+  Queries query;
+  Latents latents[kStages];
+  /// What a thread has for the one in its place in the other warpgroup: sums of scores, then
+  /// exponentials. At the end, sums of exponentials.
+  union {
+    Wide swapped[2][2][kWarpgroupSize];
+    float group_sums[kGroups][kHeads];
+  };
+  float largest[2][kHeads];  // score of each warpgroup's positions
+};
+
+/// What a launch asks for: the block begins at a multiple of kOperandAlignment.
+template <typename Dims>
+inline constexpr std::size_t kWarpgroupDecodeBytes =
+    sizeof(WarpgroupDecodeBlock<Dims>) + kOperandAlignment;
+
+/// Begins to copy the queries of the block's heads; those that are not there are zeros.
+template <typename Dims, typename Block>
+__device__ void begin_queries(const MlaDecode& call, Block& block, int first_head) {
+  const std::int64_t first_query = std::int64_t{blockIdx.z} * call.num_heads + first_head;
+  constexpr int kChunks = Block::kPanels * kPanelChunks;
+  for (int i = static_cast<int>(threadIdx.x); i < Block::kHeads * kChunks; i += Block::kThreads) {
+    const int head = i / kChunks;
+    const int chunk = i % kChunks;
+    const bool is_head = first_head + head < call.num_heads;
+    const BFloat16* from =
+        is_head ? call.query + (first_query + head) * Dims::kCacheRow + chunk * kChunk : call.query;
+    copy_async(block.query.chunk(head, chunk / kPanelChunks, chunk % kPanelChunks), from,
+               is_head ? 16 : 0);
+  }
+}
+
+/// begin_latents() into panels.
+template <typename Dims, typename Block>
+__device__ void begin_panels(const MlaDecode& call, Block& block, typename Block::Slots& slots,
+                             int tile) {
+  if (slots.is_behind_end()) return commit_copies();
+  auto& panels = block.latents[tile % Block::kStages];
+  constexpr int kRows = Block::Slots::kRows;
+  constexpr int kChunks = Dims::kCacheRow / kChunk;
+  constexpr int kWholeChunks = kChunks / kWarpSize * kWarpSize;
+  const auto* cache = static_cast<const Wide*>(call.latents.cache.data);
+  const int lane = lane_index();
+  const int first = kRows * warp_index();
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const int bytes = slots.has_row(row) ? 16 : 0;
+    const Wide* const from = cache + slots.of_row(row) * kChunks + lane;
+    Wide* const to = panels.chunk(first + row, lane / kPanelChunks, lane % kPanelChunks);
+#pragma unroll
+    for (int chunk = 0; chunk < kWholeChunks; chunk += kWarpSize) {
+      copy_async(to + chunk * kDecodePositions, from + chunk, bytes);
+    }
+  }
+  // What is left of all rows at once.
+  constexpr int kLeft = kChunks - kWholeChunks;
+  static_assert(kRows * kLeft == kWarpSize && kLeft == kPanelChunks);
+  const int row = lane / kLeft;
+  copy_async(panels.chunk(first + row, Block::kPanels - 1, lane % kLeft),
+             cache + slots.of_row(row) * kChunks + kWholeChunks + lane % kLeft,
+             slots.has_row(row) ? 16 : 0);
+  commit_copies();
+  slots.advance(call.latents);
+}
+
+/// Where a warpgroup's step of 16 latents lies in the operands of the scores: every other step is
+/// its own.
+struct ScoreStep {
+  int panel;
+  int of_panel;
+
+  __device__ ScoreStep(int i, int warpgroup) : panel(i / 2), of_panel(2 * (i % 2) + warpgroup) {}
+};
+
+/// The queries of the first steps, which stay in registers.
+template <typename Block>
+__device__ void hold_queries(Block& block, int warpgroup,
+                             std::uint32_t (&held)[Block::kHeldSteps][4]) {
+  const int head = warp_index() % 4 * 16 + lane_index() % 16;
+#pragma unroll
+  for (int i = 0; i < Block::kHeldSteps; ++i) {
+    const ScoreStep step(i, warpgroup);
+    load_matrices<false>(
+        held[i], block.query.chunk(head, step.panel, 2 * step.of_panel + lane_index() / 16));
+  }
+}
+
+/// Begins a warpgroup's sums of the scores of a tile.
+template <typename Block>
+__device__ void begin_scores(Block& block, int tile, int warpgroup,
+                             const std::uint32_t (&held)[Block::kHeldSteps][4],
+                             float (&scores)[kDecodePositions / 2]) {
+  using Queries = typename Block::Queries;
+  using Latents = typename Block::Latents;
+  const OperandDescriptor heads(&block.query);
+  const OperandDescriptor positions(&block.latents[tile % Block::kStages]);
+  begin_products();
+#pragma unroll
+  for (int i = 0; i < Block::kSteps / 2; ++i) {
+    const ScoreStep step(i, warpgroup);
+    const auto bytes = static_cast<std::uint32_t>(step.of_panel * kStepBytes);
+    const std::uint64_t right = positions.behind(step.panel * Latents::kPanelBytes + bytes);
+    if (i < Block::kHeldSteps) {
+      multiply_bfloat16<kDecodePositions>(scores, held[i], right, i > 0);
+    } else {
+      multiply_bfloat16<kDecodePositions>(
+          scores, heads.behind(step.panel * Queries::kPanelBytes + bytes), right, i > 0);
+    }
+  }
+  commit_products();
+}
+
+/// What a thread knows of its two heads, g and g + 8 of its warp's 16, and of 16 positions of each
+/// tile, of which it has 2 t and 2 t + 1 of each group of 8.
+template <typename Block>
+class WarpgroupSoftmax {
+ public:
+  static constexpr int kOwnGroups = Block::kGroups / 2;
+
+  __device__ WarpgroupSoftmax() : bases_{no_score(), no_score()} {}
+
+  /// Takes this warpgroup's sums of a tile's scores. Left operands of the product with the values:
+  /// the exponentials of the tile's first 16 positions, then of the others. `factors`: by which
+  /// values up to now are multiplied. `count`: positions from the tile's first to the split's end.
+  __device__ void take(Block& block, const float (&scores)[kDecodePositions / 2], float score_scale,
+                       int count, std::uint32_t (&weights)[2][4], float (&factors)[2]) {
+    float own[4 * kOwnGroups];
+    join_scores(block, scores, own);
+    const int t = lane_index() % 4;
+#pragma unroll
+    for (int i = 0; i < 4 * kOwnGroups; ++i) own[i] *= score_scale;
+    if (count < kDecodePositions) {
+#pragma unroll
+      for (int i = 0; i < 4 * kOwnGroups; ++i) {
+        const int position = (kOwnGroups * warpgroup() + i / 4) * 8 + 2 * t + i % 2;
+        if (position >= count) own[i] = no_score();
+      }
+    }
+    find_bases(block, own, factors);
+    std::uint32_t pairs[4];
+#pragma unroll
+    for (int n = 0; n < kOwnGroups; ++n) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float left = power_of_two(own[4 * n + 2 * half] - bases_[half]);
+        const float right = power_of_two(own[4 * n + 2 * half + 1] - bases_[half]);
+        sums_[n][half] = fmaf(sums_[n][half], factors[half], left + right);
+        pairs[2 * n + half] = round_pair(left, right);
+      }
+    }
+    Wide& sent = block.swapped[warpgroup()][0][place()];
+    sent = {{pairs[0], pairs[1], pairs[2], pairs[3]}};
+    wait_for_other();
+    const Wide got = block.swapped[1 - warpgroup()][0][place()];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      weights[0][i] = warpgroup() == 0 ? pairs[i] : got.words[i];
+      weights[1][i] = warpgroup() == 0 ? got.words[i] : pairs[i];
+    }
+  }
+
+  /// Nobody reads what was swapped any more.
+  __device__ void store(Block& block, const SplitResults& results, std::int64_t first_result,
+                        int num_heads) const {
+#pragma unroll
+    for (int n = 0; n < kOwnGroups; ++n) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float group_sum = quad_sum(sums_[n][half]);
+        if (lane_index() % 4 == 0) {
+          block.group_sums[kOwnGroups * warpgroup() + n][head(half)] = group_sum;
+        }
+      }
+    }
+    __syncthreads();
+    if (warpgroup() != 0 || lane_index() % 4 != 0) return;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (head(half) >= num_heads) continue;
+      float sum = block.group_sums[0][head(half)];
+#pragma unroll
+      for (int n = 1; n < Block::kGroups; ++n) sum += block.group_sums[n][head(half)];
+      const std::int64_t result = first_result + head(half) * results.num_splits;
+      results.bases[result] = bases_[half];
+      results.sums[result] = sum;
+    }
+  }
+
+  __device__ static int head(int half) {
+    return warp_index() % 4 * 16 + lane_index() / 4 + 8 * half;
+  }
+  __device__ static int warpgroup() { return warp_index() / 4; }
+
+ private:
+  __device__ static int place() { return static_cast<int>(threadIdx.x) % kWarpgroupSize; }
+  /// Two warps swap: those with the same heads.
+  __device__ static void wait_for_other() { wait_at_barrier<2 * kWarpSize>(1 + warp_index() % 4); }
+
+  __device__ static void join_scores(Block& block, const float (&scores)[kDecodePositions / 2],
+                                     float (&own)[4 * kOwnGroups]) {
+    const bool is_first = warpgroup() == 0;
+#pragma unroll
+    for (int n = 0; n < kOwnGroups; ++n) {
+      Wide sent;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float low = scores[4 * n + i];
+        const float high = scores[4 * (kOwnGroups + n) + i];
+        own[4 * n + i] = is_first ? low : high;
+        sent.words[i] = __float_as_uint(is_first ? high : low);
+      }
+      block.swapped[warpgroup()][n][place()] = sent;
+    }
+    wait_for_other();
+#pragma unroll
+    for (int n = 0; n < kOwnGroups; ++n) {
+      const Wide got = block.swapped[1 - warpgroup()][n][place()];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) own[4 * n + i] += __uint_as_float(got.words[i]);
+    }
+  }
+
+  __device__ void find_bases(Block& block, const float (&own)[4 * kOwnGroups],
+                             float (&factors)[2]) {
+    float largest[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      largest[half] = fmaxf(own[2 * half], own[2 * half + 1]);
+#pragma unroll
+      for (int n = 1; n < kOwnGroups; ++n) {
+        largest[half] =
+            fmaxf(largest[half], fmaxf(own[4 * n + 2 * half], own[4 * n + 2 * half + 1]));
+      }
+      largest[half] = quad_max(largest[half]);
+      if (lane_index() % 4 == 0) block.largest[warpgroup()][head(half)] = largest[half];
+    }
+    wait_for_other();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float others = block.largest[1 - warpgroup()][head(half)];
+      const float before = bases_[half];
+      bases_[half] = next_base(before, fmaxf(largest[half], others));
+      factors[half] = base_factor(before, bases_[half]);
+    }
+  }
+
+  float bases_[2];
+  float sums_[kOwnGroups][2] = {};  // of exponentials
+};
+
+/// values = values * factors, then begins values += weights * latents, for a warpgroup's columns.
+template <typename Block>
+__device__ void begin_values(Block& block, int tile, int warpgroup, const float (&factors)[2],
+                             const std::uint32_t (&weights)[2][4],
+                             float (&values)[Block::kWarpgroupCols / 2]) {
+  if (changes_anything(factors)) {
+#pragma unroll
+    for (int i = 0; i < Block::kWarpgroupCols / 2; ++i) values[i] *= factors[i / 2 % 2];
+  }
+  auto& latents = block.latents[tile % Block::kStages];
+  const ColumnsDescriptor<Block::Latents::kPanelBytes> columns(
+      latents.chunks[warpgroup * (Block::kPanels / 2)]);
+  hold_sums(values);
+  begin_products();
+#pragma unroll
+  for (int step = 0; step < 2; ++step) {
+    multiply_columns<Block::kWarpgroupCols>(values, weights[step], columns.at_step(step));
+  }
+  commit_products();
+}
+
+/// One split of a row, for 64 heads. Grid: splits, heads / 64, rows.
+template <typename Dims>
+__global__ void __launch_bounds__(WarpgroupDecodeBlock<Dims>::kThreads, 1)
+    mla_decode_warpgroups_kernel(MlaDecode call, SplitResults results) {
+  take_turn();
+  if constexpr (kHasWarpgroupProducts) {
+    using Block = WarpgroupDecodeBlock<Dims>;
+    using Softmax = WarpgroupSoftmax<Block>;
+    const AttentionRow row = call.rows[blockIdx.z];
+    const SplitRange split(row.position, blockIdx.x);
+    if (split.count == 0) return;
+    auto& block = *reinterpret_cast<Block*>(aligned_operands());
+    const int first_head = static_cast<int>(blockIdx.y) * Block::kHeads;
+    // All lanes of a warp have the same: the compiler is shown it.
+    const int warpgroup = __shfl_sync(kAllLanes, Softmax::warpgroup(), 0);
+
+    begin_queries<Dims>(call, block, first_head);
+    typename Block::Slots slots(call.latents, row.block_table, split.begin, split.count);
+#pragma unroll
+    for (int tile = 0; tile + 1 < Block::kStages; ++tile) {
+      begin_panels<Dims>(call, block, slots, tile);
+    }
+    const int num_tiles = (split.count + kDecodePositions - 1) / kDecodePositions;
+    float values[Block::kWarpgroupCols / 2] = {};
+    float scores[kDecodePositions / 2];
+    Softmax softmax;
+    wait_for_copies<Block::kStages - 2>();
+    publish_operands();
+    __syncthreads();
+    std::uint32_t held[Block::kHeldSteps][4];
+    hold_queries(block, warpgroup, held);
+    begin_scores(block, 0, warpgroup, held, scores);
+    wait_for_products(scores);
+    for (int tile = 0; tile < num_tiles; ++tile) {
+      // The next tile is there, and everybody is done with the one before.
+      wait_for_copies<Block::kStages - 3>();
+      publish_operands();
+      __syncthreads();
+      float next_scores[kDecodePositions / 2];
+      if (tile + 1 < num_tiles) begin_scores(block, tile + 1, warpgroup, held, next_scores);
+      begin_panels<Dims>(call, block, slots, tile + Block::kStages - 1);
+
+      std::uint32_t weights[2][4];
+      float factors[2];
+      softmax.take(block, scores, call.score_scale, split.count - tile * kDecodePositions, weights,
+                   factors);
+      begin_values(block, tile, warpgroup, factors, weights, values);
+      wait_for_products(values, next_scores);
+#pragma unroll
+      for (int i = 0; i < kDecodePositions / 2; ++i) scores[i] = next_scores[i];
+    }
+    wait_for_copies<0>();
+    __syncthreads();
+
+    const std::int64_t first_result =
+        (std::int64_t{blockIdx.z} * call.num_heads + first_head) * results.num_splits +
+        std::int64_t{blockIdx.x};
+    const int num_heads = call.num_heads - first_head;
+    softmax.store(block, results, first_result, num_heads);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int head = Softmax::head(half);
+      if (head >= num_heads) continue;
+      float* to = results.values + (first_result + head * results.num_splits) * Dims::kRank +
+                  warpgroup * Block::kWarpgroupCols + 2 * (lane_index() % 4);
+#pragma unroll
+      for (int n = 0; n < Block::kWarpgroupCols / 8; ++n) {
+        to[n * 8] = values[4 * n + 2 * half];
+        to[n * 8 + 1] = values[4 * n + 2 * half + 1];
+      }
+    }
+  }
+}
+
+}  // namespace dsl::cuda
