@@ -26,7 +26,9 @@ __device__ void copy_chunk(Wide* to, const T* from, int count) {
   }
 }
 
-/// A thread's part of every copy of a tile's slabs.
+/// A thread's part of every copy of a tile's slabs. Of whole slabs whose rows begin at multiples of
+/// 16 bytes, as most do, a chunk takes a handful of instructions: products last hardly longer than
+/// what is executed beside them.
 template <typename Gemm, typename Layout>
 class SlabCopier {
   using W = typename Gemm::Weight;
@@ -35,7 +37,12 @@ class SlabCopier {
   static constexpr int kRowChunks = Layout::kRows * Layout::kRowChunks;
   static constexpr int kWeightCopies = kWeightChunks / Layout::kThreads;
   static constexpr int kRowCopies = (kRowChunks + Layout::kThreads - 1) / Layout::kThreads;
-  static_assert(kWeightChunks % Layout::kThreads == 0);
+  static_assert(kWeightChunks % Layout::kThreads == 0 && kWeightCopies + kRowCopies <= 32);
+  static constexpr int kFeatures =
+      Layout::kWeightChunks * kWideBytes / static_cast<int>(sizeof(W));  // of a whole slab
+  /// A multiple of these, and 16-byte chunks of either operand begin there.
+  static constexpr int kElements =
+      kWideBytes / static_cast<int>(sizeof(W) < sizeof(X) ? sizeof(W) : sizeof(X));
 
  public:
   __device__ SlabCopier(const Gemm& gemm, const typename Gemm::Group& group,
@@ -43,13 +50,19 @@ class SlabCopier {
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
       const typename Layout::template WeightRow<Gemm::kSides> row(index(i) / Layout::kWeightChunks);
-      weights_[i] = weight_row<W>(gemm.weight(group, row.side), first_feature + row.feature);
+      const WeightView& weight = gemm.weight(group, row.side);
+      const W* const own = weight_row<W>(weight, first_feature + row.feature);
+      weights_[i] = own != nullptr ? own : weight_row<W>(weight, first_feature);
+      note(weights_[i], own != nullptr, i);
     }
 #pragma unroll
     for (int i = 0; i < kRowCopies; ++i) {
       const int row = first_row + index(i) / Layout::kRowChunks;
-      rows_[i] = row < group.num_rows ? gemm.row(group, row) : nullptr;
+      const bool is_there = row < group.num_rows;
+      rows_[i] = gemm.row(group, is_there ? row : first_row);
+      note(rows_[i], is_there, kWeightCopies + i);
     }
+    are_wide_ = __ballot_sync(kAllLanes, !are_wide_) == 0;
     if constexpr (Layout::kHasScales) {
       const int row = first_row + static_cast<int>(threadIdx.x);
       const bool is_row = static_cast<int>(threadIdx.x) < Layout::kRows && row < group.num_rows;
@@ -60,18 +73,10 @@ class SlabCopier {
   /// Zeros stand for features behind the slab's; it may have none.
   __device__ void copy(const Gemm& gemm, const FeatureRange& slab, int slice,
                        unsigned char* stage) const {
-#pragma unroll
-    for (int i = 0; i < kWeightCopies; ++i) {
-      const int chunk = index(i) % Layout::kWeightChunks;
-      copy_row_chunk(Layout::weight(stage, index(i) / Layout::kWeightChunks, chunk), weights_[i],
-                     chunk, slab);
-    }
-#pragma unroll
-    for (int i = 0; i < kRowCopies; ++i) {
-      if (index(i) >= kRowChunks) continue;
-      const int chunk = index(i) % Layout::kRowChunks;
-      copy_row_chunk(Layout::activation(stage, index(i) / Layout::kRowChunks, chunk), rows_[i],
-                     chunk, slab);
+    if (are_wide_ && slab.count >= kFeatures && slab.begin % kElements == 0) {
+      copy_whole(slab.begin, stage);
+    } else {
+      copy_parts(slab, stage);
     }
     if constexpr (Layout::kHasScales) {
       if (scaled_row_ >= 0) {
@@ -85,17 +90,62 @@ class SlabCopier {
   __device__ static int index(int i) {
     return static_cast<int>(threadIdx.x) + i * Layout::kThreads;
   }
+  __device__ static bool has_row_chunk(int i) {
+    return kRowChunks % Layout::kThreads == 0 || index(i) < kRowChunks;
+  }
+  __device__ void note(const void* row, bool is_there, int copy) {
+    are_there_ |= is_there ? 1u << copy : 0u;
+    are_wide_ = are_wide_ && is_wide_aligned(row);
+  }
+  __device__ bool is_there(int copy) const { return (are_there_ >> copy & 1) != 0; }
+
+  __device__ void copy_whole(std::int64_t begin, unsigned char* stage) const {
+#pragma unroll
+    for (int i = 0; i < kWeightCopies; ++i) {
+      const int chunk = index(i) % Layout::kWeightChunks;
+      copy_async(Layout::weight(stage, index(i) / Layout::kWeightChunks, chunk),
+                 weights_[i] + begin + chunk * kWideBytes / static_cast<int>(sizeof(W)),
+                 is_there(i) ? kWideBytes : 0);
+    }
+#pragma unroll
+    for (int i = 0; i < kRowCopies; ++i) {
+      if (!has_row_chunk(i)) continue;
+      const int chunk = index(i) % Layout::kRowChunks;
+      copy_async(Layout::activation(stage, index(i) / Layout::kRowChunks, chunk),
+                 rows_[i] + begin + chunk * kWideBytes / static_cast<int>(sizeof(X)),
+                 is_there(kWeightCopies + i) ? kWideBytes : 0);
+    }
+  }
+
+  __device__ void copy_parts(const FeatureRange& slab, unsigned char* stage) const {
+#pragma unroll
+    for (int i = 0; i < kWeightCopies; ++i) {
+      const int chunk = index(i) % Layout::kWeightChunks;
+      copy_row_chunk(Layout::weight(stage, index(i) / Layout::kWeightChunks, chunk),
+                     is_there(i) ? weights_[i] : nullptr, chunk, slab);
+    }
+#pragma unroll
+    for (int i = 0; i < kRowCopies; ++i) {
+      if (!has_row_chunk(i)) continue;
+      const int chunk = index(i) % Layout::kRowChunks;
+      copy_row_chunk(Layout::activation(stage, index(i) / Layout::kRowChunks, chunk),
+                     is_there(kWeightCopies + i) ? rows_[i] : nullptr, chunk, slab);
+    }
+  }
   template <typename T>
   __device__ static void copy_row_chunk(Wide* to, const T* row, int chunk,
                                         const FeatureRange& slab) {
-    constexpr int kElements = kWideBytes / static_cast<int>(sizeof(T));
-    copy_chunk(to, row == nullptr ? nullptr : row + slab.begin + chunk * kElements,
-               slab.count - chunk * kElements);
+    constexpr int kOfChunk = kWideBytes / static_cast<int>(sizeof(T));
+    copy_chunk(to, row == nullptr ? nullptr : row + slab.begin + chunk * kOfChunk,
+               slab.count - chunk * kOfChunk);
   }
 
+  // Another row stands for one that is not there, for addresses.
   const W* weights_[kWeightCopies];
   const X* rows_[kRowCopies];
-  int scaled_row_ = -1;  // whose scale this thread copies
+  std::uint32_t are_there_ = 0;  // a bit for each of them
+  bool are_wide_ = true;         // aligned to 16 bytes, all of all lanes
+  int scaled_row_ = -1;          // whose scale this thread copies
 };
 
 }  // namespace dsl::cuda

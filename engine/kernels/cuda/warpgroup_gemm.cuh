@@ -79,6 +79,34 @@ struct WarpgroupTile {
     }
     commit_products();
   }
+
+  /// totals += sums * (weight scale * row scale), of codes. Both features of a thread mostly have
+  /// the same weight scale.
+  __device__ static void add_scaled(unsigned char* slab, const float (&weight_scales)[2],
+                                    const float (&sums)[kRows / 2],
+                                    TileSums<1, kRows / kTileCols>& totals) {
+    const float* const row_scales = scales(slab) + 2 * (lane_index() % 4);
+    const auto add = [&](int n, int i, float scale) {
+      totals[0][n][i] = fmaf(sums[4 * n + i], scale, totals[0][n][i]);
+    };
+    const auto add_rows = [&](const auto& high_scale) {
+#pragma unroll
+      for (int n = 0; n < kRows / kTileCols; ++n) {
+#pragma unroll
+        for (int col = 0; col < 2; ++col) {
+          const float row_scale = row_scales[n * kTileCols + col];
+          const float low = weight_scales[0] * row_scale;
+          add(n, col, low);
+          add(n, col + 2, high_scale(low, row_scale));
+        }
+      }
+    };
+    if (__ballot_sync(kAllLanes, weight_scales[0] != weight_scales[1]) == 0) {
+      add_rows([](float low, float) { return low; });
+    } else {
+      add_rows([&](float, float row_scale) { return weight_scales[1] * row_scale; });
+    }
+  }
 };
 
 /// A tile of outputs: all its input features.
@@ -142,13 +170,11 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
     const float weight_scales[2] = {low_scales.at(cursor.slab().begin),
                                     high_scales.at(cursor.slab().begin)};
     wait_for_products(sums);
-    each_sum<1, kRowTiles>([&](int m, int n, int i) {
-      float scale = weight_scales[i / 2];
-      if constexpr (Tile::kHasScales) {
-        scale *= Tile::scales(slice)[n * kTileCols + 2 * t + i % 2];
-      }
-      totals[m][n][i] += sums[4 * n + i] * scale;
-    });
+    if constexpr (Tile::kHasScales) {
+      Tile::add_scaled(slice, weight_scales, sums, totals);
+    } else {
+      each_sum<1, kRowTiles>([&](int m, int n, int i) { totals[m][n][i] += sums[4 * n + i]; });
+    }
     if (Gemm::kSum != GemmSum::kWhole && cursor.ends_leaf()) {
       if constexpr (Gemm::kSum == GemmSum::kTree) stack.push(cursor.leaf(), totals);
       if constexpr (Gemm::kSum == GemmSum::kLeaves) {
