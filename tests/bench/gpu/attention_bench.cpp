@@ -12,6 +12,17 @@ namespace {
 
 constexpr std::int64_t kCacheBlockTokens = 32;
 
+MlaShape deepseek_shape(std::int64_t num_heads) { return {num_heads, 128, 64, 128, 512, 0.1f}; }
+
+/// Within a few roundings to BF16 of the largest value.
+Status verify_attended(const Matrix& found, const Matrix& expected) {
+  double largest = 0;
+  for (const float value : ref::decode_all(expected)) {
+    largest = std::max<double>(largest, std::abs(value));
+  }
+  return verify_close(found, expected, 0, largest / 32);
+}
+
 /// Stores rows of [latent | key] in BF16 in all rows of `cache`.
 Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& cache) {
   constexpr std::int64_t kRowsAtOnce = 4096;
@@ -34,8 +45,8 @@ Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& c
 }  // namespace
 
 Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c) {
-  DSL_ASSIGN(Device device, open_bench_device());
-  const MlaShape shape{c.num_heads, 128, 64, 128, 512, 0.1f};
+  DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
+  const MlaShape shape = deepseek_shape(c.num_heads);
   const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
   const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
   const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
@@ -100,12 +111,7 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
       {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
       weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
       cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape, expected_view);
-  double largest = 0;
-  for (const float value : ref::decode_all(expected_view)) {
-    largest = std::max<double>(largest, std::abs(value));
-  }
-  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view, 0,
-                       largest / 32));
+  DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view));
 
   DSL_ASSIGN(const double seconds, recorded_seconds(device, {positions, slots, segments}, 1, work));
   const double pairs = static_cast<double>(c.num_heads * c.batch);
@@ -116,7 +122,70 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
       .flops = 2 * pairs *
                static_cast<double>(c.context * (width + shape.kv_lora_rank) +
                                    head_rows * shape.kv_lora_rank),
-      .note = {}};
+      .note = " attended by " + std::string(device.ops->attention_products())};
+}
+
+Result<Measurement> measure_prompt(const Reference& reference, const PromptCase& c) {
+  DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
+  const MlaShape shape = deepseek_shape(c.num_heads);
+  const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
+  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
+  const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
+  const std::int64_t num_blocks = c.rows / kCacheBlockTokens;
+  const std::int64_t q_cols = c.num_heads * q_dim;
+  const std::int64_t out_cols = c.num_heads * shape.v_head_dim;
+  DSL_ASSIGN(const auto cached,
+             DeviceTensor::random(*device.memory, c.rows * width, DType::kBF16, {.seed = 5}));
+  DSL_ASSIGN(const auto kv_b,
+             DeviceTensor::random(*device.memory, c.num_heads * head_rows * shape.kv_lora_rank,
+                                  DType::kBF16, weight_values(shape.kv_lora_rank)));
+  DSL_ASSIGN(const auto q,
+             DeviceTensor::random(*device.memory, c.rows * q_cols, DType::kBF16, {.seed = 6}));
+  DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.rows * out_cols * 2));
+  const auto cache_at = [&](void* data) -> LatentCache {
+    return {data,
+            DType::kBF16,
+            num_blocks,
+            kCacheBlockTokens,
+            shape.kv_lora_rank,
+            shape.qk_rope_head_dim};
+  };
+  std::vector<std::int32_t> table(static_cast<std::size_t>(num_blocks));
+  std::iota(table.begin(), table.end(), 0);
+  const std::vector<AttentionSegment> segments{{0, c.rows, 0, MlaForm::kExpanded, table}};
+  const auto work = [&]() -> Status {
+    device.ops->mla_attention(
+        q.matrix(DType::kBF16, c.rows, q_cols),
+        weight_at(kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+        cache_at(cached.data()), segments, shape, y.matrix(DType::kBF16, c.rows, out_cols));
+    return {};
+  };
+
+  DSL_TRY(work());
+  // The last row of the first head, which sees the whole prompt.
+  DSL_ASSIGN(auto host_cache, cached.read(c.rows * width * 2));
+  DSL_ASSIGN(auto host_kv_b, kv_b.read(head_rows * shape.kv_lora_rank * 2));
+  DSL_ASSIGN(auto host_q, q.read(q.data() + (c.rows - 1) * q_cols * 2, q_dim * 2));
+  DSL_ASSIGN(auto host_y, y.read(y.data() + (c.rows - 1) * out_cols * 2, shape.v_head_dim * 2));
+  std::vector<BFloat16> expected(static_cast<std::size_t>(shape.v_head_dim));
+  const Matrix expected_view{expected.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim};
+  const AttentionSegment last{0, 1, c.rows - 1, MlaForm::kExpanded, table};
+  reference.ops().mla_attention(
+      {host_q.data(), DType::kBF16, 1, q_dim, q_dim},
+      weight_at(host_kv_b.data(), {}, head_rows, shape.kv_lora_rank, nullptr),
+      cache_at(host_cache.data()), {&last, 1}, deepseek_shape(1), expected_view);
+  DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
+                          expected_view));
+
+  DSL_ASSIGN(const double seconds, called_seconds(*device.ops, work));
+  const auto rows = static_cast<double>(c.rows);
+  return Measurement{
+      .seconds = seconds,
+      .bytes = rows * static_cast<double>((width + q_cols + out_cols) * 2),
+      .flops = 2.0 * static_cast<double>(c.num_heads) *
+               (rows * static_cast<double>(head_rows * shape.kv_lora_rank) +
+                rows * (rows + 1) / 2 * static_cast<double>(q_dim + shape.v_head_dim)),
+      .note = " attended by " + std::string(device.ops->attention_products())};
 }
 
 }  // namespace dsl::bench

@@ -51,6 +51,15 @@ void bench_ops(BenchReport& report) {
                  });
     }
   }
+  report.run("MLA decode, 128 heads, batch 128 x 4096, mma.sync", [&] {
+    return measure_decode(reference, {128, 128, 4096, DType::kBF16, Warpgroups::kNone});
+  });
+  report.run("MLA prompt, 16 heads, 4096 rows", [&] {
+    return measure_prompt(reference, {16, 4096});
+  });
+  report.run("MLA prompt, 16 heads, 4096 rows, mma.sync", [&] {
+    return measure_prompt(reference, {16, 4096, Warpgroups::kNone});
+  });
   report.run("rms_norm [16384, 7168]", [&] { return measure_norm(reference, 16384, 7168); });
 }
 

@@ -28,6 +28,13 @@ struct DecodeCase {
   std::int64_t batch = 0;
   std::int64_t context = 0;
   DType cache_type = DType::kBF16;
+  Warpgroups warpgroups = Warpgroups::kWhereTheyMay;
+};
+
+struct PromptCase {
+  std::int64_t num_heads = 0;
+  std::int64_t rows = 0;
+  Warpgroups warpgroups = Warpgroups::kWhereTheyMay;
 };
 
 /// Each verifies what the op computes against the scalar reference, then times it.
@@ -37,6 +44,8 @@ Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, 
 Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c);
 /// One token of every sequence, in the absorbed form.
 Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c);
+/// A prompt from its first position, in the expanded form.
+Result<Measurement> measure_prompt(const Reference& reference, const PromptCase& c);
 
 /// All cases.
 void bench_ops(BenchReport& report);
