@@ -49,83 +49,86 @@ struct GemmRows {
   std::int64_t num_groups = 1;
   std::int64_t max_rows = 0;       // of a group
   std::int64_t expected_rows = 0;  // of a group, on average
+
+  /// Blocks for the tiles of a group's rows. Of several groups enough for one twice as large as
+  /// expected, whose blocks take turns if it is larger still: a block that finds nothing to do
+  /// holds its place for the time of a few reads, and there would be many.
+  unsigned row_blocks(std::int64_t tile_rows) const {
+    const std::int64_t tiles = blocks_for(max_rows, tile_rows);
+    if (num_groups == 1) return static_cast<unsigned>(std::min(tiles, kMaxGridRows));
+    const std::int64_t expected_tiles = blocks_for(2 * expected_rows, tile_rows);
+    return static_cast<unsigned>(
+        std::clamp(expected_tiles, std::int64_t{1}, std::min(tiles, kMaxRowBlocks)));
+  }
 };
 
 template <typename Gemm, int kRowTiles>
-void run_skinny(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows,
-                std::int64_t max_row_blocks) {
-  const std::int64_t row_blocks =
-      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, kRowTiles * kTileCols));
-  launcher.run({dim3(blocks_for(features, kSkinnyFeatures), static_cast<unsigned>(row_blocks),
+void run_skinny(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
+  launcher.run({dim3(blocks_for(features, kSkinnyFeatures), rows.row_blocks(kRowTiles * kTileCols),
                      static_cast<unsigned>(rows.num_groups)),
                 kSkinnyThreads, skinny_shared_bytes<Gemm::kSides, kRowTiles>()},
                skinny_gemm_kernel<Gemm, kRowTiles>, gemm);
 }
 
 template <typename Gemm, int kRowTiles>
-void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows,
-               std::int64_t max_row_blocks) {
-  const std::int64_t row_blocks =
-      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, tiled_rows<kRowTiles>()));
-  launcher.run({dim3(blocks_for(features, tiled_features<Gemm::kSides>()),
-                     static_cast<unsigned>(row_blocks), static_cast<unsigned>(rows.num_groups)),
-                kTiledThreads,
-                tiled_shared_bytes<typename Gemm::Weight, typename Gemm::Activation, kRowTiles>()},
-               tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
+void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
+  launcher.run(
+      {dim3(blocks_for(features, tiled_features<Gemm::kSides>()),
+            rows.row_blocks(tiled_rows<kRowTiles>()), static_cast<unsigned>(rows.num_groups)),
+       kTiledThreads,
+       tiled_shared_bytes<typename Gemm::Weight, typename Gemm::Activation, kRowTiles>()},
+      tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
 }
 
 template <typename Gemm, int kWarpgroups, int kRows>
 void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
-                    const GemmRows& rows, std::int64_t max_row_blocks) {
+                    const GemmRows& rows) {
   using Tile = WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>;
-  const std::int64_t row_blocks =
-      std::min<std::int64_t>(max_row_blocks, blocks_for(rows.max_rows, kRows));
-  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides),
-                     static_cast<unsigned>(row_blocks), static_cast<unsigned>(rows.num_groups)),
+  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides), rows.row_blocks(kRows),
+                     static_cast<unsigned>(rows.num_groups)),
                 Tile::kThreads, Tile::kSharedBytes},
                warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm);
 }
 
 template <typename Gemm>
 void run_warpgroup_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features,
-                        const GemmRows& rows, std::int64_t max_row_blocks) {
+                        const GemmRows& rows) {
   if (rows.expected_rows <= 8) {
-    return run_warpgroups<Gemm, 1, 8>(launcher, gemm, features, rows, max_row_blocks);
+    return run_warpgroups<Gemm, 1, 8>(launcher, gemm, features, rows);
   }
   if (rows.expected_rows <= 32) {
-    return run_warpgroups<Gemm, 1, 32>(launcher, gemm, features, rows, max_row_blocks);
+    return run_warpgroups<Gemm, 1, 32>(launcher, gemm, features, rows);
   }
-  run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows, max_row_blocks);
+  run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows);
 }
 
 template <typename Gemm>
 void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
-  const std::int64_t max_row_blocks = rows.num_groups == 1 ? kMaxGridRows : kMaxRowBlocks;
   if constexpr (std::is_same_v<typename Gemm::Activation, Float8E4M3>) {
     if (launcher.has_warpgroups()) {
-      return run_warpgroup_gemm(launcher, gemm, features, rows, max_row_blocks);
+      return run_warpgroup_gemm(launcher, gemm, features, rows);
     }
   }
   const std::int64_t num_tiles =
       rows.num_groups * blocks_for(features, tiled_features<Gemm::kSides>());
   if (rows.expected_rows <= kTileCols) {
-    return run_skinny<Gemm, 1>(launcher, gemm, features, rows, max_row_blocks);
+    return run_skinny<Gemm, 1>(launcher, gemm, features, rows);
   }
   if (rows.expected_rows <= kMaxSkinnyRows) {
-    return run_skinny<Gemm, 2>(launcher, gemm, features, rows, max_row_blocks);
+    return run_skinny<Gemm, 2>(launcher, gemm, features, rows);
   }
   if (rows.expected_rows <= tiled_rows<4>() && num_tiles < kEnoughTiles) {
-    return run_skinny<Gemm, 4>(launcher, gemm, features, rows, max_row_blocks);
+    return run_skinny<Gemm, 4>(launcher, gemm, features, rows);
   }
   if (rows.expected_rows <= tiled_rows<4>()) {
-    return run_tiled<Gemm, 4>(launcher, gemm, features, rows, max_row_blocks);
+    return run_tiled<Gemm, 4>(launcher, gemm, features, rows);
   }
   if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
     if (launcher.has_bf16_warpgroups()) {
-      return run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows, max_row_blocks);
+      return run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows);
     }
   }
-  run_tiled<Gemm, 8>(launcher, gemm, features, rows, max_row_blocks);
+  run_tiled<Gemm, 8>(launcher, gemm, features, rows);
 }
 
 }  // namespace dsl::cuda
