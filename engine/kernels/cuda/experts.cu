@@ -201,8 +201,9 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
       call.rows = {top_k, 1, 1};
     } else {
       call.rows.expected_rows = num_pairs / split.size;
-      launcher.run({dim3(static_cast<unsigned>(num_experts)), kWarpSize}, group_pairs_kernel, part,
-                   first_expert, pairs);
+      launcher.run({dim3(static_cast<unsigned>(num_experts)), kPairWarps * kWarpSize,
+                    sizeof(PairCounts<kPairWarps>)},
+                   group_pairs_kernel<kPairWarps>, part, first_expert, pairs);
     }
     activate_experts(launcher, call, x.rows_from(first, rows), activated, space);
     project_experts(launcher, call, activated, down, space);

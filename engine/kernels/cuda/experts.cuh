@@ -3,6 +3,7 @@
 
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/expert_pairs.cuh"
 #include "engine/kernels/cuda/leaves.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 
@@ -10,42 +11,6 @@ namespace dsl::cuda {
 
 /// Blocks that share the pairs of one expert and one tile of its features.
 inline constexpr int kPairBlocks = 8;
-
-/// Pair p is row p / num_experts_per_tok and its slot p % num_experts_per_tok.
-struct ExpertPairs {
-  std::int32_t* begin = nullptr;  // [experts + 1]: where an expert's pairs begin in `pairs`
-  std::int32_t* pairs = nullptr;  // grouped by expert, each group in ascending order
-};
-
-/// One warp for an expert of this shard: finds its pairs, and how many pairs are of experts before
-/// it. Grid: experts.
-__global__ void group_pairs_kernel(Routing routing, std::int64_t first_expert, ExpertPairs out) {
-  take_turn();
-  const std::int64_t num_pairs = routing.rows * routing.num_experts_per_tok;
-  const std::int64_t expert = first_expert + blockIdx.x;
-  int num_before = 0;
-  int num_own = 0;
-  for (std::int64_t first = 0; first < num_pairs; first += kWarpSize) {
-    const std::int64_t p = first + lane_index();
-    const std::int64_t id = p < num_pairs ? routing.expert_ids[p] : -1;
-    num_before += __popc(__ballot_sync(kAllLanes, id >= first_expert && id < expert));
-    num_own += __popc(__ballot_sync(kAllLanes, id == expert));
-  }
-  if (lane_index() == 0) {
-    if (blockIdx.x == 0) out.begin[0] = 0;
-    out.begin[blockIdx.x + 1] = num_before + num_own;
-  }
-  if (num_own == 0) return;
-  int next = num_before;
-  for (std::int64_t first = 0; first < num_pairs; first += kWarpSize) {
-    const std::int64_t p = first + lane_index();
-    const bool is_own = p < num_pairs && routing.expert_ids[p] == expert;
-    const unsigned own = __ballot_sync(kAllLanes, is_own);
-    const unsigned lanes_below = (1u << lane_index()) - 1;
-    if (is_own) out.pairs[next + __popc(own & lanes_below)] = static_cast<std::int32_t>(p);
-    next += __popc(own);
-  }
-}
 
 /// What a block of an expert kernel works on.
 struct ExpertTile {
