@@ -10,7 +10,7 @@
 //  leaves with fixed
 //     boundaries (LeafSplit). A rank owns a whole subtree, so the joined result has the bits of one
 //     process.
-//  4. Where a weight has `quantised_inputs`, linear(), linear_tree(), linear_leaves(),
+//  4. Where a weight has `quantised_inputs`, linear(), linear_tree(), join_linear(),
 //  gated_linear() and
 //     routed_experts() (before both products) take for their rows what quantise_inputs() makes of
 //     them; codes and scales are the same on every backend.
@@ -207,12 +207,12 @@ class Ops {
   virtual void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                            MatrixView<float> out) = 0;
 
-  /// The same without joining leaves: sums.leaf(i)[m, n] += leaf i's partial sum.
-  virtual void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                             const LeafSums& sums) = 0;
-
   /// out = balanced tree over sums' leaves, which become zeros: the next layer begins with those.
   virtual void join_leaves(const LeafSums& sums, MatrixView<float> out) = 0;
+
+  /// The same after sums.leaf(i)[m, n] += leaf i of linear_tree()'s sum.
+  virtual void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                           const LeafSums& sums, MatrixView<float> out) = 0;
 
   /// residual += update, in float32, rounded once to the dtype of residual.
   virtual void add(const Matrix& residual, MatrixView<const float> update) = 0;

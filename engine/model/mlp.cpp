@@ -36,8 +36,9 @@ Result<MatrixView<float>> Mlp::forward(const LayerContext& context, const Matrix
   return update;
 }
 
-void Mlp::accumulate(const LayerContext& context, const Matrix& x, const LeafSums& sums) const {
-  down_proj_.accumulate(context.ops, activate(context, x), sums);
+void Mlp::join(const LayerContext& context, const Matrix& x, const LeafSums& sums,
+               MatrixView<float> out) const {
+  down_proj_.join(context.ops, activate(context, x), sums, out);
 }
 
 void Mlp::append_parameters(Parameters& parameters) {

@@ -51,10 +51,12 @@ Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix
 
   const LeafSums sums = workspace.leaf_sums(x.rows);
   experts_.accumulate(context.ops, x, routing, sums);
-  if (shared_experts_) shared_experts_->accumulate(context, x, sums);
-
   const MatrixView<float> update = workspace.update(x.rows);
-  context.ops.join_leaves(sums, update);
+  if (shared_experts_) {
+    shared_experts_->join(context, x, sums, update);
+  } else {
+    context.ops.join_leaves(sums, update);
+  }
   DSL_TRY(context.tp.all_reduce(update));
   return update;
 }

@@ -45,7 +45,7 @@ class Workspace {
   MatrixView<float> update(std::int64_t rows) const;
   /// [local leaves, rows, hidden_size] float32: zeros before each layer.
   LeafSums leaf_sums(std::int64_t rows) const;
-  /// For the first layer of a step; Ops::join_leaves() does it for the next.
+  /// For the first layer of a step; who joins them does it for the next.
   Status clear_leaf_sums(std::int64_t rows) const;
   /// Expert ids stay until the next step: those of all layers [layer, rows, num_experts_per_tok]
   /// lie together. Weights are of one layer.

@@ -58,9 +58,9 @@ class RowParallelLinear {
   std::int64_t local_in_features() const { return weight_.in_features; }
   /// x [rows, local_in_features] -> out [rows, out_features], complete on every shard.
   Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, MatrixView<float> out) const;
-  /// Adds this shard's leaves to `sums`, which the caller joins and reduces.
-  void accumulate(Ops& ops, const Matrix& x, const LeafSums& sums) const {
-    ops.linear_leaves(x, weight_, split_, sums);
+  /// Adds this shard's leaves to `sums` and joins these in `out`, which the caller reduces.
+  void join(Ops& ops, const Matrix& x, const LeafSums& sums, MatrixView<float> out) const {
+    ops.join_linear(x, weight_, split_, sums, out);
   }
 
  private:

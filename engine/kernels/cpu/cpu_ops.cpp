@@ -79,8 +79,8 @@ void CpuOps::linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& 
   });
 }
 
-void CpuOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                           const LeafSums& sums) {
+void CpuOps::join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                         const LeafSums& sums, MatrixView<float> out) {
   DSL_CHECK(
       sums.rows == x.rows && sums.cols == w.out_features && sums.num_leaves == split.num_leaves(),
       "sums [{}, {}, {}]", sums.num_leaves, sums.rows, sums.cols);
@@ -92,6 +92,7 @@ void CpuOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit
       }
     }
   });
+  join_leaves(sums, out);
 }
 
 void CpuOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {

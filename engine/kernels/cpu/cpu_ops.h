@@ -23,8 +23,8 @@ class CpuOps final : public RefOps {
   void linear(const Matrix& x, const WeightView& w, const Matrix& out) override;
   void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                    MatrixView<float> out) override;
-  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                     const LeafSums& sums) override;
+  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                   const LeafSums& sums, MatrixView<float> out) override;
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override;
   void add(const Matrix& residual, MatrixView<const float> update) override;
   void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,

@@ -121,11 +121,11 @@ class CudaOps final : public Ops {
     multiply(launcher_, x, w, leaf_bounds(split), as_matrix(out));
   }
 
-  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                     const LeafSums& sums) override {
+  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                   const LeafSums& sums, MatrixView<float> out) override {
     check_linear(x, w, sums.rows, sums.cols);
     check_split(split, x.cols);
-    add_leaves(launcher_, x, w, leaf_bounds(split), sums);
+    cuda::join_linear(launcher_, x, w, leaf_bounds(split), sums, as_matrix(out));
   }
 
   void gated_linear(const Matrix& x, const WeightView& gate_proj, const WeightView& up_proj,
@@ -138,7 +138,7 @@ class CudaOps final : public Ops {
   }
 
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
-    cuda::join_leaves(launcher_, sums, out);
+    cuda::join_leaves(launcher_, sums, as_matrix(out));
   }
 
   void add(const Matrix& residual, MatrixView<const float> update) override {

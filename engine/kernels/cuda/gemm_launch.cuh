@@ -102,24 +102,31 @@ void run_warpgroup_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t featu
   run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows);
 }
 
+/// Whether a product is bound by its weights, and warps should read each for all rows at a time:
+/// such are those of few rows, and of some more where tiles would be few.
 template <typename Gemm>
-void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
-  if constexpr (std::is_same_v<typename Gemm::Activation, Float8E4M3>) {
-    if (launcher.has_warpgroups()) {
-      return run_warpgroup_gemm(launcher, gemm, features, rows);
-    }
-  }
+bool has_few_rows(std::int64_t features, const GemmRows& rows) {
   const std::int64_t num_tiles =
       rows.num_groups * blocks_for(features, tiled_features<Gemm::kSides>());
-  if (rows.expected_rows <= kTileCols) {
-    return run_skinny<Gemm, 1>(launcher, gemm, features, rows);
-  }
+  return rows.expected_rows <= kMaxSkinnyRows ||
+         (rows.expected_rows <= tiled_rows<4>() && num_tiles < kEnoughTiles);
+}
+
+/// has_few_rows() holds.
+template <typename Gemm>
+void run_few_rows(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                  const GemmRows& rows) {
+  if (rows.expected_rows <= kTileCols) return run_skinny<Gemm, 1>(launcher, gemm, features, rows);
   if (rows.expected_rows <= kMaxSkinnyRows) {
     return run_skinny<Gemm, 2>(launcher, gemm, features, rows);
   }
-  if (rows.expected_rows <= tiled_rows<4>() && num_tiles < kEnoughTiles) {
-    return run_skinny<Gemm, 4>(launcher, gemm, features, rows);
-  }
+  run_skinny<Gemm, 4>(launcher, gemm, features, rows);
+}
+
+/// It does not hold.
+template <typename Gemm>
+void run_many_rows(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                   const GemmRows& rows) {
   if (rows.expected_rows <= tiled_rows<4>()) {
     return run_tiled<Gemm, 4>(launcher, gemm, features, rows);
   }
@@ -129,6 +136,23 @@ void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const
     }
   }
   run_tiled<Gemm, 8>(launcher, gemm, features, rows);
+}
+
+/// Whether warpgroups take a product with such rows, however many there are.
+template <typename Gemm>
+bool goes_by_warpgroups(const Launcher& launcher) {
+  return std::is_same_v<typename Gemm::Activation, Float8E4M3> && launcher.has_warpgroups();
+}
+
+template <typename Gemm>
+void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
+  if constexpr (std::is_same_v<typename Gemm::Activation, Float8E4M3>) {
+    if (goes_by_warpgroups<Gemm>(launcher)) {
+      return run_warpgroup_gemm(launcher, gemm, features, rows);
+    }
+  }
+  if (has_few_rows<Gemm>(features, rows)) return run_few_rows(launcher, gemm, features, rows);
+  run_many_rows(launcher, gemm, features, rows);
 }
 
 }  // namespace dsl::cuda

@@ -14,7 +14,7 @@
 //   num_features()         of the output
 //   slices()               of its input features
 //   store(group, r, feature, outputs)  takes the output of every side; not for GemmSum::kLeaves
-//   leaf_sum(group, r, feature, leaf)  the float that the leaf is added to, for GemmSum::kLeaves
+//   leaf_sum(group, r, feature, leaf)  the sum in memory, for GemmSum::kLeaves and kJoined
 #pragma once
 
 #include "engine/kernels/cuda/slices.cuh"
@@ -28,9 +28,10 @@ inline constexpr int kTileCols = 8;
 inline constexpr float kNotANumber = __builtin_nanf("");
 
 enum class GemmSum {
-  kWhole,  // there is one leaf
-  kTree,   // they are joined
-  kLeaves  // each is an output of its own
+  kWhole,   // there is one leaf
+  kTree,    // they are joined
+  kLeaves,  // each is added to a sum in memory; of many rows
+  kJoined   // the same, the sums are joined and become zeros; of few rows
 };
 
 }  // namespace dsl::cuda

@@ -68,7 +68,7 @@ __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, 
 }
 
 /// out = the tree over the leaves, which become zeros. Grid: cols / threads, rows.
-__global__ void join_leaves_kernel(LeafSums sums, MatrixView<float> out) {
+__global__ void join_leaves_kernel(LeafSums sums, Matrix out) {
   take_turn();
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= sums.cols) return;
@@ -84,7 +84,7 @@ __global__ void join_leaves_kernel(LeafSums sums, MatrixView<float> out) {
   for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
     if (leaf < sums.num_leaves) first[leaf * stride] = 0;
   }
-  out.data[row * out.row_stride + col] = join_tree(leaves, sums.num_leaves);
+  row_of<float>(out, row)[col] = join_tree(leaves, sums.num_leaves);
 }
 
 }  // namespace dsl::cuda

@@ -16,10 +16,11 @@ void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const Le
 bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
                     const WeightView& up_proj, const Matrix& activated);
 
-/// sums.leaf(i)[m, n] += leaf i's sum.
-void add_leaves(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
-                const LeafSums& sums);
+/// out = the tree over sums' leaves, which become zeros, in as many rows as out has.
+void join_leaves(Launcher& launcher, const LeafSums& sums, const Matrix& out);
 
-void join_leaves(Launcher& launcher, const LeafSums& sums, MatrixView<float> out);
+/// The same after sums.leaf(i)[m, n] += leaf i's sum.
+void join_linear(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
+                 const LeafSums& sums, const Matrix& out);
 
 }  // namespace dsl::cuda

@@ -123,8 +123,8 @@ void RefOps::linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& 
   });
 }
 
-void RefOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                           const LeafSums& sums) {
+void RefOps::join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                         const LeafSums& sums, MatrixView<float> out) {
   check_linear(x, w, sums.rows, sums.cols);
   check_split(split, x.cols);
   const std::vector<float> rows = input_rows(x, w, &split);
@@ -138,6 +138,7 @@ void RefOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit
       }
     }
   });
+  join_leaves(sums, out);
 }
 
 void RefOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {

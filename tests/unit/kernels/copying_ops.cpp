@@ -62,8 +62,8 @@ class CopyingOps final : public Ops {
     copies.run(*device_.ops, [&] { device_.ops->linear_tree(x_copy, w_copy, split, out); });
   }
 
-  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                     const LeafSums& sums) override {
+  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                   const LeafSums& sums, MatrixView<float> out) override {
     Matrix x_copy = x;
     WeightView w_copy = w;
     LeafSums sums_copy = sums;
@@ -71,7 +71,9 @@ class CopyingOps final : public Ops {
     copies.read(x_copy);
     copies.read(w_copy);
     copies.write(sums_copy);
-    copies.run(*device_.ops, [&] { device_.ops->linear_leaves(x_copy, w_copy, split, sums_copy); });
+    copies.write(out);
+    copies.run(*device_.ops,
+               [&] { device_.ops->join_linear(x_copy, w_copy, split, sums_copy, out); });
   }
 
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override {

@@ -73,9 +73,10 @@ TEST_F(CudaPassesTest, LeavesOfAQuantisedLinear) {
                                       {.out_features = 20, .in_features = split.local_size()});
     const auto start =
         TestMatrix::random(random_, DType::kF32, split.num_leaves() * rows, 20, 1.0f, 0);
-    expect_equal(start, [&](Ops& ops, const TestMatrix& out) {
-      ops.linear_leaves(x.view(), w.view(), split,
-                        {out.floats().data, split.num_leaves(), rows, 20});
+    expect_equal(TestMatrix(DType::kF32, rows, 20), [&](Ops& ops, const TestMatrix& out) {
+      const TestMatrix sums = start.clone();
+      ops.join_linear(x.view(), w.view(), split, {sums.floats().data, split.num_leaves(), rows, 20},
+                      out.floats());
     });
   }
 }

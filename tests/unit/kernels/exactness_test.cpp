@@ -98,9 +98,8 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
             for (std::int64_t c = 0; c < 21; ++c) sums.set(r, c, 0);
           }
           const LeafSums view{sums.floats().data, split.num_leaves(), rows, 21};
-          ops_->linear_leaves(part, weight, split, view);
           joined.emplace_back(DType::kF32, rows, 21);
-          ops_->join_leaves(view, joined.back().floats());
+          ops_->join_linear(part, weight, split, view, joined.back().floats());
         }
         const std::string tree = join(std::move(trees)).bits();
         const std::string leaves = join(std::move(joined)).bits();
