@@ -2,18 +2,16 @@
 //
 // Exactness contract, the same for every backend and kernel variant:
 //  1. Row invariance: what an op writes for one row (token) depends on that row's inputs alone,
-//  never on how many
-//     rows are in the call, where the row stands among them, or how many threads run.
+//     never on how many rows are in the call, where the row stands among them, or how many threads
+//     run.
 //  2. Shard invariance: an output feature of linear() does not depend on which other features are
-//  in the view.
+//     in the view.
 //  3. Leaf trees: a sum that tensor parallelism splits is a balanced binary tree over kNumLeaves
-//  leaves with fixed
-//     boundaries (LeafSplit). A rank owns a whole subtree, so the joined result has the bits of one
-//     process.
-//  4. Where a weight has `quantised_inputs`, linear(), linear_tree(), join_linear(),
-//  gated_linear() and
-//     routed_experts() (before both products) take for their rows what quantise_inputs() makes of
-//     them; codes and scales are the same on every backend.
+//     leaves with fixed boundaries (LeafSplit). A rank owns a whole subtree, so the joined result
+//     has the bits of one process.
+//  4. Where a weight has `quantised_inputs`, linear(), linear_pair(), linear_tree(), join_linear(),
+//     gated_linear() and routed_experts() (before both products) take for their rows what
+//     quantise_inputs() makes of them; codes and scales are the same on every backend.
 // Accumulation is float32. Outputs are rounded once, to the dtype of the output view.
 #pragma once
 
@@ -201,6 +199,13 @@ class Ops {
 
   /// out[m, n] = sum_k x[m, k] * w[n, k]. out is float32 or the activation dtype.
   virtual void linear(const Matrix& x, const WeightView& w, const Matrix& out) = 0;
+
+  /// linear() of the same rows by two layers: the bits of both calls.
+  virtual void linear_pair(const Matrix& x, const WeightView& w, const Matrix& out,
+                           const WeightView& other_w, const Matrix& other_out) {
+    linear(x, w, out);
+    linear(x, other_w, other_out);
+  }
 
   /// A row-parallel linear: x and w hold this shard's input features. out[m, n] = the shard's
   /// subtree sum, float32.

@@ -47,17 +47,17 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
   return result;
 }
 
-Matrix Attention::queries(const LayerContext& context, const Matrix& x) const {
-  const Matrix q = context.workspace.q(x.rows);
+void Attention::project(const LayerContext& context, const Matrix& x, const Matrix& q,
+                        const Matrix& compressed_kv) const {
+  const WeightView& kv_a = kv_a_proj_with_mqa_.weight();
   if (!q_lora_) {
-    q_proj_.forward(context.ops, x, q);
-    return q;
+    context.ops.linear_pair(x, q_proj_.weight(), q, kv_a, compressed_kv);
+    return;
   }
   const Matrix q_a = context.workspace.q_a(x.rows);
-  q_lora_->q_a_proj.forward(context.ops, x, q_a);
+  context.ops.linear_pair(x, q_lora_->q_a_proj.weight(), q_a, kv_a, compressed_kv);
   context.ops.rms_norm(q_a, q_lora_->q_a_layernorm, rms_norm_eps_, q_a);
   q_proj_.forward(context.ops, q_a, q);
-  return q;
 }
 
 Result<MatrixView<float>> Attention::forward(const LayerContext& context, const StepBatch& batch,
@@ -65,9 +65,9 @@ Result<MatrixView<float>> Attention::forward(const LayerContext& context, const 
   Ops& ops = context.ops;
   const Workspace& workspace = context.workspace;
 
-  const Matrix q = queries(context, x);
+  const Matrix q = workspace.q(x.rows);
   const Matrix compressed_kv = workspace.compressed_kv(x.rows);
-  kv_a_proj_with_mqa_.forward(ops, x, compressed_kv);
+  project(context, x, q, compressed_kv);
   ops.rope_and_store(q, shape_.num_heads, compressed_kv, kv_a_layernorm_, rms_norm_eps_,
                      batch.positions, context.rope, batch.slots, cache);
 

@@ -32,7 +32,8 @@ class Attention {
     VectorView q_a_layernorm;             // [q_lora_rank]
   };
 
-  Matrix queries(const LayerContext& context, const Matrix& x) const;
+  void project(const LayerContext& context, const Matrix& x, const Matrix& q,
+               const Matrix& compressed_kv) const;
 
   MlaShape shape_;
   float rms_norm_eps_ = 0;

@@ -114,6 +114,15 @@ class CudaOps final : public Ops {
     multiply(launcher_, x, w, single_leaf(x.cols), out);
   }
 
+  void linear_pair(const Matrix& x, const WeightView& w, const Matrix& out,
+                   const WeightView& other_w, const Matrix& other_out) override {
+    check_linear(x, w, out.rows, out.cols);
+    check_linear(x, other_w, other_out.rows, other_out.cols);
+    if (!multiply_pair(launcher_, x, w, out, other_w, other_out)) {
+      Ops::linear_pair(x, w, out, other_w, other_out);
+    }
+  }
+
   void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                    MatrixView<float> out) override {
     check_linear(x, w, out.rows, out.cols);

@@ -132,6 +132,27 @@ void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const Le
   });
 }
 
+bool multiply_pair(Launcher& launcher, const Matrix& x, const WeightView& w, const Matrix& out,
+                   const WeightView& other_w, const Matrix& other_out) {
+  const LeafBounds leaves = single_leaf(x.cols);
+  const auto has_few = [&](const WeightView& layer) {
+    return is_tensor_core_gemm(x.dtype, layer, leaves) && !layer.quantised_inputs &&
+           has_few_rows<PairGemm<BFloat16>>(layer.out_features, {1, x.rows, x.rows});
+  };
+  const bool is_alike = w.dtype == other_w.dtype && w.scales.first_col == other_w.scales.first_col;
+  if (!is_alike || out.dtype != DType::kBF16 || other_out.dtype != DType::kBF16 || !has_few(w) ||
+      !has_few(other_w)) {
+    return false;
+  }
+  with_tensor_core_weight(w.dtype, [&](auto e) {
+    const PairGemm<decltype(e)> gemm{
+        {{x}, x.rows, slices_of(w, leaves)}, {w, other_w}, {out, other_out}, kSkinnyFeatures};
+    run_few_rows(launcher, gemm, std::max(w.out_features, other_w.out_features),
+                 {2, x.rows, x.rows});
+  });
+  return true;
+}
+
 bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
                     const WeightView& up_proj, const Matrix& activated) {
   const LeafBounds leaves = single_leaf(x.cols);

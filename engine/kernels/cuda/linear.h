@@ -11,6 +11,11 @@ namespace dsl::cuda {
 void multiply(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
               const Matrix& out);
 
+/// multiply() by two layers, in one kernel. False, with nothing done, where that gains nothing or
+/// tensor cores do not take both alike.
+bool multiply_pair(Launcher& launcher, const Matrix& x, const WeightView& w, const Matrix& out,
+                   const WeightView& other_w, const Matrix& other_out);
+
 /// activated = silu(gate_proj x) * up_proj x, rounded once. False, with nothing done, where tensor
 /// cores do not take it.
 bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,

@@ -49,6 +49,42 @@ struct LinearGemm : MatrixRows<X> {
   }
 };
 
+/// One of the layers of PairGemm.
+struct LayerGroup : WholeGroup {
+  int layer = 0;
+};
+
+/// outs[i] = x weights[i]^T, in BF16. A layer is a group of rows.
+template <typename W>
+struct PairGemm : MatrixRows<BFloat16> {
+  using Group = LayerGroup;
+  using Weight = W;
+  static constexpr int kSides = 1;
+  static constexpr GemmSum kSum = GemmSum::kWhole;
+
+  WeightView weights[2];
+  Matrix outs[2];
+  int block_features = 0;  // of a block
+
+  /// Without rows where the layer has no features for the block.
+  __device__ Group group(int layer) const {
+    const bool is_there = std::int64_t{blockIdx.x} * block_features < weights[layer].out_features;
+    return {{is_there ? static_cast<int>(num_rows) : 0}, layer};
+  }
+  __device__ std::int64_t num_features() const {
+    const std::int64_t first = weights[0].out_features;
+    return first > weights[1].out_features ? first : weights[1].out_features;
+  }
+  __device__ const WeightView& weight(const Group& group, int) const {
+    return weights[group.layer];
+  }
+  __device__ void store(const Group& group, int row, std::int64_t feature,
+                        const float (&outputs)[1]) const {
+    if (feature >= weights[group.layer].out_features) return;
+    row_of<BFloat16>(outs[group.layer], row)[feature] = encode<BFloat16>(outputs[0]);
+  }
+};
+
 /// activated = silu(x gate_proj^T) * x up_proj^T.
 template <typename W, typename X>
 struct GatedGemm : MatrixRows<X> {

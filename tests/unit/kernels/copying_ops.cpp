@@ -51,6 +51,24 @@ class CopyingOps final : public Ops {
     copies.run(*device_.ops, [&] { device_.ops->linear(x_copy, w_copy, out_copy); });
   }
 
+  void linear_pair(const Matrix& x, const WeightView& w, const Matrix& out,
+                   const WeightView& other_w, const Matrix& other_out) override {
+    Matrix x_copy = x;
+    WeightView w_copy = w;
+    WeightView other_w_copy = other_w;
+    Matrix out_copy = out;
+    Matrix other_out_copy = other_out;
+    DeviceCopies copies(arena_);
+    copies.read(x_copy);
+    copies.read(w_copy);
+    copies.read(other_w_copy);
+    copies.write(out_copy);
+    copies.write(other_out_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->linear_pair(x_copy, w_copy, out_copy, other_w_copy, other_out_copy);
+    });
+  }
+
   void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                    MatrixView<float> out) override {
     Matrix x_copy = x;

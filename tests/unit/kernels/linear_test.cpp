@@ -98,6 +98,33 @@ TEST_P(LinearTest, GatedLinearEqualsReference) {
   }
 }
 
+TEST_P(LinearTest, PairsHaveTheBitsOfTheirLayers) {
+  for (const WeightKind& weight_kind : kWeightKinds) {
+    for (const DType type : kActivationTypes) {
+      for (const std::int64_t rows : {1, 13, 35, 70}) {
+        const std::int64_t in = pick(random_, 60, 300);
+        const auto x = TestMatrix::random(random_, type, rows, in);
+        std::vector<TestWeight> layers;
+        std::vector<TestMatrix> pair;
+        std::vector<TestMatrix> alone;
+        for (const std::int64_t out : {37, 90}) {
+          layers.push_back(
+              TestWeight::random(random_, weight_kind, {.out_features = out, .in_features = in}));
+          pair.emplace_back(type, rows, out);
+          alone.push_back(pair.back().clone());
+          ops_->linear(x.view(), layers.back().view(), alone.back().view());
+        }
+        ops_->linear_pair(x.view(), layers[0].view(), pair[0].view(), layers[1].view(),
+                          pair[1].view());
+        for (std::size_t i = 0; i < 2; ++i) {
+          EXPECT_EQ(pair[i].bits(), alone[i].bits()) << name_of(weight_kind) << ", " << rows;
+          EXPECT_TRUE(pair[i].padding_untouched());
+        }
+      }
+    }
+  }
+}
+
 TEST_P(LinearTest, TreesAndLeavesEqualReference) {
   for (const WeightKind& weight_kind : kWeightKinds) {
     for (const DType type : kActivationTypes) {
