@@ -56,9 +56,8 @@ std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
   // A shorter sequence has fewer splits, and keys of more heads fit into a pass.
   const std::int64_t positions_of_heads =
       std::max(limits.max_pass_bytes / position_bytes, limits.max_positions);
-  const std::int64_t splits_of_heads =
-      std::min(shape.num_heads * num_splits,
-               shape.num_heads + positions_of_heads / kMinSplitPositions);
+  const std::int64_t splits_of_heads = std::min(
+      shape.num_heads * num_splits, shape.num_heads + positions_of_heads / kMinSplitPositions);
   const std::int64_t decoded =
       limits.fp8_cache ? decoded_latent_bytes(limits.max_positions, shape) : 0;
   return decoded + keys +
