@@ -155,10 +155,7 @@ template <typename Block>
 __device__ void begin_values(Block& block, int tile, int warpgroup, const float (&factors)[2],
                              const std::uint32_t (&weights)[2][4],
                              float (&values)[Block::kWarpgroupCols / 2]) {
-  if (changes_anything(factors)) {
-#pragma unroll
-    for (int i = 0; i < Block::kWarpgroupCols / 2; ++i) values[i] *= factors[i / 2 % 2];
-  }
+  multiply_values(values, factors);
   auto& latents = block.latents[tile % Block::kStages];
   const ColumnsDescriptor<Block::Latents::kPanelBytes> columns(
       latents.chunks[warpgroup * (Block::kPanels / 2)]);

@@ -104,10 +104,7 @@ template <typename Dims, typename Block>
 __device__ void begin_value_products(Block& block, int tile, const float (&factors)[2],
                                      const std::uint32_t (&weights)[kPrefillKeys / 16][4],
                                      float (&values)[Dims::kValue / 2]) {
-  if (changes_anything(factors)) {
-#pragma unroll
-    for (int i = 0; i < Dims::kValue / 2; ++i) values[i] *= factors[i / 2 % 2];
-  }
+  multiply_values(values, factors);
   const ColumnsDescriptor<Block::Values::kPanelBytes> columns(
       &block.stages[tile % Block::kStages].values);
   hold_sums(values);

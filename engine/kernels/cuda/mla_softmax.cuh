@@ -2,9 +2,8 @@
 // of scores that were multiplied by log2(e), which hardware computes at once.
 //
 // Scores are lowered by a base before: the largest of the first tile, and of a later one where that
-// leaves the base too far behind. What was added up before is multiplied by a factor then, which is
-// seldom, as the largest score of many is found early but for a little. A split's sums are of
-// powers up to 2^kBaseLag, and joining splits takes any base.
+// leaves the base too far behind. Only then what was added up before is multiplied by a factor. A
+// split's sums are of powers up to 2^kBaseLag, and joining splits takes any base.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -43,6 +42,14 @@ __device__ inline float base_factor(float before, float after) {
 /// Whether one of the warp's factors is not one. All lanes call.
 __device__ inline bool changes_anything(const float (&factors)[2]) {
   return __ballot_sync(kAllLanes, factors[0] != 1.0f || factors[1] != 1.0f) != 0;
+}
+
+/// values *= factors, of products of warpgroups, where that changes anything. All lanes call.
+template <int kValues>
+__device__ void multiply_values(float (&values)[kValues], const float (&factors)[2]) {
+  if (!changes_anything(factors)) return;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) values[i] *= factors[i / 2 % 2];
 }
 
 }  // namespace dsl::cuda
