@@ -3,7 +3,6 @@
 namespace dsl::model {
 
 using parallel::ColumnParallelLinear;
-using parallel::ReplicatedLinear;
 using parallel::RowParallelLinear;
 
 Result<Attention> Attention::load(const LayerSource& source, const std::string& prefix) {
@@ -25,7 +24,7 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
     DSL_ASSIGN(const VectorView norm,
                source.checkpoint.vector(prefix + "q_a_layernorm.weight", rank));
     DSL_ASSIGN(const WeightView q_b, weight("q_b_proj", q_width, rank));
-    result.q_lora_ = QueryLora{ReplicatedLinear(q_a), norm};
+    result.q_lora_ = QueryLora{q_a, norm};
     result.q_proj_ = ColumnParallelLinear(q_b, source.tp);
   } else {
     DSL_ASSIGN(const WeightView q, weight("q_proj", q_width, config.hidden_size));
@@ -41,7 +40,7 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
   DSL_ASSIGN(const WeightView kv_b, source.checkpoint.weight(prefix + "kv_b_proj.weight",
                                                              kv_b_width, config.kv_lora_rank));
   DSL_ASSIGN(const WeightView o, weight("o_proj", config.hidden_size, heads * config.v_head_dim));
-  result.kv_a_proj_with_mqa_ = ReplicatedLinear(kv_a);
+  result.kv_a_proj_with_mqa_ = kv_a;
   result.kv_b_proj_ = ColumnParallelLinear(kv_b, source.tp);
   result.o_proj_ = RowParallelLinear(o, source.tp);
   return result;
@@ -49,13 +48,13 @@ Result<Attention> Attention::load(const LayerSource& source, const std::string& 
 
 void Attention::project(const LayerContext& context, const Matrix& x, const Matrix& q,
                         const Matrix& compressed_kv) const {
-  const WeightView& kv_a = kv_a_proj_with_mqa_.weight();
+  const WeightView& kv_a = kv_a_proj_with_mqa_;
   if (!q_lora_) {
     context.ops.linear_pair(x, q_proj_.weight(), q, kv_a, compressed_kv);
     return;
   }
   const Matrix q_a = context.workspace.q_a(x.rows);
-  context.ops.linear_pair(x, q_lora_->q_a_proj.weight(), q_a, kv_a, compressed_kv);
+  context.ops.linear_pair(x, q_lora_->q_a_proj, q_a, kv_a, compressed_kv);
   context.ops.rms_norm(q_a, q_lora_->q_a_layernorm, rms_norm_eps_, q_a);
   q_proj_.forward(context.ops, q_a, q);
 }
@@ -80,11 +79,11 @@ Result<MatrixView<float>> Attention::forward(const LayerContext& context, const 
 
 void Attention::append_parameters(Parameters& parameters) {
   if (q_lora_) {
-    parameters.weights.push_back(q_lora_->q_a_proj.mutable_weight());
+    parameters.weights.push_back(&q_lora_->q_a_proj);
     parameters.vectors.push_back(&q_lora_->q_a_layernorm);
   }
   parameters.weights.insert(parameters.weights.end(),
-                            {q_proj_.mutable_weight(), kv_a_proj_with_mqa_.mutable_weight(),
+                            {q_proj_.mutable_weight(), &kv_a_proj_with_mqa_,
                              kv_b_proj_.mutable_weight(), o_proj_.mutable_weight()});
   parameters.vectors.push_back(&kv_a_layernorm_);
 }

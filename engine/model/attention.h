@@ -28,8 +28,8 @@ class Attention {
  private:
   /// Queries through a low-rank bottleneck.
   struct QueryLora {
-    parallel::ReplicatedLinear q_a_proj;  // [q_lora_rank, hidden_size]
-    VectorView q_a_layernorm;             // [q_lora_rank]
+    WeightView q_a_proj;       // [q_lora_rank, hidden_size], whole on every shard
+    VectorView q_a_layernorm;  // [q_lora_rank]
   };
 
   void project(const LayerContext& context, const Matrix& x, const Matrix& q,
@@ -39,10 +39,11 @@ class Attention {
   float rms_norm_eps_ = 0;
   std::optional<QueryLora> q_lora_;
   parallel::ColumnParallelLinear q_proj_;  // q_b_proj with a bottleneck: [heads * qk_head_dim, in]
-  parallel::ReplicatedLinear kv_a_proj_with_mqa_;  // [kv_lora_rank + qk_rope_head_dim, hidden_size]
-  VectorView kv_a_layernorm_;                      // [kv_lora_rank]
-  parallel::ColumnParallelLinear kv_b_proj_;       // [heads * (nope + v), kv_lora_rank]
-  parallel::RowParallelLinear o_proj_;             // [hidden_size, heads * v_head_dim]
+  /// [kv_lora_rank + qk_rope_head_dim, hidden_size], whole on every shard.
+  WeightView kv_a_proj_with_mqa_;
+  VectorView kv_a_layernorm_;                 // [kv_lora_rank]
+  parallel::ColumnParallelLinear kv_b_proj_;  // [heads * (nope + v), kv_lora_rank]
+  parallel::RowParallelLinear o_proj_;        // [hidden_size, heads * v_head_dim]
 };
 
 }  // namespace dsl::model

@@ -11,22 +11,6 @@
 
 namespace dsl::parallel {
 
-/// y = W x on every shard alike. A value over a view: the checkpoint must outlive it.
-class ReplicatedLinear {
- public:
-  ReplicatedLinear() = default;
-  explicit ReplicatedLinear(const WeightView& weight) : weight_(weight) {}
-
-  const WeightView& weight() const { return weight_; }
-  WeightView* mutable_weight() { return &weight_; }
-  std::int64_t out_features() const { return weight_.out_features; }
-  /// x [rows, in_features] -> out [rows, out_features]
-  void forward(Ops& ops, const Matrix& x, const Matrix& out) const { ops.linear(x, weight_, out); }
-
- private:
-  WeightView weight_;
-};
-
 /// Output features are split: this shard computes a contiguous range of them, so there is no sum to
 /// join.
 class ColumnParallelLinear {
