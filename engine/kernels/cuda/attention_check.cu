@@ -30,22 +30,17 @@ std::vector<BFloat16> checked_vectors(CheckRandom& random, std::int64_t count, s
   return vectors;
 }
 
-/// Cached positions in scratch, as a cache of one block.
-class CheckedCache {
- public:
-  static Result<CheckedCache> put(const std::vector<BFloat16>& latents, CheckOperands& space) {
-    static const std::vector<std::int32_t> block_table{0};
-    CheckedCache checked;
-    DSL_ASSIGN(BFloat16* const data, space.put(latents));
-    const LatentCache cache{data, DType::kBF16, 1, kCheckedPositions, Dims::kRank, Dims::kRope};
-    DSL_ASSIGN(const std::int32_t* const table, space.put(block_table));
-    checked.latents_ = {cache, table, latent_layout(cache)};
-    return checked;
-  }
-  const PagedLatents& latents() const { return latents_; }
+/// Cached positions, as a cache of one block.
+struct CheckedCache {
+  std::vector<BFloat16> latents;
+  std::vector<std::int32_t> block_table{0};
 
- private:
-  PagedLatents latents_;
+  Result<PagedLatents> put(CheckOperands& space) const {
+    DSL_ASSIGN(BFloat16* const data, space.put(latents));
+    DSL_ASSIGN(const std::int32_t* const table, space.put(block_table));
+    const LatentCache cache{data, DType::kBF16, 1, kCheckedPositions, Dims::kRank, Dims::kRope};
+    return PagedLatents{cache, table, latent_layout(cache)};
+  }
 };
 
 template <typename T>
@@ -67,16 +62,15 @@ Result<std::vector<T>> read_back(Launcher& launcher, const T* from, std::int64_t
 /// All heads of one generated token.
 Result<std::optional<std::string>> find_decode_difference(Launcher& launcher) {
   CheckRandom random;
-  const auto latents =
-      checked_vectors(random, kCheckedPositions, Dims::kCacheRow, kFirstLargePosition);
+  const CheckedCache cache{
+      checked_vectors(random, kCheckedPositions, Dims::kCacheRow, kFirstLargePosition)};
   const auto query = checked_vectors(random, kCheckedHeads, Dims::kCacheRow, kCheckedHeads);
   const std::vector<AttentionRow> rows{{0, kCheckedPositions - 1, 0}};
   constexpr std::int64_t kValues = kCheckedHeads * Dims::kRank;
   constexpr std::int64_t kResults = kValues + 2 * kCheckedHeads;  // then bases, then sums
   DSL_ASSIGN(CheckOperands space, CheckOperands::open(launcher));
-  DSL_ASSIGN(const CheckedCache cache, CheckedCache::put(latents, space));
   AbsorbedRows pass;
-  pass.latents = cache.latents();
+  DSL_ASSIGN(pass.latents, cache.put(space));
   DSL_ASSIGN(pass.rows, space.put(rows));
   pass.num_rows = 1;
   pass.shape = kCheckedShape;
@@ -102,15 +96,14 @@ Result<std::optional<std::string>> find_decode_difference(Launcher& launcher) {
 Result<std::optional<std::string>> find_prompt_difference(Launcher& launcher) {
   constexpr std::int64_t kRows = 80;
   CheckRandom random;
-  const auto latents =
-      checked_vectors(random, kCheckedPositions, Dims::kCacheRow, kFirstLargePosition);
+  const CheckedCache cache{
+      checked_vectors(random, kCheckedPositions, Dims::kCacheRow, kFirstLargePosition)};
   const auto expanded =
       checked_vectors(random, kCheckedPositions, Dims::kHeadFeatures, kFirstLargePosition);
   const auto query = checked_vectors(random, kRows, Dims::kQuery, kRows);
   DSL_ASSIGN(CheckOperands space, CheckOperands::open(launcher));
-  DSL_ASSIGN(const CheckedCache cache, CheckedCache::put(latents, space));
   MlaPrefill call;
-  call.latents = cache.latents();
+  DSL_ASSIGN(call.latents, cache.put(space));
   call.first_position = kCheckedPositions - kRows;
   call.num_rows = kRows;
   DSL_ASSIGN(call.query, space.put(query));

@@ -138,16 +138,10 @@ void run_many_rows(Launcher& launcher, const Gemm& gemm, std::int64_t features,
   run_tiled<Gemm, 8>(launcher, gemm, features, rows);
 }
 
-/// Whether warpgroups take a product with such rows, however many there are.
-template <typename Gemm>
-bool goes_by_warpgroups(const Launcher& launcher) {
-  return std::is_same_v<typename Gemm::Activation, Float8E4M3> && launcher.has_warpgroups();
-}
-
 template <typename Gemm>
 void run_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t features, const GemmRows& rows) {
   if constexpr (std::is_same_v<typename Gemm::Activation, Float8E4M3>) {
-    if (goes_by_warpgroups<Gemm>(launcher)) {
+    if (launcher.has_warpgroups()) {
       return run_warpgroup_gemm(launcher, gemm, features, rows);
     }
   }

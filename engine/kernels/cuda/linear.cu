@@ -94,7 +94,7 @@ void join_tensor_core_linear(Launcher& launcher, const MatrixRows<X>& in, const 
   using Leaves = LeavesGemm<W, X, GemmSum::kLeaves>;
   const GemmRows rows{1, in.num_rows, in.num_rows};
   if constexpr (std::is_same_v<X, Float8E4M3>) {
-    if (goes_by_warpgroups<Leaves>(launcher)) {
+    if (launcher.has_warpgroups()) {
       run_warpgroup_gemm(launcher, Leaves{in, w, sums, out}, w.out_features, rows);
       return join_leaves(launcher, sums, out);
     }
