@@ -14,6 +14,22 @@ constexpr std::int64_t kCacheBlockTokens = 32;
 
 MlaShape deepseek_shape(std::int64_t num_heads) { return {num_heads, 128, 64, 128, 512, 0.1f}; }
 
+/// Columns and rows of what attention takes and gives.
+struct AttentionSizes {
+  std::int64_t width;      // of a cached position
+  std::int64_t q_dim;      // of a head
+  std::int64_t head_rows;  // of kv_b
+  std::int64_t q_cols;
+  std::int64_t out_cols;
+
+  explicit AttentionSizes(const MlaShape& shape)
+      : width(shape.kv_lora_rank + shape.qk_rope_head_dim),
+        q_dim(shape.qk_nope_head_dim + shape.qk_rope_head_dim),
+        head_rows(shape.qk_nope_head_dim + shape.v_head_dim),
+        q_cols(shape.num_heads * q_dim),
+        out_cols(shape.num_heads * shape.v_head_dim) {}
+};
+
 /// Within a few roundings to BF16 of the largest value.
 Status verify_attended(const Matrix& found, const Matrix& expected) {
   double largest = 0;
@@ -47,9 +63,7 @@ Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& c
 Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c) {
   DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
   const MlaShape shape = deepseek_shape(c.num_heads);
-  const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
-  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
-  const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
+  const auto [width, q_dim, head_rows, q_cols, out_cols] = AttentionSizes(shape);
   const std::int64_t blocks_each = c.context / kCacheBlockTokens;
   const std::int64_t num_blocks = c.batch * blocks_each;
   const std::int64_t row_bytes =
@@ -60,8 +74,6 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   DSL_ASSIGN(const auto kv_b,
              DeviceTensor::random(*device.memory, c.num_heads * head_rows * shape.kv_lora_rank,
                                   DType::kBF16, weight_values(shape.kv_lora_rank)));
-  const std::int64_t q_cols = c.num_heads * q_dim;
-  const std::int64_t out_cols = c.num_heads * shape.v_head_dim;
   DSL_ASSIGN(const auto q,
              DeviceTensor::random(*device.memory, c.batch * q_cols, DType::kBF16, {.seed = 6}));
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.batch * out_cols * 2));
@@ -128,12 +140,8 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
 Result<Measurement> measure_prompt(const Reference& reference, const PromptCase& c) {
   DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
   const MlaShape shape = deepseek_shape(c.num_heads);
-  const std::int64_t width = shape.kv_lora_rank + shape.qk_rope_head_dim;
-  const std::int64_t q_dim = shape.qk_nope_head_dim + shape.qk_rope_head_dim;
-  const std::int64_t head_rows = shape.qk_nope_head_dim + shape.v_head_dim;
+  const auto [width, q_dim, head_rows, q_cols, out_cols] = AttentionSizes(shape);
   const std::int64_t num_blocks = c.rows / kCacheBlockTokens;
-  const std::int64_t q_cols = c.num_heads * q_dim;
-  const std::int64_t out_cols = c.num_heads * shape.v_head_dim;
   DSL_ASSIGN(const auto cached,
              DeviceTensor::random(*device.memory, c.rows * width, DType::kBF16, {.seed = 5}));
   DSL_ASSIGN(const auto kv_b,
