@@ -237,7 +237,9 @@ class Server final : public RendezvousServer {
   }
 
   Status refuse(Guest& guest, Error error) {
-    log(LogLevel::kWarning, "rendezvous refused {}: {}", guest.address, error.message);
+    // Ranks that come behind a failure are no news beside it.
+    const LogLevel level = failure_ ? LogLevel::kInfo : LogLevel::kWarning;
+    log(level, "rendezvous refused {}: {}", guest.address, error.message);
     PayloadWriter payload;
     write_error(payload, error);
     send(guest, FrameType::kRefused, payload.take());
