@@ -1,0 +1,129 @@
+#include "tests/ptx_device/block.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/warpgroup_products.h"
+
+namespace dsl::test::ptx {
+namespace {
+
+constexpr std::uint32_t kWarpsOfGroup = 4;
+
+std::uint32_t warps_for(std::uint32_t threads) { return (threads + kLanes - 1) / kLanes; }
+
+}  // namespace
+
+Block::Block(Grid& grid, std::array<std::uint32_t, 3> index)
+    : grid_(grid), index_(index), shared_(grid.shape.shared_bytes, warps_for(grid.shape.threads)) {
+  for (std::uint32_t warp = 0; warp < warps_for(grid.shape.threads); ++warp) {
+    warps_.emplace_back(*this, grid.kernel, warp,
+                        std::min<std::uint32_t>(kLanes, grid.shape.threads - warp * kLanes));
+  }
+}
+
+void Block::run() {
+  while (true) {
+    if (run_ready_warps() || multiply_where_all_wait() || release_full_barriers()) continue;
+    if (std::ranges::all_of(warps_,
+                            [](const Warp& warp) { return warp.state() == Warp::State::kEnded; }))
+      return;
+    throw Fault(
+        fmt::format("all warps of block {} of {} wait for others", index_[0], grid_.kernel.name));
+  }
+}
+
+bool Block::run_ready_warps() {
+  std::vector<Warp*> order;
+  for (Warp& warp : warps_) order.push_back(&warp);
+  // Another order each time, the same in every run: what relies on one shows sooner or later.
+  std::ranges::shuffle(order, grid_.order);
+  bool has_run = false;
+  for (Warp* warp : order) {
+    if (warp->state() != Warp::State::kReady) continue;
+    has_run = true;
+    if (warp->run() == Warp::State::kAtBarrier) arrive(*warp);
+  }
+  return has_run;
+}
+
+void Block::arrive(Warp& warp) {
+  const Instruction& instruction = warp.waits_at();
+  const auto number = warp.registers().get<std::uint32_t>(instruction.operands[0], 0);
+  const std::uint32_t threads =
+      instruction.operands.size() < 2
+          ? 0
+          : warp.registers().get<std::uint32_t>(instruction.operands[1], 0);
+  if (number >= barriers_.size() || threads % kLanes != 0 || threads > grid_.shape.threads) {
+    throw Fault(fmt::format("barrier {} for {} threads in {}", number, threads, grid_.kernel.name));
+  }
+  Arrivals& arrivals = barriers_[number];
+  if (!arrivals.warps.empty() && arrivals.threads != threads) {
+    throw Fault(fmt::format("barrier {} of {} is for {} threads and for {}", number,
+                            grid_.kernel.name, arrivals.threads, threads));
+  }
+  arrivals.threads = threads;
+  arrivals.warps.push_back(warp.index());
+  if (threads != 0 && arrivals.warps.size() * kLanes == threads) release(arrivals);
+}
+
+void Block::release(Arrivals& arrivals) {
+  shared_.meet(arrivals.warps);
+  for (const std::uint32_t warp : arrivals.warps) warps_[warp].pass();
+  arrivals.warps.clear();
+}
+
+bool Block::release_full_barriers() {
+  // Warps that have ended do not count.
+  const auto alive = static_cast<std::size_t>(std::ranges::count_if(
+      warps_, [](const Warp& warp) { return warp.state() != Warp::State::kEnded; }));
+  for (Arrivals& arrivals : barriers_) {
+    if (arrivals.warps.empty() || arrivals.threads != 0 || arrivals.warps.size() != alive) continue;
+    release(arrivals);
+    return true;
+  }
+  return false;
+}
+
+bool Block::multiply_where_all_wait() {
+  for (std::size_t first = 0; first + kWarpsOfGroup <= warps_.size(); first += kWarpsOfGroup) {
+    std::vector<Warp*> group;
+    for (std::size_t i = 0; i < kWarpsOfGroup; ++i) group.push_back(&warps_[first + i]);
+    if (!std::ranges::all_of(
+            group, [](const Warp* warp) { return warp->state() == Warp::State::kAtProducts; })) {
+      continue;
+    }
+    multiply_pending(group);
+    for (Warp* warp : group) warp->pass();
+    return true;
+  }
+  return false;
+}
+
+void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std::byte> parameters,
+              std::span<const MemoryArea> memory) {
+  if (kernel.max_threads != 0 && shape.threads > kernel.max_threads) {
+    throw Fault(fmt::format("{} threads in a block of {}, which is for {}", shape.threads,
+                            kernel.name, kernel.max_threads));
+  }
+  if (parameters.size() != kernel.parameter_bytes) {
+    throw Fault(fmt::format("{} bytes of parameters for {}, which takes {}", parameters.size(),
+                            kernel.name, kernel.parameter_bytes));
+  }
+  // What does not start early starts when all before has ended.
+  if (!shape.may_start_early) recent_stores().forget();
+  Grid grid{kernel, shape, parameters, GlobalMemory(memory)};
+  std::vector<std::uint32_t> blocks(shape.grid[0] * shape.grid[1] * shape.grid[2]);
+  std::iota(blocks.begin(), blocks.end(), 0u);
+  std::ranges::shuffle(blocks, grid.order);
+  for (const std::uint32_t block : blocks) {
+    Block(grid, {block % shape.grid[0], block / shape.grid[0] % shape.grid[1],
+                 block / shape.grid[0] / shape.grid[1]})
+        .run();
+  }
+}
+
+}  // namespace dsl::test::ptx

@@ -1,0 +1,124 @@
+#include "tests/ptx_device/shared_memory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tests/ptx_device/address_space.h"
+#include "tests/ptx_device/fault.h"
+
+namespace dsl::test::ptx {
+namespace {
+
+constexpr std::size_t kWordBytes = 4;
+
+std::size_t first_word(std::uint32_t address) { return (address - kSharedBase) / kWordBytes; }
+std::size_t end_word(std::uint32_t address, std::size_t bytes) {
+  return (address - kSharedBase + bytes + kWordBytes - 1) / kWordBytes;
+}
+
+}  // namespace
+
+SharedMemory::SharedMemory(std::uint32_t bytes, std::uint32_t warps)
+    : num_warps_(warps),
+      bytes_(bytes, std::byte{0xff}),
+      words_((bytes + kWordBytes - 1) / kWordBytes),
+      reads_(words_.size() * warps) {
+  for (std::uint32_t warp = 0; warp < warps; ++warp) clocks_[warp][warp] = 1;
+}
+
+std::span<std::byte> SharedMemory::at(std::uint32_t address, std::size_t bytes) {
+  if (address < kSharedBase || address - kSharedBase + bytes > bytes_.size()) {
+    throw Fault(fmt::format("{} bytes at {} of shared memory: a block of this grid has {} from {}",
+                            bytes, address, bytes_.size(), kSharedBase));
+  }
+  return std::span(bytes_).subspan(address - kSharedBase, bytes);
+}
+
+void SharedMemory::check_seen(std::uint32_t warp, const WarpClock& clock, std::size_t word) const {
+  const Word& last = words_[word];
+  if (last.writer == warp || last.written <= clock[last.writer]) return;
+  throw Fault(
+      fmt::format("race at {} of shared memory: warp {} stored there, and no barrier lies between "
+                  "that and warp {}",
+                  kSharedBase + word * kWordBytes, last.writer, warp));
+}
+
+void SharedMemory::note_read(std::uint32_t warp, std::uint32_t address, std::size_t bytes) {
+  for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
+    reads_[word * num_warps_ + warp] = clocks_[warp][warp];
+  }
+}
+
+void SharedMemory::read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes) {
+  const std::span<std::byte> source = at(address, bytes.size());
+  for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    check_seen(warp, clocks_[warp], word);
+  }
+  note_read(warp, address, bytes.size());
+  std::memcpy(bytes.data(), source.data(), bytes.size());
+}
+
+void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+  at(address, bytes);
+  const WarpClock& clock = clocks_[warp];
+  for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
+    check_seen(warp, clock, word);
+    for (std::uint32_t reader = 0; reader < num_warps_; ++reader) {
+      if (reader == warp || reads_[word * num_warps_ + reader] <= clock[reader]) continue;
+      throw Fault(
+          fmt::format("race at {} of shared memory: warp {} read there, and no barrier lies "
+                      "between that and the store of warp {}",
+                      kSharedBase + word * kWordBytes, reader, warp));
+    }
+  }
+}
+
+void SharedMemory::write(std::uint32_t warp, std::uint32_t address,
+                         std::span<const std::byte> bytes) {
+  check_writable(warp, address, static_cast<std::uint32_t>(bytes.size()));
+  for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    words_[word] = {.writer = warp, .written = clocks_[warp][warp], .is_published = false};
+    unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
+  }
+  std::memcpy(at(address, bytes.size()).data(), bytes.data(), bytes.size());
+}
+
+void SharedMemory::read_operand(std::uint32_t warp, const WarpClock& begun, std::uint32_t address,
+                                std::span<std::byte> bytes) {
+  const std::span<std::byte> source = at(address, bytes.size());
+  for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    check_seen(warp, begun, word);
+    if (!words_[word].is_published) {
+      throw Fault(
+          fmt::format("an operand at {} of shared memory, which warp {} stored without a fence for "
+                      "tensor cores",
+                      kSharedBase + word * kWordBytes, words_[word].writer));
+    }
+  }
+  note_read(warp, address, bytes.size());
+  std::memcpy(bytes.data(), source.data(), bytes.size());
+}
+
+void SharedMemory::publish(std::uint32_t warp) {
+  for (const std::uint32_t word : unpublished_[warp]) {
+    if (words_[word].writer == warp) words_[word].is_published = true;
+  }
+  unpublished_[warp].clear();
+}
+
+void SharedMemory::meet(std::span<const std::uint32_t> warps) {
+  WarpClock latest{};
+  for (const std::uint32_t warp : warps) {
+    for (std::uint32_t other = 0; other < num_warps_; ++other) {
+      latest[other] = std::max(latest[other], clocks_[warp][other]);
+    }
+  }
+  for (const std::uint32_t warp : warps) {
+    clocks_[warp] = latest;
+    ++clocks_[warp][warp];
+  }
+}
+
+}  // namespace dsl::test::ptx

@@ -1,0 +1,58 @@
+// A block's shared memory, which knows who used what: accesses of two warps that no barrier keeps
+// apart, and operands that tensor cores would not see, are faults.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace dsl::test::ptx {
+
+inline constexpr std::uint32_t kMaxWarps = 32;
+
+/// How far a warp has seen every warp come; a vector clock, as barriers advance it.
+using WarpClock = std::array<std::uint32_t, kMaxWarps>;
+
+class SharedMemory {
+ public:
+  SharedMemory(std::uint32_t bytes, std::uint32_t warps);
+
+  /// Addresses begin at kSharedBase. All throw Fault outside the block's memory, and for a race.
+  void read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes);
+  void write(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
+  /// Of a copy that begins: it may write any time from now on.
+  void check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
+  /// By a product of tensor cores that began when the warp had seen `begun`: what others stored
+  /// since is a race, and what was stored without a fence is not seen.
+  void read_operand(std::uint32_t warp, const WarpClock& begun, std::uint32_t address,
+                    std::span<std::byte> bytes);
+  /// fence.proxy.async of all lanes.
+  void publish(std::uint32_t warp);
+
+  /// These warps met at a barrier.
+  void meet(std::span<const std::uint32_t> warps);
+  const WarpClock& clock(std::uint32_t warp) const { return clocks_[warp]; }
+
+ private:
+  /// Four bytes' last store, and every warp's last read.
+  struct Word {
+    std::uint32_t writer = 0;
+    std::uint32_t written = 0;  // at the writer's time; 0: never
+    bool is_published = true;
+  };
+
+  std::span<std::byte> at(std::uint32_t address, std::size_t bytes);
+  void check_seen(std::uint32_t warp, const WarpClock& clock, std::size_t word) const;
+  void note_read(std::uint32_t warp, std::uint32_t address, std::size_t bytes);
+
+  std::uint32_t num_warps_;
+  std::vector<std::byte> bytes_;
+  std::vector<Word> words_;
+  std::vector<std::uint32_t> reads_;  // [word, warp]: at that warp's time
+  std::array<WarpClock, kMaxWarps> clocks_{};
+  std::array<std::vector<std::uint32_t>, kMaxWarps> unpublished_;  // words, by writer
+};
+
+}  // namespace dsl::test::ptx
