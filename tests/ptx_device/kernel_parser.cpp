@@ -13,7 +13,7 @@
 #include "tests/ptx_device/arithmetic.h"
 #include "tests/ptx_device/fault.h"
 #include "tests/ptx_device/instruction_set.h"
-#include "tests/ptx_device/memory_instructions.h"
+#include "tests/ptx_device/memory_rules.h"
 #include "tests/ptx_device/ptx_text.h"
 #include "tests/ptx_device/register_names.h"
 

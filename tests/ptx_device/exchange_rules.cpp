@@ -1,5 +1,3 @@
-#include "tests/ptx_device/lane_exchange.h"
-
 #include <fmt/format.h>
 
 #include <array>
@@ -7,6 +5,7 @@
 
 #include "tests/ptx_device/block.h"
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/instruction_rules.h"
 #include "tests/ptx_device/matrix_instructions.h"
 #include "tests/ptx_device/warp.h"
 #include "tests/ptx_device/warpgroup_products.h"
@@ -95,7 +94,7 @@ void publish(Warp& warp, const Instruction&, LaneMask) {
 
 }  // namespace
 
-void add_exchange_rules(std::map<std::string, InstructionRule, std::less<>>& rules) {
+void add_exchange_rules(Rules& rules) {
   rules["shfl.sync.bfly.b32"] = {shuffle<Shuffle::kButterfly>, "4p4444", Meeting::kMembers};
   rules["shfl.sync.idx.b32"] = {shuffle<Shuffle::kIndex>, "4p4444", Meeting::kMembers};
   rules["vote.sync.ballot.b32"] = {ballot, "4p4", Meeting::kMembers};

@@ -1,4 +1,4 @@
-#include "tests/ptx_device/memory_instructions.h"
+#include "tests/ptx_device/memory_rules.h"
 
 #include <fmt/format.h>
 
