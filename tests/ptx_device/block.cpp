@@ -115,7 +115,8 @@ void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std:
   }
   // What does not start early starts when all before has ended.
   if (!shape.may_start_early) recent_stores().forget();
-  Grid grid{kernel, shape, parameters, GlobalMemory(memory)};
+  Grid grid{kernel, shape, parameters, GlobalMemory(memory), access_counts()};
+  if (grid.counts != nullptr) grid.counts->note_grid(kernel);
   std::vector<std::uint32_t> blocks(shape.grid[0] * shape.grid[1] * shape.grid[2]);
   std::iota(blocks.begin(), blocks.end(), 0u);
   std::ranges::shuffle(blocks, grid.order);

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "tests/ptx_device/access_counts.h"
 #include "tests/ptx_device/global_memory.h"
 #include "tests/ptx_device/kernel.h"
 #include "tests/ptx_device/module.h"
@@ -23,7 +24,8 @@ struct Grid {
   const GridShape& shape;
   std::span<const std::byte> parameters;
   GlobalMemory memory;
-  std::minstd_rand order{1};  // of blocks and warps
+  AccessCounts* counts = nullptr;  // where they are asked for
+  std::minstd_rand order{1};       // of blocks and warps
 };
 
 class Block {

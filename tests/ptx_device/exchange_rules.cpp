@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -75,6 +76,12 @@ void load_matrices(Warp& warp, const Instruction& instruction, LaneMask) {
   LaneWords addresses = registers.words(instruction.operands[kMatrices]);
   for (std::uint32_t& address : addresses)
     address += static_cast<std::uint32_t>(instruction.number);
+  if (AccessCounts* counts = warp.block().grid().counts) {
+    constexpr LaneMask kRows = kMatrices == 4 ? kAllLanes : (LaneMask{1} << 8 * kMatrices) - 1;
+    std::array<std::uint64_t, kLanes> rows;
+    std::ranges::copy(addresses, rows.begin());
+    counts->note_access(warp.block().grid().kernel, instruction, Space::kShared, rows, kRows, 16);
+  }
   std::array<LaneWords, kMatrices> matrices;
   ldmatrix(matrices, addresses, kTransposed,
            [&](std::uint32_t address, std::span<std::byte> bytes) {

@@ -107,9 +107,28 @@ void for_lanes(LaneMask lanes, const Function& function) {
   for (; lanes != 0; lanes &= lanes - 1) function(std::countr_zero(lanes));
 }
 
+/// An address's operand, and so many bytes of each lane.
+void count(Warp& warp, const Instruction& instruction, std::size_t operand, Space space,
+           LaneMask lanes, std::uint32_t bytes) {
+  Grid& grid = warp.block().grid();
+  if (grid.counts == nullptr) return;
+  std::array<std::uint64_t, kLanes> addresses{};
+  Space resolved = space;
+  for_lanes(lanes, [&](int lane) {
+    const Resolved to = resolve(space, address_of(warp, instruction, operand, lane) +
+                                           static_cast<std::uint64_t>(instruction.number));
+    addresses[static_cast<std::size_t>(lane)] = to.address;
+    resolved = to.space;
+  });
+  if (resolved != Space::kShared && resolved != Space::kGlobal) return;
+  grid.counts->note_access(grid.kernel, instruction, resolved, addresses, lanes, bytes);
+}
+
 /// Operands: registers, address.
 void load(Warp& warp, const Instruction& instruction, LaneMask lanes) {
   const Access& access = instruction.access;
+  count(warp, instruction, access.count, access.space, lanes,
+        std::uint32_t{access.bytes} * access.count);
   for_lanes(lanes, [&](int lane) {
     std::array<std::byte, kMaxAccessBytes> bytes;
     const auto address = address_of(warp, instruction, access.count, lane) +
@@ -136,6 +155,7 @@ void load(Warp& warp, const Instruction& instruction, LaneMask lanes) {
 /// Operands: address, registers.
 void store(Warp& warp, const Instruction& instruction, LaneMask lanes) {
   const Access& access = instruction.access;
+  count(warp, instruction, 0, access.space, lanes, std::uint32_t{access.bytes} * access.count);
   for_lanes(lanes, [&](int lane) {
     std::array<std::byte, kMaxAccessBytes> bytes;
     for (std::size_t i = 0; i < access.count; ++i) {
@@ -153,6 +173,8 @@ void store(Warp& warp, const Instruction& instruction, LaneMask lanes) {
 void begin_copy(Warp& warp, const Instruction& instruction, LaneMask lanes) {
   const Registers& registers = warp.registers();
   const auto& places = instruction.operands;
+  // What it reads; what it stores is counted by the same instruction, which both would hide.
+  count(warp, instruction, 1, Space::kGlobal, lanes, registers.get<std::uint32_t>(places[2], 0));
   for_lanes(lanes, [&](int lane) {
     PendingCopy copy{.lane = lane,
                      .to = registers.get<std::uint32_t>(places[0], lane),

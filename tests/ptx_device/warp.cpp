@@ -207,6 +207,7 @@ void Warp::branch(Group& group, const Instruction& instruction, LaneMask lanes) 
 
 void Warp::execute(const Instruction& instruction, LaneMask lanes) {
   if (!products_.empty()) check_products_untouched(instruction);
+  if (AccessCounts* counts = block_.grid().counts) counts->note_instruction(kernel_);
   try {
     instruction.action(*this, instruction, lanes);
   } catch (const Fault& fault) {
