@@ -44,30 +44,38 @@ struct DecodeBlock {
   float bases[2][kHeads];             // before and behind a tile, in turn
 };
 
-/// Begins to copy the positions of a tile of a split, a group of copies; those from the split's end
-/// on are zeros, whatever the cache holds there. Behind the last tile the group is empty.
-template <typename Block>
-__device__ void begin_latents(const MlaDecode& call, Block& block,
-                              TileSlots<kDecodePositions, Block::kWarps>& slots, int tile) {
-  using Latents = decltype(block.latents);
+/// Begins to copy the positions of a tile of a split, a group of copies: rows of kRowBytes to every
+/// kStride bytes; those from the split's end on are zeros, whatever the cache holds there. Behind
+/// the last tile the group is empty.
+template <int kRowBytes, int kStride, typename Slots>
+__device__ void begin_rows(const PagedLatents& latents, Slots& slots, void* target) {
   constexpr int kChunkBytes = 16;
-  constexpr int kChunks = Latents::kRowBytes / kChunkBytes;
+  constexpr int kChunks = kRowBytes / kChunkBytes;
   if (slots.is_behind_end()) return commit_copies();
-  const auto* cache = static_cast<const unsigned char*>(call.latents.cache.data);
-  auto* to = static_cast<unsigned char*>(block.latents.copy_target(tile));
-  for (int row = 0; row < slots.kRows; ++row) {
-    const int i = slots.kRows * warp_index() + row;
+  const auto* cache = static_cast<const unsigned char*>(latents.cache.data);
+  auto* to = static_cast<unsigned char*>(target);
+  for (int row = 0; row < Slots::kRows; ++row) {
+    const int i = Slots::kRows * warp_index() + row;
     const bool is_cached = slots.has_row(row);
-    const unsigned char* from = cache + slots.of_row(row) * Latents::kRowBytes;
+    const unsigned char* from = cache + slots.of_row(row) * kRowBytes;
 #pragma unroll
     for (int c = 0; c < kChunks; c += kWarpSize) {
       const int at = (c + lane_index()) * kChunkBytes;
       if (c + lane_index() >= kChunks) continue;
-      copy_async(to + i * Latents::kCopyStride + at, from + at, is_cached ? 16 : 0);
+      copy_async(to + i * kStride + at, from + at, is_cached ? 16 : 0);
     }
   }
   commit_copies();
-  slots.advance(call.latents);
+  slots.advance(latents);
+}
+
+/// A tile's rows to where the block's latents have them.
+template <typename Block>
+__device__ void begin_latents(const MlaDecode& call, Block& block,
+                              TileSlots<kDecodePositions, Block::kWarps>& slots, int tile) {
+  using Latents = decltype(block.latents);
+  begin_rows<Latents::kRowBytes, Latents::kCopyStride>(call.latents, slots,
+                                                       block.latents.copy_target(tile));
 }
 
 /// Scores of a warp's heads and groups of positions. Even and odd steps are added up apart, which

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/mla_decode.cuh"
+#include "engine/kernels/cuda/mla_decode_feed.cuh"
 #include "engine/kernels/cuda/mla_decode_softmax.cuh"
 #include "engine/kernels/cuda/swizzled_panels.cuh"
 #include "engine/kernels/cuda/warpgroup_mma.cuh"
@@ -20,8 +21,8 @@ namespace dsl::cuda {
 template <typename Dims>
 inline constexpr bool kHasWarpgroupDecode = Dims::kRank == 512 && Dims::kRope == 64;
 
-/// A block's shared memory.
-template <typename Dims>
+/// A block's shared memory. L: of the cache.
+template <typename Dims, typename L>
 struct WarpgroupDecodeBlock {
   static constexpr int kHeads = kWarpgroupRows;
   static constexpr int kThreads = 2 * kWarpgroupSize;
@@ -31,15 +32,14 @@ struct WarpgroupDecodeBlock {
   /// Of a warpgroup's, whose queries need not be read from shared memory for every tile: as many as
   /// registers allow.
   static constexpr int kHeldSteps = 12;
-  static constexpr int kStages = 4;
   static constexpr int kWarpgroupCols = Dims::kRank / 2;
   static constexpr int kGroups = kDecodePositions / 8;
   using Slots = TileSlots<kDecodePositions, kWarps>;
 
   using Queries = SwizzledPanels<kPanels, kHeads>;
-  using Latents = SwizzledPanels<kPanels, kDecodePositions>;
+  using Latents = LatentPanels<Dims>;
   Queries query;
-  Latents latents[kStages];
+  WarpgroupLatents<Dims, L> latents;
   /// What a thread has for the one in its place in the other warpgroup: sums of scores, then
   /// exponentials. At the end, sums of exponentials.
   union {
@@ -50,9 +50,9 @@ struct WarpgroupDecodeBlock {
 };
 
 /// What a launch asks for: the block begins at a multiple of kOperandAlignment.
-template <typename Dims>
+template <typename Dims, typename L>
 inline constexpr std::size_t kWarpgroupDecodeBytes =
-    sizeof(WarpgroupDecodeBlock<Dims>) + kOperandAlignment;
+    sizeof(WarpgroupDecodeBlock<Dims, L>) + kOperandAlignment;
 
 /// Begins to copy the queries of the block's heads; those that are not there are zeros.
 template <typename Dims, typename Block>
@@ -68,39 +68,6 @@ __device__ void begin_queries(const MlaDecode& call, Block& block, int first_hea
     copy_async(block.query.chunk(head, chunk / kPanelChunks, chunk % kPanelChunks), from,
                is_head ? 16 : 0);
   }
-}
-
-/// begin_latents() into panels.
-template <typename Dims, typename Block>
-__device__ void begin_panels(const MlaDecode& call, Block& block, typename Block::Slots& slots,
-                             int tile) {
-  if (slots.is_behind_end()) return commit_copies();
-  auto& panels = block.latents[tile % Block::kStages];
-  constexpr int kRows = Block::Slots::kRows;
-  constexpr int kChunks = Dims::kCacheRow / kChunk;
-  constexpr int kWholeChunks = kChunks / kWarpSize * kWarpSize;
-  const auto* cache = static_cast<const Wide*>(call.latents.cache.data);
-  const int lane = lane_index();
-  const int first = kRows * warp_index();
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    const int bytes = slots.has_row(row) ? 16 : 0;
-    const Wide* const from = cache + slots.of_row(row) * kChunks + lane;
-    Wide* const to = panels.chunk(first + row, lane / kPanelChunks, lane % kPanelChunks);
-#pragma unroll
-    for (int chunk = 0; chunk < kWholeChunks; chunk += kWarpSize) {
-      copy_async(to + chunk * kDecodePositions, from + chunk, bytes);
-    }
-  }
-  // What is left of all rows at once.
-  constexpr int kLeft = kChunks - kWholeChunks;
-  static_assert(kRows * kLeft == kWarpSize && kLeft == kPanelChunks);
-  const int row = lane / kLeft;
-  copy_async(panels.chunk(first + row, Block::kPanels - 1, lane % kLeft),
-             cache + slots.of_row(row) * kChunks + kWholeChunks + lane % kLeft,
-             slots.has_row(row) ? 16 : 0);
-  commit_copies();
-  slots.advance(call.latents);
 }
 
 /// Where a warpgroup's step of 16 latents lies in the operands of the scores: every other step is
@@ -133,7 +100,7 @@ __device__ void begin_scores(Block& block, int tile, int warpgroup,
   using Queries = typename Block::Queries;
   using Latents = typename Block::Latents;
   const OperandDescriptor heads(&block.query);
-  const OperandDescriptor positions(&block.latents[tile % Block::kStages]);
+  const OperandDescriptor positions(&block.latents.panels(tile));
   begin_products();
 #pragma unroll
   for (int i = 0; i < Block::kSteps / 2; ++i) {
@@ -156,7 +123,7 @@ __device__ void begin_values(Block& block, int tile, int warpgroup, const float 
                              const std::uint32_t (&weights)[2][4],
                              float (&values)[Block::kWarpgroupCols / 2]) {
   multiply_values(values, factors);
-  auto& latents = block.latents[tile % Block::kStages];
+  auto& latents = block.latents.panels(tile);
   const ColumnsDescriptor<Block::Latents::kPanelBytes> columns(
       latents.chunks[warpgroup * (Block::kPanels / 2)]);
   hold_sums(values);
@@ -169,12 +136,12 @@ __device__ void begin_values(Block& block, int tile, int warpgroup, const float 
 }
 
 /// One split of a row, for 64 heads. Grid: splits, heads / 64, rows.
-template <typename Dims>
-__global__ void __launch_bounds__(WarpgroupDecodeBlock<Dims>::kThreads, 1)
+template <typename Dims, typename L>
+__global__ void __launch_bounds__(WarpgroupDecodeBlock<Dims, L>::kThreads, 1)
     mla_decode_warpgroups_kernel(MlaDecode call, SplitResults results) {
   take_turn();
   if constexpr (kHasWarpgroupProducts) {
-    using Block = WarpgroupDecodeBlock<Dims>;
+    using Block = WarpgroupDecodeBlock<Dims, L>;
     using Softmax = WarpgroupSoftmax<Block>;
     const AttentionRow row = call.rows[blockIdx.z];
     const SplitRange split(row.position, blockIdx.x);
@@ -184,31 +151,29 @@ __global__ void __launch_bounds__(WarpgroupDecodeBlock<Dims>::kThreads, 1)
     // All lanes of a warp have the same: the compiler is shown it.
     const int warpgroup = __shfl_sync(kAllLanes, Softmax::warpgroup(), 0);
 
-    begin_queries<Dims>(call, block, first_head);
-    typename Block::Slots slots(call.latents, row.block_table, split.begin, split.count);
-#pragma unroll
-    for (int tile = 0; tile + 1 < Block::kStages; ++tile) {
-      begin_panels<Dims>(call, block, slots, tile);
-    }
     const int num_tiles = (split.count + kDecodePositions - 1) / kDecodePositions;
+    begin_queries<Dims>(call, block, first_head);
+    WarpgroupFeed<Dims, L, Block> feed(call.latents, block, row.block_table, split);
     float values[Block::kWarpgroupCols / 2] = {};
     float scores[kDecodePositions / 2];
     Softmax softmax;
-    wait_for_copies<Block::kStages - 2>();
+    feed.wait_for_first();
     publish_operands();
     __syncthreads();
     std::uint32_t held[Block::kHeldSteps][4];
     hold_queries(block, warpgroup, held);
+    feed.finish_first();
     begin_scores(block, 0, warpgroup, held, scores);
+    feed.finish_second(num_tiles);
     wait_for_products(scores);
     for (int tile = 0; tile < num_tiles; ++tile) {
       // The next tile is there, and everybody is done with the one before.
-      wait_for_copies<Block::kStages - 3>();
+      feed.wait_for_next();
       publish_operands();
       __syncthreads();
       float next_scores[kDecodePositions / 2];
       if (tile + 1 < num_tiles) begin_scores(block, tile + 1, warpgroup, held, next_scores);
-      begin_panels<Dims>(call, block, slots, tile + Block::kStages - 1);
+      feed.go_on(tile, num_tiles);
 
       std::uint32_t weights[2][4];
       float factors[2];

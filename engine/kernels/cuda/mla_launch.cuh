@@ -86,10 +86,10 @@ void run_decode_tiles(Launcher& launcher, const AbsorbedRows& pass) {
 }
 
 /// kHasWarpgroupDecode holds.
-template <typename Dims>
+template <typename Dims, typename L = BFloat16>
 void run_decode_warpgroups(Launcher& launcher, const AbsorbedRows& pass) {
-  run_decode_blocks<WarpgroupDecodeBlock<Dims>>(launcher, pass, kWarpgroupDecodeBytes<Dims>,
-                                                mla_decode_warpgroups_kernel<Dims>);
+  run_decode_blocks<WarpgroupDecodeBlock<Dims, L>>(launcher, pass, kWarpgroupDecodeBytes<Dims, L>,
+                                                   mla_decode_warpgroups_kernel<Dims, L>);
 }
 
 /// More heads a block read the cache less often; fewer make more blocks. The bits are the same.
@@ -103,9 +103,9 @@ void run_decode(Launcher& launcher, const AbsorbedRows& pass) {
              pass.results.num_splits * pass.num_rows * blocks_for(pass.shape.num_heads, heads) >=
                  kEnoughDecodeBlocks;
     };
-    if constexpr (kHasWarpgroupDecode<Dims> && std::is_same_v<L, BFloat16>) {
-      if (launcher.has_attention_warpgroups() && suits(64, kWarpgroupDecodeBytes<Dims>)) {
-        return run_decode_warpgroups<Dims>(launcher, pass);
+    if constexpr (kHasWarpgroupDecode<Dims>) {
+      if (launcher.has_attention_warpgroups() && suits(64, kWarpgroupDecodeBytes<Dims, L>)) {
+        return run_decode_warpgroups<Dims, L>(launcher, pass);
       }
     }
     if (suits(64, sizeof(DecodeBlock<Dims, 4, L>))) {

@@ -63,6 +63,7 @@ void expect_same_bits(const Problem& problem) {
   expect_same("64 heads", cache, run_decode_tiles<DeepSeekDims, 4, BFloat16>);
   expect_same("warpgroups", cache, run_decode_warpgroups<DeepSeekDims>);
   expect_same("16 heads, FP8", codes, run_decode_tiles<DeepSeekDims, 1, Float8E4M3>);
+  expect_same("warpgroups, FP8", codes, run_decode_warpgroups<DeepSeekDims, Float8E4M3>);
   expect_same("64 heads, FP8", codes, run_decode_tiles<DeepSeekDims, 4, Float8E4M3>);
 }
 
