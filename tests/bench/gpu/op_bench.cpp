@@ -43,17 +43,17 @@ void bench_ops(BenchReport& report) {
     }
   }
   for (const DType cache : {DType::kBF16, DType::kF8E4M3}) {
+    const std::string_view of_cache = cache == DType::kF8E4M3 ? ", FP8 cache" : "";
     for (const auto& [heads, batch] : {std::pair{128, 128}, std::pair{16, 128}, std::pair{16, 1}}) {
-      report.run(fmt::format("MLA decode, {} heads, batch {} x 4096{}", heads, batch,
-                             cache == DType::kF8E4M3 ? ", FP8 cache" : ""),
+      report.run(fmt::format("MLA decode, {} heads, batch {} x 4096{}", heads, batch, of_cache),
                  [&] {
                    return measure_decode(reference, {heads, batch, 4096, cache});
                  });
     }
+    report.run(fmt::format("MLA decode, 128 heads, batch 128 x 4096{}, mma.sync", of_cache), [&] {
+      return measure_decode(reference, {128, 128, 4096, cache, Warpgroups::kNone});
+    });
   }
-  report.run("MLA decode, 128 heads, batch 128 x 4096, mma.sync", [&] {
-    return measure_decode(reference, {128, 128, 4096, DType::kBF16, Warpgroups::kNone});
-  });
   report.run("MLA prompt, 16 heads, 4096 rows", [&] {
     return measure_prompt(reference, {16, 4096});
   });
