@@ -4,9 +4,7 @@
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <cstdint>
 #include <cstring>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <random>
 #include <span>
@@ -14,9 +12,8 @@
 #include <vector>
 
 #include "cuda_runtime.h"
-#include "emulated_capture.h"
+#include "emulated_launch.h"
 #include "emulated_memory.h"
-#include "emulated_streams.h"
 #include "emulated_threads.h"
 #include "emulated_wgmma.h"
 #include "transport/base/error.h"
@@ -25,10 +22,9 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace dsl::cuda {
 
-/// What `extern __shared__ unsigned char shared_bytes[]` means in kernels: as much as Hopper has.
-inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+/// What `extern __shared__ unsigned char shared_bytes[]` means in kernels.
 alignas(1024) extern unsigned char shared_bytes[];
-alignas(1024) unsigned char shared_bytes[kMaxSharedBytes];
+alignas(1024) unsigned char shared_bytes[test::kMaxSharedBytes];
 
 }  // namespace dsl::cuda
 
@@ -39,7 +35,6 @@ namespace context = boost::context;
 
 /// Where dynamic shared memory begins: the system keeps the first KiB.
 constexpr std::uint32_t kSharedWindow = 1024;
-constexpr unsigned kMaxThreads = 1024;
 constexpr std::size_t kStackBytes = 64 * 1024;
 
 /// Why a fiber gave way.
@@ -205,16 +200,6 @@ class Block {
   std::array<int, kBarriers> arrived_{};  // threads
 };
 
-/// What kernels asked for beyond the shared memory that all get.
-std::mutex grants_mutex;
-std::map<const void*, std::size_t> granted_bytes;
-
-std::size_t shared_limit(const void* kernel) {
-  const std::lock_guard lock(grants_mutex);
-  const auto found = granted_bytes.find(kernel);
-  return std::max<std::size_t>(found == granted_bytes.end() ? 0 : found->second, 48 * 1024);
-}
-
 void run_taking_turns(const std::function<void()>& thread) {
   thread();
   DSL_CHECK(running->took_turn, "a kernel did not wait for its turn in block {}", blockIdx.x);
@@ -239,35 +224,15 @@ void run_blocks(const cudaLaunchConfig_t& config, const std::function<void()>& t
 
 }  // namespace
 
-cudaError_t grant_shared_bytes(const void* kernel, int bytes) {
-  if (bytes < 0 || bytes > static_cast<int>(cuda::kMaxSharedBytes)) return cudaErrorInvalidValue;
-  const std::lock_guard lock(grants_mutex);
-  granted_bytes[kernel] = static_cast<std::size_t>(bytes);
-  return cudaSuccess;
-}
-
 cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
                        std::function<void()> thread) {
-  const auto is_valid = config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads &&
-                        config.blockDim.y == 1 && config.blockDim.z == 1 &&
-                        config.gridDim.y <= 65535 && config.gridDim.z <= 65535 &&
-                        config.dynamicSmemBytes <= shared_limit(kernel);
-  if (!is_valid) return cudaErrorInvalidValue;
-  if (!is_current(config.stream)) return cudaErrorInvalidResourceHandle;
-  return run_or_record([config, thread = std::move(thread)] {
-    config.stream->put([config, thread] {
-      const bool takes_turns = config.numAttrs > 0;
-      DeviceMemory::Opening opening(device_memory(), !takes_turns);
-      if (takes_turns) {
-        closed_until_turn = &opening;
-        run_blocks(config, [&] { run_taking_turns(thread); });
-      } else {
-        run_blocks(config, thread);
-      }
-      return true;
-    });
-    return cudaSuccess;
-  });
+  return put_grid(kernel, config,
+                  [config, takes_turns = may_start_early(config),
+                   thread = std::move(thread)](DeviceMemory::Opening& opening) {
+                    if (!takes_turns) return run_blocks(config, thread);
+                    closed_until_turn = &opening;
+                    run_blocks(config, [&] { run_taking_turns(thread); });
+                  });
 }
 
 void open_memory() {
@@ -307,8 +272,7 @@ std::vector<PendingProduct>& pending_products() { return running->products; }
 
 std::uint32_t shared_address(const void* shared) {
   const auto offset = static_cast<const unsigned char*>(shared) - cuda::shared_bytes;
-  DSL_CHECK(offset >= 0 && offset < std::ptrdiff_t{cuda::kMaxSharedBytes}, "{} is not shared",
-            shared);
+  DSL_CHECK(offset >= 0 && offset < std::ptrdiff_t{kMaxSharedBytes}, "{} is not shared", shared);
   return kSharedWindow + static_cast<std::uint32_t>(offset);
 }
 
@@ -319,46 +283,3 @@ const unsigned char* shared_bytes_at(std::uint32_t address) {
 int lane_of_warp() { return running->lane; }
 
 }  // namespace dsl::test
-
-const char* cudaGetErrorString(cudaError_t error) {
-  switch (error) {
-    case cudaSuccess:
-      return "no error";
-    case cudaErrorInvalidValue:
-      return "invalid argument";
-    case cudaErrorMemoryAllocation:
-      return "out of memory";
-    case cudaErrorInsufficientDriver:
-      return "CUDA driver version is insufficient for CUDA runtime version";
-    case cudaErrorNoDevice:
-      return "no CUDA-capable device is detected";
-    case cudaErrorInvalidDevice:
-      return "invalid device ordinal";
-    case cudaErrorNotReady:
-      return "device not ready";
-    case cudaErrorStreamCaptureUnsupported:
-      return "operation not permitted when stream is capturing";
-    case cudaErrorInvalidResourceHandle:
-      return "invalid resource handle";
-  }
-  return "unrecognized error code";
-}
-
-const char* cudaGetErrorName(cudaError_t error) {
-  return error == cudaErrorInvalidValue ? "cudaErrorInvalidValue" : "cudaError";
-}
-
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  switch (attribute) {
-    case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
-      break;
-    case cudaDevAttrComputeCapabilityMinor:
-      *value = 0;
-      break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = dsl::cuda::kMaxSharedBytes;
-      break;
-  }
-  return cudaSuccess;
-}

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "emulated_capture.h"
+#include "emulated_launch.h"
 #include "emulated_memory.h"
 #include "emulated_streams.h"
 
@@ -45,6 +46,23 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = dsl::test::device_memory().num_devices();
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = 9;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = 0;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = dsl::test::kMaxSharedBytes;
+      break;
+    default:
+      return cudaErrorInvalidValue;
+  }
+  return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char* bus, int size, int device) {

@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -37,6 +39,9 @@ class DeviceMemory {
     ~Opening() { memory_.protect(PROT_NONE); }
     /// Later, where it did not begin as open.
     void open() { memory_.protect(PROT_READ | PROT_WRITE); }
+    /// What a kernel on that device may touch: its memory and the page-locked, each area as long as
+    /// was asked for.
+    std::vector<std::span<std::byte>> areas(int device) const { return memory_.areas(device); }
     Opening(const Opening&) = delete;
     Opening& operator=(const Opening&) = delete;
 
@@ -159,6 +164,17 @@ class DeviceMemory {
     --area;
     const auto offset = static_cast<const std::byte*>(data) - static_cast<std::byte*>(area->first);
     return static_cast<std::size_t>(offset) + bytes <= size(area->second);
+  }
+  std::vector<std::span<std::byte>> areas(int device) const {
+    std::vector<std::span<std::byte>> areas;
+    for (const auto& [data, area] : areas_) {
+      if (area.device != device) continue;
+      areas.emplace_back(static_cast<std::byte*>(data), static_cast<std::size_t>(area.asked));
+    }
+    for (const auto& [data, area] : page_locked_areas_) {
+      areas.emplace_back(area.second.get(), area.first);
+    }
+    return areas;
   }
   void protect(int access) {
     for (const auto& [data, area] : areas_) mprotect(data, area.mapped, access);

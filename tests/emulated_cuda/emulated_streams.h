@@ -36,12 +36,23 @@ struct CUstream_st {
     ++num_put;
     advance();
   }
-  /// True when nothing is left.
+  /// True when nothing is left. What a task throws comes out, and the task is not run again.
   bool advance() {
-    while (!tasks.empty() && tasks.front()()) {
-      tasks.pop_front();
-      --num_tasks;
+    while (!tasks.empty()) {
+      try {
+        if (!tasks.front()()) return false;
+      } catch (...) {
+        pop();
+        throw;
+      }
+      pop();
     }
-    return tasks.empty();
+    return true;
+  }
+
+ private:
+  void pop() {
+    tasks.pop_front();
+    --num_tasks;
   }
 };

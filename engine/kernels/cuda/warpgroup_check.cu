@@ -19,11 +19,12 @@ constexpr std::int64_t kWeightScaleRows = 2;
 
 /// Integers from -3 to 3, and scales that are powers of two: sums stay below 2^24.
 struct CheckedOperands {
+  // Of vectors that begin as v{vector(count)}, nvcc 13.0 makes v{count}: a single element.
   std::vector<Float8E4M3> rows{kCheckedRows * kCheckedInputs};
-  std::vector<float> row_scales{std::vector<float>(kCheckedSlices * kCheckedScaleStride)};
+  std::vector<float> row_scales = std::vector<float>(kCheckedSlices * kCheckedScaleStride);
   std::vector<Float8E4M3> weights{kCheckedFeatures * kCheckedInputs};
-  std::vector<float> weight_scales{std::vector<float>(kWeightScaleRows * kCheckedSlices)};
-  std::vector<float> products{std::vector<float>(kCheckedRows * kCheckedFeatures)};
+  std::vector<float> weight_scales = std::vector<float>(kWeightScaleRows * kCheckedSlices);
+  std::vector<float> products = std::vector<float>(kCheckedRows * kCheckedFeatures);
 
   CheckedOperands() {
     std::uint32_t state = 1;

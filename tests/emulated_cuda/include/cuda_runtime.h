@@ -20,29 +20,8 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 
-struct dim3 {
-  unsigned x, y, z;
-  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
-};
-
 /// Where the running thread stands.
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
-
-enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
-struct cudaLaunchAttribute {
-  cudaLaunchAttributeID id;
-  struct {
-    int programmaticStreamSerializationAllowed;
-  } val;
-};
-struct cudaLaunchConfig_t {
-  dim3 gridDim;
-  dim3 blockDim;
-  std::size_t dynamicSmemBytes;
-  cudaStream_t stream;
-  cudaLaunchAttribute* attrs;
-  unsigned numAttrs;
-};
 
 namespace dsl::test {
 
@@ -51,8 +30,6 @@ namespace dsl::test {
 /// until the first thread takes its turn, and every thread must.
 cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
                        std::function<void()> thread);
-/// As much as Hopper has; without it a kernel gets 48 KiB.
-cudaError_t grant_shared_bytes(const void* kernel, int bytes);
 /// This thread waits until the kernel before has ended.
 void take_turn();
 /// It may read the device's memory before.
@@ -78,8 +55,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
 }
 
 template <typename... Parameters>
-cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, int bytes) {
-  return dsl::test::grant_shared_bytes(reinterpret_cast<const void*>(kernel), bytes);
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute attribute,
+                                 int value) {
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), attribute, value);
 }
 
 inline void __syncthreads() { dsl::test::wait_for_block(); }

@@ -1,7 +1,10 @@
 // The part of CUDA's runtime that dslaunch uses, on the CPU: so that kernels run, and their logic
-// is tested, on machines without a GPU. Kernels are compiled as C++; the threads of a block are
-// fibers. What depends on the hardware (speed, memory ordering, limits of registers) is not seen
-// here.
+// is tested, on machines without a GPU. Kernels are compiled as C++, and the threads of a block are
+// fibers; or nvcc compiles them, and tests/ptx_device runs its PTX. What depends on the hardware
+// (speed, memory ordering, limits of registers) is not seen here.
+//
+// Names, values and layouts are those of NVIDIA's header (runtime_layout.h), so that programs which
+// were compiled against that one can be linked with this runtime.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +14,7 @@ enum cudaError_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35,
+  cudaErrorInvalidDeviceFunction = 98,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
@@ -35,6 +39,30 @@ inline constexpr unsigned cudaHostAllocDefault = 0;
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
 
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  char pad[4];
+  union {
+    char pad[64];
+    int programmaticStreamSerializationAllowed;
+  } val;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim;
+  dim3 blockDim;
+  std::size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  cudaLaunchAttribute* attrs;
+  unsigned numAttrs;
+};
+
+extern "C" {
+
 const char* cudaGetErrorString(cudaError_t error);
 const char* cudaGetErrorName(cudaError_t error);
 /// Of the calling thread. There is one device, unless set_emulated_devices() says more.
@@ -43,9 +71,12 @@ cudaError_t cudaGetDevice(int* device);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaDeviceGetPCIBusId(char* bus, int size, int device);
+/// Of a kernel: as much shared memory as Hopper has. Without, it gets 48 KiB.
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 struct cudaUUID_t {
   char bytes[16];
 };
+/// The first part of NVIDIA's; the rest is left as it is.
 struct cudaDeviceProp {
   char name[256];
   cudaUUID_t uuid;
@@ -95,3 +126,5 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance);
+
+}  // extern "C"

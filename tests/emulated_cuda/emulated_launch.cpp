@@ -1,0 +1,76 @@
+#include "emulated_launch.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <span>
+#include <utility>
+
+#include "emulated_capture.h"
+#include "emulated_streams.h"
+#include "runtime_layout.h"
+
+namespace dsl::test {
+namespace {
+
+constexpr unsigned kMaxThreads = 1024;
+constexpr unsigned kMaxGridRows = 65535;  // of y and z
+constexpr std::size_t kPlainSharedBytes = 48 * 1024;
+
+/// What kernels asked for beyond the shared memory that all get.
+std::mutex grants_mutex;
+std::map<const void*, std::size_t> granted_bytes;
+
+std::size_t shared_limit(const void* kernel) {
+  const std::lock_guard lock(grants_mutex);
+  const auto found = granted_bytes.find(kernel);
+  return std::max(found == granted_bytes.end() ? 0 : found->second, kPlainSharedBytes);
+}
+
+std::span<const cudaLaunchAttribute> attributes_of(const cudaLaunchConfig_t& config) {
+  return {config.attrs, config.numAttrs};
+}
+
+bool is_valid(const void* kernel, const cudaLaunchConfig_t& config) {
+  const dim3& grid = config.gridDim;
+  return config.blockDim.x >= 1 && config.blockDim.x <= kMaxThreads && config.blockDim.y == 1 &&
+         config.blockDim.z == 1 && grid.x >= 1 && grid.y >= 1 && grid.y <= kMaxGridRows &&
+         grid.z >= 1 && grid.z <= kMaxGridRows && config.dynamicSmemBytes <= shared_limit(kernel) &&
+         std::ranges::all_of(attributes_of(config), [](const cudaLaunchAttribute& attribute) {
+           return attribute.id == cudaLaunchAttributeProgrammaticStreamSerialization;
+         });
+}
+
+}  // namespace
+
+bool may_start_early(const cudaLaunchConfig_t& config) {
+  return std::ranges::any_of(attributes_of(config), [](const cudaLaunchAttribute& attribute) {
+    return attribute.val.programmaticStreamSerializationAllowed != 0;
+  });
+}
+
+cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config,
+                     std::function<void(DeviceMemory::Opening&)> run) {
+  if (!is_valid(kernel, config)) return cudaErrorInvalidValue;
+  const cudaStream_t stream = config.stream;
+  if (stream == nullptr || !is_current(stream)) return cudaErrorInvalidResourceHandle;
+  return run_or_record([stream, starts_closed = may_start_early(config), run = std::move(run)] {
+    stream->put([starts_closed, run] {
+      DeviceMemory::Opening opening(device_memory(), !starts_closed);
+      run(opening);
+      return true;
+    });
+    return cudaSuccess;
+  });
+}
+
+}  // namespace dsl::test
+
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  const auto is_valid = attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value >= 0 &&
+                        value <= static_cast<int>(dsl::test::kMaxSharedBytes);
+  if (!is_valid) return cudaErrorInvalidValue;
+  const std::lock_guard lock(dsl::test::grants_mutex);
+  dsl::test::granted_bytes[kernel] = static_cast<std::size_t>(value);
+  return cudaSuccess;
+}
