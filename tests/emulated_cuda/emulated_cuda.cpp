@@ -227,8 +227,8 @@ void run_blocks(const cudaLaunchConfig_t& config, const std::function<void()>& t
 cudaError_t start_grid(const void* kernel, const cudaLaunchConfig_t& config,
                        std::function<void()> thread) {
   return put_grid(kernel, config,
-                  [config, takes_turns = may_start_early(config),
-                   thread = std::move(thread)](DeviceMemory::Opening& opening) {
+                  [config, takes_turns = may_start_early(config), thread = std::move(thread)](
+                      DeviceMemory::Opening& opening, bool) {
                     if (!takes_turns) return run_blocks(config, thread);
                     closed_until_turn = &opening;
                     run_blocks(config, [&] { run_taking_turns(thread); });

@@ -49,17 +49,19 @@ bool may_start_early(const cudaLaunchConfig_t& config) {
   });
 }
 
-cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config,
-                     std::function<void(DeviceMemory::Opening&)> run) {
+cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config, RunGrid run) {
   if (!is_valid(kernel, config)) return cudaErrorInvalidValue;
   const cudaStream_t stream = config.stream;
   if (stream == nullptr || !is_current(stream)) return cudaErrorInvalidResourceHandle;
   return run_or_record([stream, starts_closed = may_start_early(config), run = std::move(run)] {
-    stream->put([starts_closed, run] {
-      DeviceMemory::Opening opening(device_memory(), !starts_closed);
-      run(opening);
-      return true;
-    });
+    const bool follows_kernel = stream->follows_kernel;
+    stream->put(
+        [starts_closed, follows_kernel, run] {
+          DeviceMemory::Opening opening(device_memory(), !starts_closed);
+          run(opening, follows_kernel);
+          return true;
+        },
+        true);
     return cudaSuccess;
   });
 }

@@ -15,9 +15,12 @@ inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
 /// Whether it may run beside the kernel before, and waits for its turn itself.
 bool may_start_early(const cudaLaunchConfig_t& config);
 
-/// Puts `run`, which runs all threads of the grid, on the stream, or records that. It has the
-/// devices' memory open, but closed where the kernel may start early: then it opens it.
-cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config,
-                     std::function<void(DeviceMemory::Opening&)> run);
+/// Runs all threads of a grid. `follows_kernel`: the kernel before on its stream may not have
+/// ended.
+using RunGrid = std::function<void(DeviceMemory::Opening& opening, bool follows_kernel)>;
+
+/// Puts `run` on the stream, or records that. It has the devices' memory open, but closed where the
+/// kernel may start early: then it opens it.
+cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config, RunGrid run);
 
 }  // namespace dsl::test

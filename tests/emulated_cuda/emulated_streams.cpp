@@ -88,6 +88,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     return cudaErrorStreamCaptureUnsupported;
   }
   while (!stream->advance()) std::this_thread::sleep_for(dsl::test::kBetweenLooks);
+  stream->follows_kernel = false;
   return cudaSuccess;
 }
 

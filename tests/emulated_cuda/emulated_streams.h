@@ -23,13 +23,16 @@ struct CUstream_st {
   int device = 0;
   std::deque<Task> tasks;
   std::atomic<std::size_t> num_tasks{0};
-  std::size_t num_put = 0;   // so far
+  std::size_t num_put = 0;  // so far
+  /// Whether the last thing put there is a kernel, which nobody has waited for.
+  std::atomic<bool> follows_kernel{false};
   std::atomic<int> user{0};  // number of the last thread that put something there
   std::atomic<bool> is_capturing{false};
   std::atomic<bool> is_capture_broken{false};
 
   /// Behind what is on the stream; runs what can run.
-  void put(Task task) {
+  void put(Task task, bool is_kernel = false) {
+    follows_kernel = is_kernel;
     user = dsl::test::thread_number();
     tasks.push_back(std::move(task));
     ++num_tasks;

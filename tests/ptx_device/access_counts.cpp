@@ -106,8 +106,8 @@ void AccessCounts::note_access(const Kernel& kernel, const Instruction& instruct
 std::string AccessCounts::report() const {
   std::string text;
   for (const auto& [name, kernel] : kernels_) {
-    AccessCount shared{.space = Space::kShared};
-    AccessCount global{.space = Space::kGlobal};
+    AccessCount shared;
+    AccessCount global;
     for (const auto& [index, count] : kernel.accesses) {
       AccessCount& total = count.space == Space::kShared ? shared : global;
       total.passes += count.passes;

@@ -113,8 +113,8 @@ void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std:
     throw Fault(fmt::format("{} bytes of parameters for {}, which takes {}", parameters.size(),
                             kernel.name, kernel.parameter_bytes));
   }
-  // What does not start early starts when all before has ended.
-  if (!shape.may_start_early) recent_stores().forget();
+  // All before has ended.
+  if (!shape.may_start_early || !shape.follows_kernel) recent_stores().forget();
   Grid grid{kernel, shape, parameters, GlobalMemory(memory), access_counts()};
   if (grid.counts != nullptr) grid.counts->note_grid(kernel);
   std::vector<std::uint32_t> blocks(shape.grid[0] * shape.grid[1] * shape.grid[2]);

@@ -14,7 +14,7 @@ namespace dsl::test::ptx {
 namespace {
 
 template <typename T>
-void add_rules_of(Rules& rules, const std::string& type) {
+void add_comparisons_of(Rules& rules, const std::string& type) {
   const std::string operands = fmt::format("p{}", letters<T>(2));
   const auto put = [&](const char* name, Action action) {
     rules[fmt::format("setp.{}.{}", name, type)] = {action, operands};
@@ -43,17 +43,17 @@ void add_rules_of(Rules& rules, const std::string& type) {
 }  // namespace
 
 void add_comparison_rules(Rules& rules) {
-  add_rules_of<std::int16_t>(rules, "s16");
-  add_rules_of<std::uint16_t>(rules, "u16");
-  add_rules_of<std::int32_t>(rules, "s32");
-  add_rules_of<std::uint32_t>(rules, "u32");
-  add_rules_of<std::int64_t>(rules, "s64");
-  add_rules_of<std::uint64_t>(rules, "u64");
-  add_rules_of<std::uint16_t>(rules, "b16");
-  add_rules_of<std::uint32_t>(rules, "b32");
-  add_rules_of<std::uint64_t>(rules, "b64");
-  add_rules_of<float>(rules, "f32");
-  add_rules_of<double>(rules, "f64");
+  add_comparisons_of<std::int16_t>(rules, "s16");
+  add_comparisons_of<std::uint16_t>(rules, "u16");
+  add_comparisons_of<std::int32_t>(rules, "s32");
+  add_comparisons_of<std::uint32_t>(rules, "u32");
+  add_comparisons_of<std::int64_t>(rules, "s64");
+  add_comparisons_of<std::uint64_t>(rules, "u64");
+  add_comparisons_of<std::uint16_t>(rules, "b16");
+  add_comparisons_of<std::uint32_t>(rules, "b32");
+  add_comparisons_of<std::uint64_t>(rules, "b64");
+  add_comparisons_of<float>(rules, "f32");
+  add_comparisons_of<double>(rules, "f64");
 }
 
 }  // namespace dsl::test::ptx

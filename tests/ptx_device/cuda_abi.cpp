@@ -36,15 +36,16 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t& config, const void* function
   const Kernel* const kernel = find_kernel(function);
   if (kernel == nullptr) return cudaErrorInvalidDeviceFunction;
   const dim3& grid = config.gridDim;
-  const GridShape shape{.grid = {grid.x, grid.y, grid.z},
-                        .threads = config.blockDim.x,
-                        .shared_bytes = static_cast<std::uint32_t>(config.dynamicSmemBytes),
-                        .may_start_early = may_start_early(config)};
+  GridShape shape{.grid = {grid.x, grid.y, grid.z},
+                  .threads = config.blockDim.x,
+                  .shared_bytes = static_cast<std::uint32_t>(config.dynamicSmemBytes),
+                  .may_start_early = may_start_early(config)};
   return put_grid(
       function, config,
-      [kernel, shape, device = current_device,
-       parameters = copy_parameters(*kernel, arguments)](DeviceMemory::Opening& opening) {
+      [kernel, shape, device = current_device, parameters = copy_parameters(*kernel, arguments)](
+          DeviceMemory::Opening& opening, bool follows_kernel) mutable {
         opening.open();
+        shape.follows_kernel = follows_kernel;
         std::vector<MemoryArea> areas;
         for (const std::span<std::byte> area : opening.areas(device)) {
           areas.push_back({area.data(), area.size()});

@@ -57,7 +57,7 @@ std::uint32_t fused_pairs(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
 }
 
 template <typename T>
-void add_rules_of(Rules& rules, const std::string& type) {
+void add_float_arithmetic_of(Rules& rules, const std::string& type) {
   for (const std::string rounding : {"", ".rn"}) {
     rules[fmt::format("add{}.{}", rounding, type)] = {compute2<T, [](T a, T b) { return a + b; }>,
                                                       letters<T>(3)};
@@ -87,8 +87,8 @@ void add_rules_of(Rules& rules, const std::string& type) {
 }  // namespace
 
 void add_floating_rules(Rules& rules) {
-  add_rules_of<float>(rules, "f32");
-  add_rules_of<double>(rules, "f64");
+  add_float_arithmetic_of<float>(rules, "f32");
+  add_float_arithmetic_of<double>(rules, "f64");
   rules["fma.rm.f32"] = {compute3<float, fused_rounded_down>, "4444"};
   rules["fma.rn.bf16x2"] = {compute3<std::uint32_t, fused_pairs>, "4444"};
   rules["ex2.approx.ftz.f32"] = {

@@ -36,7 +36,7 @@ T divide(T a, T b) {
 }
 
 template <typename T>
-void add_rules_of(Rules& rules, const std::string& type) {
+void add_arithmetic_of(Rules& rules, const std::string& type) {
   using Unsigned = std::make_unsigned_t<T>;
   rules[fmt::format("add.{}", type)] = {compute2<Unsigned, [](auto a, auto b) { return a + b; }>,
                                         letters<T>(3)};
@@ -88,12 +88,12 @@ void add_wide_rules(Rules& rules, const std::string& type) {
 }  // namespace
 
 void add_integer_rules(Rules& rules) {
-  add_rules_of<std::int16_t>(rules, "s16");
-  add_rules_of<std::uint16_t>(rules, "u16");
-  add_rules_of<std::int32_t>(rules, "s32");
-  add_rules_of<std::uint32_t>(rules, "u32");
-  add_rules_of<std::int64_t>(rules, "s64");
-  add_rules_of<std::uint64_t>(rules, "u64");
+  add_arithmetic_of<std::int16_t>(rules, "s16");
+  add_arithmetic_of<std::uint16_t>(rules, "u16");
+  add_arithmetic_of<std::int32_t>(rules, "s32");
+  add_arithmetic_of<std::uint32_t>(rules, "u32");
+  add_arithmetic_of<std::int64_t>(rules, "s64");
+  add_arithmetic_of<std::uint64_t>(rules, "u64");
   add_wide_rules<std::int16_t, std::int32_t>(rules, "s16");
   add_wide_rules<std::uint16_t, std::uint32_t>(rules, "u16");
   add_wide_rules<std::int32_t, std::int64_t>(rules, "s32");

@@ -46,6 +46,7 @@ struct GridShape {
   std::uint32_t threads = 1;                   // of a block
   std::uint32_t shared_bytes = 0;              // dynamic shared memory
   bool may_start_early = false;                // every thread must take its turn then
+  bool follows_kernel = true;  // which may not have ended when this one starts early
 };
 
 /// Memory that kernels may touch.
