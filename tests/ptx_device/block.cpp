@@ -17,8 +17,8 @@ std::uint32_t warps_for(std::uint32_t threads) { return (threads + kLanes - 1) /
 
 }  // namespace
 
-Block::Block(Grid& grid, std::array<std::uint32_t, 3> index)
-    : grid_(grid), index_(index), shared_(grid.shape.shared_bytes, warps_for(grid.shape.threads)) {
+Block::Block(Grid& grid, std::array<std::uint32_t, 3> index) : grid_(grid), index_(index) {
+  grid.shared.begin_block();
   for (std::uint32_t warp = 0; warp < warps_for(grid.shape.threads); ++warp) {
     warps_.emplace_back(*this, grid.kernel, warp,
                         std::min<std::uint32_t>(kLanes, grid.shape.threads - warp * kLanes));
@@ -71,7 +71,7 @@ void Block::arrive(Warp& warp) {
 }
 
 void Block::release(Arrivals& arrivals) {
-  shared_.meet(arrivals.warps);
+  shared().meet(arrivals.warps);
   for (const std::uint32_t warp : arrivals.warps) warps_[warp].pass();
   arrivals.warps.clear();
 }
@@ -115,7 +115,17 @@ void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std:
   }
   // All before has ended.
   if (!shape.may_start_early || !shape.follows_kernel) recent_stores().forget();
-  Grid grid{kernel, shape, parameters, GlobalMemory(memory), access_counts()};
+  const std::uint32_t num_warps = warps_for(shape.threads);
+  Grid grid{.kernel = kernel,
+            .shape = shape,
+            .parameters = parameters,
+            .memory = GlobalMemory(memory),
+            .counts = access_counts(),
+            .shared = SharedMemory(shape.shared_bytes, num_warps),
+            .registers = {}};
+  for (std::uint32_t warp = 0; warp < num_warps; ++warp) {
+    set_constants(kernel, grid.registers.emplace_back(kernel.register_bytes));
+  }
   if (grid.counts != nullptr) grid.counts->note_grid(kernel);
   std::vector<std::uint32_t> blocks(shape.grid[0] * shape.grid[1] * shape.grid[2]);
   std::iota(blocks.begin(), blocks.end(), 0u);

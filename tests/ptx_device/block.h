@@ -18,14 +18,16 @@
 
 namespace dsl::test::ptx {
 
-/// What all blocks of a grid share.
+/// What all blocks of a grid share, or use one after the other.
 struct Grid {
   const Kernel& kernel;
   const GridShape& shape;
   std::span<const std::byte> parameters;
   GlobalMemory memory;
-  AccessCounts* counts = nullptr;  // where they are asked for
-  std::minstd_rand order{1};       // of blocks and warps
+  AccessCounts* counts;  // null where they are not asked for
+  SharedMemory shared;
+  std::deque<Registers> registers;  // by warp
+  std::minstd_rand order{1};        // of blocks and warps
 };
 
 class Block {
@@ -35,7 +37,7 @@ class Block {
   void run();
 
   Grid& grid() { return grid_; }
-  SharedMemory& shared() { return shared_; }
+  SharedMemory& shared() { return grid_.shared; }
   const std::array<std::uint32_t, 3>& index() const { return index_; }
 
  private:
@@ -52,7 +54,6 @@ class Block {
 
   Grid& grid_;
   std::array<std::uint32_t, 3> index_;
-  SharedMemory shared_;
   std::deque<Warp> warps_;
   std::array<Arrivals, 16> barriers_;
 };

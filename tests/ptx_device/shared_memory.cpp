@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "tests/ptx_device/address_space.h"
 #include "tests/ptx_device/fault.h"
@@ -26,6 +27,14 @@ SharedMemory::SharedMemory(std::uint32_t bytes, std::uint32_t warps)
       words_((bytes + kWordBytes - 1) / kWordBytes),
       reads_(words_.size() * warps) {
   for (std::uint32_t warp = 0; warp < warps; ++warp) clocks_[warp][warp] = 1;
+}
+
+void SharedMemory::begin_block() {
+  std::ranges::fill(bytes_, std::byte{0xff});
+  std::array<std::uint32_t, kMaxWarps> all;
+  std::iota(all.begin(), all.end(), 0u);
+  for (std::uint32_t warp = 0; warp < num_warps_; ++warp) publish(warp);
+  meet(std::span(all).first(num_warps_));
 }
 
 std::span<std::byte> SharedMemory::at(std::uint32_t address, std::size_t bytes) {

@@ -19,6 +19,9 @@ class SharedMemory {
  public:
   SharedMemory(std::uint32_t bytes, std::uint32_t warps);
 
+  /// What the block before stored is gone.
+  void begin_block();
+
   /// Addresses begin at kSharedBase. All throw Fault outside the block's memory, and for a race.
   void read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes);
   void write(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);

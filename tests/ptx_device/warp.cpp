@@ -31,27 +31,30 @@ std::uint32_t special_value(const std::string& name, const Grid& grid, const Blo
 
 }  // namespace
 
+void set_constants(const Kernel& kernel, Registers& registers) {
+  for (const Constant& constant : kernel.constants) {
+    if (constant.slot_bytes == 0) {
+      registers.set_predicate(constant.place, kAllLanes, constant.value == 0 ? 0 : kAllLanes);
+    } else if (constant.slot_bytes == sizeof(std::uint64_t)) {
+      registers.assign<std::uint64_t>(constant.place, kAllLanes,
+                                      [&](int) { return constant.value; });
+    } else {
+      const auto word = static_cast<std::uint32_t>(constant.value);
+      registers.assign<std::uint32_t>(constant.place, kAllLanes, [&](int) { return word; });
+    }
+  }
+}
+
 Warp::Warp(Block& block, const Kernel& kernel, std::uint32_t index, std::uint32_t threads)
     : block_(block),
       kernel_(kernel),
       index_(index),
-      registers_(kernel.register_bytes),
+      registers_(block.grid().registers[index]),
       local_bytes_(kernel.local_bytes),
       local_(kernel.local_bytes * kLanes, std::byte{0xff}),
       exists_(threads == kLanes ? kAllLanes : (LaneMask{1} << threads) - 1),
       alive_(exists_) {
   groups_.push_back({.at = 0, .lanes = alive_});
-  for (const Constant& constant : kernel.constants) {
-    if (constant.slot_bytes == 0) {
-      registers_.set_predicate(constant.place, kAllLanes, constant.value == 0 ? 0 : kAllLanes);
-    } else if (constant.slot_bytes == sizeof(std::uint64_t)) {
-      registers_.assign<std::uint64_t>(constant.place, kAllLanes,
-                                       [&](int) { return constant.value; });
-    } else {
-      const auto word = static_cast<std::uint32_t>(constant.value);
-      registers_.assign<std::uint32_t>(constant.place, kAllLanes, [&](int) { return word; });
-    }
-  }
   for (const SpecialRegister& special : kernel.special_registers) {
     registers_.assign<std::uint32_t>(special.place, kAllLanes, [&](int lane) {
       return special_value(special.name, block.grid(), block,

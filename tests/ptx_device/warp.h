@@ -35,6 +35,9 @@ struct PendingProduct {
   bool is_committed = false;
 };
 
+/// What instructions name as numbers.
+void set_constants(const Kernel& kernel, Registers& registers);
+
 class Warp {
  public:
   enum class State {
@@ -92,7 +95,7 @@ class Warp {
   Block& block_;
   const Kernel& kernel_;
   std::uint32_t index_;
-  Registers registers_;
+  Registers& registers_;
   std::size_t local_bytes_;
   std::vector<std::byte> local_;
   std::vector<Group> groups_;

@@ -28,6 +28,19 @@ constexpr std::size_t skinny_shared_bytes() {
          sizeof(float);
 }
 
+/// Where an output's sum lies among those of a slice and side. Tiles of 8 rows change places from
+/// feature to feature: what half a warp stores as pairs, and what a warp reads, lies in all banks.
+template <int kRows>
+__device__ int skinny_place(int feature, int row) {
+  constexpr int kBanks = 32;
+  const int turn = feature / (kBanks / kRows) % (kRows / kTileCols);
+  return feature * kRows + (row ^ turn * kTileCols);
+}
+
+struct alignas(8) SumPair {
+  float left, right;
+};
+
 /// The rows of weights of 16 features of each side that a lane takes part in: two of every side. Of
 /// features behind the last, whose sums are not stored, it is the last.
 template <typename Gemm>
@@ -147,14 +160,14 @@ __device__ void skinny_slice(const SkinnyWeights<Gemm>& weights,
       const int feature = g + 8 * half;
       const float scale = weights.scales[side][half];
       const bool is_nan = is_nan_row<W>(has_nan[side][half]);
-      float* to = values + (side * kSkinnyFeatures + feature) * kRowTiles * kTileCols;
+      constexpr int kRows = kRowTiles * kTileCols;
+      float* const to = values + side * kSkinnyFeatures * kRows;
 #pragma unroll
       for (int n = 0; n < kRowTiles; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          to[n * kTileCols + 2 * t + i] =
-              is_nan ? kNotANumber : sums[side][n][2 * half + i] * row_scales.times(scale, n, i);
-        }
+        const float left = sums[side][n][2 * half] * row_scales.times(scale, n, 0);
+        const float right = sums[side][n][2 * half + 1] * row_scales.times(scale, n, 1);
+        *reinterpret_cast<SumPair*>(to + skinny_place<kRows>(feature, n * kTileCols + 2 * t)) = {
+            is_nan ? kNotANumber : left, is_nan ? kNotANumber : right};
       }
     }
   }
@@ -234,7 +247,9 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
       for (int fold = 0; fold < kFolds; ++fold) {
         const int output = static_cast<int>(threadIdx.x) + fold * int{kSkinnyThreads};
         if (output < kOutputs) {
-          totals[fold].template add<kOutputs>(gemm.slices(), round, end, values + output);
+          totals[fold].template add<kOutputs>(
+              gemm.slices(), round, end,
+              values + skinny_place<kRows>(output / kRows, output % kRows));
         }
       }
       __syncthreads();
