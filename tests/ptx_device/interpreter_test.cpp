@@ -192,6 +192,25 @@ TEST_F(InterpreterTest, FindsWhatIsReadBeforeTheTurn) {
   EXPECT_TRUE(tells(fault_of("ret;", early), "did not take its turn"));
 }
 
+TEST_F(InterpreterTest, FindsRegistersOfProductsThatNoFenceKeepsApart) {
+  const auto fault_behind = [&](const std::string& before) {
+    return fault_of(before + R"(
+wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, {%r1, %r2, %r3, %r4},
+    %rd3, %p1, 1, 1, 0;
+wgmma.commit_group.sync.aligned;
+wgmma.wait_group.sync.aligned 0;
+ret;
+)",
+                    {.threads = 128});
+  };
+  const std::string fence = "wgmma.fence.sync.aligned;";
+  const std::string right = "mov.f32 %f2, %f4;\nmov.u32 %r2, %r5;" + fence + "mov.u32 %r6, %r5;";
+  EXPECT_FALSE(tells(fault_behind(right), "stands between a fence")) << fault_behind(right);
+  EXPECT_TRUE(tells(fault_behind(fence + "mov.f32 %f2, %f4;"), "stands between a fence"));
+  EXPECT_TRUE(tells(fault_behind(fence + "mov.u32 %r2, %r5;"), "stands between a fence"));
+  EXPECT_TRUE(tells(fault_behind(""), "no fence before wgmma"));
+}
+
 TEST_F(InterpreterTest, FindsAddressesThatAreWrong) {
   EXPECT_TRUE(tells(fault_of("ld.global.u32 %r1, [%rd2+4];\nret;"),
                     "behind the end of an allocation of 256"));

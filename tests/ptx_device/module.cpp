@@ -7,6 +7,7 @@
 #include "tests/ptx_device/fault.h"
 #include "tests/ptx_device/kernel_parser.h"
 #include "tests/ptx_device/ptx_text.h"
+#include "tests/ptx_device/warpgroup_products.h"
 
 namespace dsl::test::ptx {
 
@@ -29,7 +30,9 @@ const Kernel& Module::kernel(std::string_view name) {
   if (const auto found = kernels_.find(name); found != kernels_.end()) return *found->second;
   const auto source = sources_.find(name);
   if (source == sources_.end()) throw Fault(fmt::format("no kernel {} in this module", name));
-  return *kernels_.emplace(std::string(name), parse_kernel(source->second)).first->second;
+  auto kernel = parse_kernel(source->second);
+  check_fences(*kernel);
+  return *kernels_.emplace(std::string(name), std::move(kernel)).first->second;
 }
 
 std::span<const Parameter> parameters_of(const Kernel& kernel) { return kernel.parameters; }

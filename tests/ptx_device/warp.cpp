@@ -222,7 +222,7 @@ void Warp::check_products_untouched(const Instruction& instruction) const {
   if (instruction.action == products_.front().instruction->action) return;
   for (const std::uint32_t place : instruction.operands) {
     for (const PendingProduct& product : products_) {
-      if (product_uses(product, place))
+      if (product_uses(*product.instruction, place))
         report(instruction, "a register of a product that is under way");
     }
   }

@@ -130,12 +130,31 @@ void commit_products(Warp& warp, const Instruction&, LaneMask) {
   for (PendingProduct& product : warp.products()) product.is_committed = true;
 }
 
-bool product_uses(const PendingProduct& product, std::uint32_t place) {
-  const ProductOperands operands = operands_of(*product.instruction);
+bool product_uses(const Instruction& product, std::uint32_t place) {
+  const ProductOperands operands = operands_of(product);
   const auto is_place = [&](const Places& places) {
     return std::ranges::find(places, place) != places.end();
   };
   return is_place(operands.d) || (operands.a.size() > 1 && is_place(operands.a));
+}
+
+void check_fences(const Kernel& kernel) {
+  const auto& instructions = kernel.instructions;
+  for (auto product = instructions.begin(); product != instructions.end(); ++product) {
+    if (product->action != begin_product) continue;
+    auto before = product;
+    do {
+      if (before == instructions.begin())
+        throw Fault(fmt::format("{}: no fence before {}", kernel.name, product->text));
+      --before;
+      if (before->action != begin_product &&
+          std::ranges::any_of(before->operands,
+                              [&](std::uint32_t place) { return product_uses(*product, place); })) {
+        throw Fault(fmt::format("{}: {} stands between a fence and {}", kernel.name, before->text,
+                                product->text));
+      }
+    } while (before->text.find("wgmma.fence") == std::string::npos);
+  }
 }
 
 void multiply_pending(std::span<Warp* const> warpgroup) {

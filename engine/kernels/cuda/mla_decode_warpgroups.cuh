@@ -120,13 +120,14 @@ __device__ void begin_scores(Block& block, int tile, int warpgroup,
 /// values = values * factors, then begins values += weights * latents, for a warpgroup's columns.
 template <typename Block>
 __device__ void begin_values(Block& block, int tile, int warpgroup, const float (&factors)[2],
-                             const std::uint32_t (&weights)[2][4],
+                             std::uint32_t (&weights)[2][4],
                              float (&values)[Block::kWarpgroupCols / 2]) {
   multiply_values(values, factors);
   auto& latents = block.latents.panels(tile);
   const ColumnsDescriptor<Block::Latents::kPanelBytes> columns(
       latents.chunks[warpgroup * (Block::kPanels / 2)]);
   hold_sums(values);
+  hold_left(weights);
   begin_products();
 #pragma unroll
   for (int step = 0; step < 2; ++step) {

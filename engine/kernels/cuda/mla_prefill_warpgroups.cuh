@@ -102,12 +102,13 @@ __device__ void begin_key_products(Block& block, int tile,
 /// values = values * factors, then begins values += weights * the tile's values.
 template <typename Dims, typename Block>
 __device__ void begin_value_products(Block& block, int tile, const float (&factors)[2],
-                                     const std::uint32_t (&weights)[kPrefillKeys / 16][4],
+                                     std::uint32_t (&weights)[kPrefillKeys / 16][4],
                                      float (&values)[Dims::kValue / 2]) {
   multiply_values(values, factors);
   const ColumnsDescriptor<Block::Values::kPanelBytes> columns(
       &block.stages[tile % Block::kStages].values);
   hold_sums(values);
+  hold_left(weights);
   begin_products();
 #pragma unroll
   for (int step = 0; step < kPrefillKeys / 16; ++step) {
@@ -139,6 +140,7 @@ __global__ void __launch_bounds__(WarpgroupPrefillBlock<Dims>::kThreads, 1)
     const auto warp_position = static_cast<int>(call.first_position + warp_row);
     std::uint32_t query[Block::kSteps][4];
     load_queries<Dims>(call, warp_row, query);
+    hold_left(query);
     float values[Dims::kValue / 2] = {};
     float scores[kPrefillKeys / 2];
     PrefillSoftmax softmax(call.softmax_scale);

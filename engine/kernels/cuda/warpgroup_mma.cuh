@@ -100,7 +100,7 @@ __device__ inline void publish_operands() {
 #endif
 }
 
-/// Before the first product after its sums were touched.
+/// Before the first product after its sums, or its left operand in registers, were touched.
 __device__ inline void begin_products() {
 #ifdef __CUDACC__
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -124,6 +124,21 @@ __device__ void hold_sums(float (&sums)[kSums]) {
   for (int i = 0; i < kSums; ++i) asm volatile("" : "+f"(sums[i])::"memory");
 #else
   static_cast<void>(sums);
+#endif
+}
+
+/// Keeps the compiler from computing left operands only behind begin_products(), as it sees no
+/// products: their registers are to be as they are by then.
+template <int kSteps>
+__device__ void hold_left(std::uint32_t (&a)[kSteps][4]) {
+#ifdef __CUDACC__
+#pragma unroll
+  for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(a[step][i])::"memory");
+  }
+#else
+  static_cast<void>(a);
 #endif
 }
 
