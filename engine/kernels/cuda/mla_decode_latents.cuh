@@ -30,17 +30,21 @@ inline constexpr LatentLayout kFp8Row = latent_layout(Dims::kRank, Dims::kRope, 
 template <typename Dims>
 inline constexpr int kFp8RowBytes = static_cast<int>(kFp8Row<Dims>.row_bytes);
 
+struct alignas(8) EightCodes {
+  std::uint32_t words[2];
+};
+
 /// Eight values of an FP8 row, from feature `col` on. No row has a code of NaN.
 template <typename Dims>
 __device__ Wide decoded_chunk(const unsigned char* row, int col) {
-  const auto* codes = reinterpret_cast<const std::uint32_t*>(row + col);
+  const EightCodes codes = *reinterpret_cast<const EightCodes*>(row + col);
   const std::uint32_t scale = reinterpret_cast<const std::uint32_t*>(
       row + kFp8Row<Dims>.scales_at)[col / static_cast<int>(kLatentGroup)];
   const std::uint32_t scales = __byte_perm(scale, 0, 0x3232);  // a power of two: BF16 twice
   std::uint32_t pairs[2][2];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    decode_four(codes[half], pairs[half]);
+    decode_four(codes.words[half], pairs[half]);
     pairs[half][0] = multiply_pairs(pairs[half][0], scales);
     pairs[half][1] = multiply_pairs(pairs[half][1], scales);
   }

@@ -29,13 +29,12 @@ std::unique_ptr<Ops> open_ops() {
   return make_copying_ops(std::move(*device));
 }
 
-TEST(CudaAttention, RowsOfABatchAreWhatTheyAreAlone) {
+void expect_rows_as_alone(const TestCache& cache) {
   static_assert(cuda::num_splits(kLongestRow) == 6 && kLongestRow % 512 == 0);
   Random random(kSeed);
   const auto ops = open_ops();
   const auto pool = make_pool(2);
   const auto reference = make_variant("scalar", *pool);
-  const auto cache = TestCache::random(random, DType::kBF16, kLongestRow + 1, 64, 512, 64);
   const auto kv_b = TestWeight::random(
       random, DType::kBF16, {.out_features = kManyHeads.num_heads * 256, .in_features = 512});
   const auto q =
@@ -73,6 +72,15 @@ TEST(CudaAttention, RowsOfABatchAreWhatTheyAreAlone) {
     }
   }
 }
+
+TestCache longest_row() {
+  Random random(kSeed);
+  return TestCache::random(random, DType::kBF16, kLongestRow + 1, 64, 512, 64);
+}
+
+TEST(CudaAttention, RowsOfABatchAreWhatTheyAreAlone) { expect_rows_as_alone(longest_row()); }
+
+TEST(CudaAttention, SoAreThoseOfAnFp8Cache) { expect_rows_as_alone(longest_row().quantised()); }
 
 TEST(CudaAttention, PromptsAreWhatTheirChunksAre) {
   constexpr std::int64_t kPrompt = 150;
