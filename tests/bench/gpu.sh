@@ -3,6 +3,7 @@
 #   gpu.sh --bundle       where our packages are installed: copies what the build needs of them to build/gpu-bundle
 #   gpu.sh                where the GPU is: needs the CUDA toolkit, g++, cmake and python3, and no network
 #   gpu.sh --build-only   compiles and needs no GPU
+#   gpu.sh --on-cpu       checks without a GPU: this machine's CPUs run the PTX that nvcc makes for Hopper (tests/ptx_device)
 # Options: --arch N (a compute capability without its point, such as 90; default: that of the device), --jobs N,
 # --out DIR (results as JSON and logs; default build/gpu-results), --no-sanitizer, --no-transformers.
 # Prints a table last. Exit codes: 0 all well; 1 a stage failed, the others ran all the same; 2 a wrong argument; 3
@@ -18,11 +19,12 @@ out=$tree/build/gpu-results
 arch=
 jobs=$(nproc)
 do_build_only=false
+do_on_cpu=false
 do_sanitize=true
 do_transformers=true
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -52,6 +54,7 @@ while (($#)); do
   case $1 in
     --bundle) make_bundle; exit 0 ;;
     --build-only) do_build_only=true ;;
+    --on-cpu) do_on_cpu=true ;;
     --no-sanitizer) do_sanitize=false ;;
     --no-transformers) do_transformers=false ;;
     --arch) arch=${2:?}; shift ;;
@@ -70,7 +73,11 @@ command -v g++ >/dev/null || missing "no g++ here"
 toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
 export PATH=$PATH:$toolkit/bin
 
-if [[ -z $arch ]]; then
+if $do_on_cpu; then
+  [[ -z $arch || $arch == 90 ]] || missing "--on-cpu knows the instructions of sm_90a alone, not --arch $arch"
+  arch=90
+  build=$tree/build/ptx
+elif [[ -z $arch ]]; then
   gpu=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 || true)
   if [[ $gpu =~ ^[0-9]+\.[0-9]+$ ]]; then
     arch=${gpu/./}
@@ -121,14 +128,15 @@ configure_and_build() {
   ! command -v ninja >/dev/null || options+=(-G Ninja)
   # Few cores compile the files of a library joined, as most of the time goes into headers; many compile them apart.
   ((jobs > 4)) || options+=(-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=16)
-  cmake -S tests/bench/gpu -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$nvcc" \
-    -DCMAKE_CUDA_ARCHITECTURES="$arch-real" "${options[@]}"
+  if $do_on_cpu; then options+=(-DDSL_PTX_DEVICE=ON); else options+=(-DCMAKE_CUDA_ARCHITECTURES="$arch-real"); fi
+  cmake -S tests/bench/gpu -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CUDA_COMPILER="$nvcc" "${options[@]}"
   cmake --build "$build" --parallel "$jobs"
 }
 
 # The tests in parts, side by side: most of their time is the reference's, on the CPU.
 kernel_tests() {
   local parts=4 part rc=0 pids=()
+  ! $do_on_cpu || parts=$jobs
   for ((part = 0; part < parts; ++part)); do
     GTEST_TOTAL_SHARDS=$parts GTEST_SHARD_INDEX=$part "$build/bin/gpu_kernels_test" --gtest_brief=1 &
     pids+=($!)
@@ -150,6 +158,19 @@ model_tests() {
   return $rc
 }
 
+# The same where the CPU is the device: some of the fixtures, and one model in worlds of ranks.
+model_tests_on_cpu() {
+  local rc=0 pids=()
+  "$build/bin/gpu_parity_test" --gtest_brief=1 &
+  pids+=($!)
+  "$build/bin/gpu_worlds_test" --gtest_brief=1 --gtest_filter='*AtEverySplit/v2_lite*' &
+  pids+=($!)
+  for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
+  "$build/bin/ptx_device_test" --gtest_brief=1 || rc=1
+  ((rc == 0)) && echo "all passed"
+  return $rc
+}
+
 # sanitize TOOL FILTER: the chosen tests under compute-sanitizer.
 sanitize() {
   compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$build/bin/gpu_kernels_test" --gtest_brief=1 \
@@ -161,10 +182,10 @@ serialized_products() {
   grep -ho 'instructions are serialized due to .*' "$out/build.log" | sort -u
 }
 
-export -f configure_and_build kernel_tests model_tests sanitize
-export bundle build jobs nvcc arch
+export -f configure_and_build kernel_tests model_tests model_tests_on_cpu sanitize
+export bundle build jobs nvcc arch do_on_cpu
 build_seconds=240
-if $do_build_only; then
+if $do_build_only || $do_on_cpu; then
   total_seconds=3600 # without a GPU to hold, on as few cores as there are
   build_seconds=3600
 fi
@@ -172,6 +193,13 @@ stage build "$build_seconds" bash -euc configure_and_build
 if $failed; then
   echo "gpu.sh: the build failed; its output is in $out/build.log" >&2
   exit 1
+fi
+if $do_on_cpu; then
+  stage tests 1800 bash -uc kernel_tests
+  stage models 1800 bash -uc model_tests_on_cpu
+  cat "$out/stages.tsv"
+  ! $failed
+  exit
 fi
 serialized=$(serialized_products || true)
 if [[ -n $serialized ]]; then
