@@ -28,18 +28,20 @@ constexpr std::size_t skinny_shared_bytes() {
          sizeof(float);
 }
 
-/// Where an output's sum lies among those of a slice and side. Tiles of 8 rows change places from
-/// feature to feature: what half a warp stores as pairs, and what a warp reads, lies in all banks.
-template <int kRows>
-__device__ int skinny_place(int feature, int row) {
-  constexpr int kBanks = 32;
-  const int turn = feature / (kBanks / kRows) % (kRows / kTileCols);
-  return feature * kRows + (row ^ turn * kTileCols);
+/// Where an output's sum lies among those of a slice and side: two rows with all their features in
+/// 32 banks, which take other turns in every pair of rows. So what a warp stores, of eight features
+/// and every other row, and what it reads, two rows, lies in all banks.
+inline constexpr int kPairPlaces = 2 * kSkinnyFeatures;
+__device__ inline int skinny_place(int row, int feature) {
+  const int pair = row / 2;
+  return pair * kPairPlaces + ((row % 2 * kSkinnyFeatures + feature) ^ pair % 4 * 8);
 }
-
-struct alignas(8) SumPair {
-  float left, right;
-};
+/// The same of row 2t + `odd` and feature g + 8 `half`, for lane 4g + t. Eight rows further on it
+/// is four pairs further on.
+__device__ inline int skinny_lane_place(int odd, int half) {
+  const int t = lane_index() % 4;
+  return t * kPairPlaces + lane_index() / 4 + ((2 * odd + half) ^ t) * 8;
+}
 
 /// The rows of weights of 16 features of each side that a lane takes part in: two of every side. Of
 /// features behind the last, whose sums are not stored, it is the last.
@@ -125,8 +127,6 @@ __device__ void skinny_slice(const SkinnyWeights<Gemm>& weights,
   constexpr int kSteps = SkinnyWeights<Gemm>::kSteps;
   // Steps whose activations are asked for at once: no more than registers hold.
   constexpr int kStepsAtOnce = kRowTiles == 1 ? kSteps : 1;
-  const int g = lane_index() / 4;
-  const int t = lane_index() % 4;
 
   float sums[kSides][kRowTiles][4] = {};
   bool has_nan[kSides][2] = {};
@@ -157,17 +157,16 @@ __device__ void skinny_slice(const SkinnyWeights<Gemm>& weights,
   for (int side = 0; side < kSides; ++side) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int feature = g + 8 * half;
       const float scale = weights.scales[side][half];
       const bool is_nan = is_nan_row<W>(has_nan[side][half]);
-      constexpr int kRows = kRowTiles * kTileCols;
-      float* const to = values + side * kSkinnyFeatures * kRows;
+      float* const to = values + side * kSkinnyFeatures * kRowTiles * kTileCols;
 #pragma unroll
       for (int n = 0; n < kRowTiles; ++n) {
-        const float left = sums[side][n][2 * half] * row_scales.times(scale, n, 0);
-        const float right = sums[side][n][2 * half + 1] * row_scales.times(scale, n, 1);
-        *reinterpret_cast<SumPair*>(to + skinny_place<kRows>(feature, n * kTileCols + 2 * t)) = {
-            is_nan ? kNotANumber : left, is_nan ? kNotANumber : right};
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          to[skinny_lane_place(i, half) + n * kTileCols / 2 * kPairPlaces] =
+              is_nan ? kNotANumber : sums[side][n][2 * half + i] * row_scales.times(scale, n, i);
+        }
       }
     }
   }
@@ -247,9 +246,8 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
       for (int fold = 0; fold < kFolds; ++fold) {
         const int output = static_cast<int>(threadIdx.x) + fold * int{kSkinnyThreads};
         if (output < kOutputs) {
-          totals[fold].template add<kOutputs>(
-              gemm.slices(), round, end,
-              values + skinny_place<kRows>(output / kRows, output % kRows));
+          const int place = skinny_place(output / kSkinnyFeatures, output % kSkinnyFeatures);
+          totals[fold].template add<kOutputs>(gemm.slices(), round, end, values + place);
         }
       }
       __syncthreads();
@@ -257,8 +255,8 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
 #pragma unroll
     for (int fold = 0; fold < kFolds; ++fold) {
       const int output = static_cast<int>(threadIdx.x) + fold * int{kSkinnyThreads};
-      const int row = first_row + output % kRows;
-      const std::int64_t feature = first_feature + output / kRows;
+      const int row = first_row + output / kSkinnyFeatures;
+      const std::int64_t feature = first_feature + output % kSkinnyFeatures;
       if (output >= kOutputs || row >= num_rows || feature >= gemm.num_features()) continue;
       totals[fold].store(gemm, group, row, feature);
     }
