@@ -237,6 +237,7 @@ ret;
 }
 
 TEST_F(InterpreterTest, RefusesWhatItDoesNotKnow) {
+  EXPECT_TRUE(tells(fault_of("wgmma.wait_group.sync.aligned 1;\nret;"), "waits for all groups"));
   EXPECT_TRUE(tells(fault_of("sin.approx.f32 %f0, %f1;\nret;"), "does not know the instruction"));
   EXPECT_TRUE(tells(fault_of("add.s32 %r1, %rd1, %r2;\nret;"), "has 8 bytes instead of 4"));
   EXPECT_TRUE(tells(fault_of("mov.u32 %r1, %r99;\nret;"), "%r99"));

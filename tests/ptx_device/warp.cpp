@@ -173,6 +173,10 @@ void Warp::run_group(Group& group) {
       group.waits = true;
       return;
     }
+    if (instruction.meeting == Meeting::kProductsWait &&
+        registers_.get<std::uint32_t>(instruction.operands[0], 0) != 0) {
+      report(instruction, "this device waits for all groups of products alone");
+    }
     if (instruction.meeting == Meeting::kBarrier || instruction.meeting == Meeting::kProductsWait) {
       group.waits = true;
       state_ = instruction.meeting == Meeting::kBarrier ? State::kAtBarrier : State::kAtProducts;
