@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cfenv>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <type_traits>
 
@@ -15,12 +15,15 @@ namespace dsl::test::ptx {
 namespace {
 
 /// a b + c, rounded down.
-[[gnu::optimize("-frounding-math")]] float fused_rounded_down(float a, float b, float c) {
-  const int mode = std::fegetround();
-  std::fesetround(FE_DOWNWARD);
-  const volatile float sum = std::fma(a, b, c);
-  std::fesetround(mode);
-  return sum;
+float fused_rounded_down(float a, float b, float c) {
+  // The product is exact, and so are sum and lost together (Knuth's two-sum).
+  const double product = static_cast<double>(a) * b;
+  const double sum = product + c;
+  const double of_product = sum - c;
+  const double lost = (product - of_product) + (c - (sum - of_product));
+  const auto nearest = static_cast<float>(sum);
+  const bool is_above = nearest > sum || (nearest == sum && lost < 0);
+  return is_above ? std::nextafter(nearest, -std::numeric_limits<float>::infinity()) : nearest;
 }
 
 /// Positive and normal, as the approximations with .ftz take and give their values.

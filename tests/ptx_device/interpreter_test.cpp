@@ -129,6 +129,32 @@ ret;
   EXPECT_EQ(words[0], 0x3fc0bf80u);
 }
 
+TEST_F(InterpreterTest, EdgesOfArithmeticAreTheIsas) {
+  const auto result = [&](std::string_view body) {
+    return run(std::string(body) + "\nst.global.u32 [%rd2], %r7;\nret;")[0];
+  };
+  // Further than the width is all the way; the sign stays.
+  EXPECT_EQ(result("mov.u32 %r1, -8;\nshr.s32 %r7, %r1, 40;"), 0xffffffffu);
+  EXPECT_EQ(result("mov.u32 %r1, 8;\nshl.b32 %r7, %r1, 32;"), 0u);
+  EXPECT_EQ(result("mov.u32 %r1, -3;\nmov.u32 %r2, 0x40000000;\nmul.hi.s32 %r7, %r1, %r2;"),
+            0xffffffffu);
+  EXPECT_EQ(result("mov.u32 %r1, 0x80000000;\nmov.u32 %r2, -1;\ndiv.s32 %r7, %r1, %r2;"),
+            0x80000000u);
+  EXPECT_EQ(result("mov.u32 %r1, -7;\nmov.u32 %r2, 2;\nrem.s32 %r7, %r1, %r2;"), 0xffffffffu);
+  EXPECT_EQ(result("mov.u32 %r1, 5;\nmov.u32 %r2, -1;\nbfi.b32 %r7, %r1, %r2, 4, 3;"), 0xffffffdfu);
+  // What does not fit becomes the nearest that does, NaN zero.
+  EXPECT_EQ(result("mov.f32 %f0, 0f4F800000;\ncvt.rzi.s32.f32 %r7, %f0;"), 0x7fffffffu);
+  EXPECT_EQ(result("mov.f32 %f0, 0f7FC00000;\ncvt.rzi.u32.f32 %r7, %f0;"), 0u);
+  // 1 + 2^-30, rounded down, and 1 - 2^-30.
+  EXPECT_EQ(
+      result("mov.f32 %f0, 0f38000000;\nmov.f32 %f1, 0f3F800000;\nfma.rm.f32 %f2, %f0, %f0, %f1;\n"
+             "mov.b32 %r7, %f2;"),
+      0x3f800000u);
+  EXPECT_EQ(result("mov.f32 %f0, 0f38000000;\nneg.f32 %f3, %f0;\nmov.f32 %f1, 0f3F800000;\n"
+                   "fma.rm.f32 %f2, %f0, %f3, %f1;\nmov.b32 %r7, %f2;"),
+            0x3f7fffffu);
+}
+
 TEST_F(InterpreterTest, CopiesArriveWhenTheyAreWaitedFor) {
   for (std::uint32_t i = 0; i < 64; ++i) words_[i] = i;
   const auto words = run(R"(
