@@ -161,9 +161,16 @@ void multiply_pending(std::span<Warp* const> warpgroup) {
   const std::size_t count = warpgroup[0]->products().size();
   for (Warp* warp : warpgroup) {
     if (warp->products().size() != count)
-      throw Fault("the warps of a warpgroup began different numbers of products");
+      warp->report(warp->waits_at(),
+                   "the warps of a warpgroup began different numbers of products");
   }
-  for (std::size_t number = 0; number < count; ++number) multiply_one(warpgroup, number);
+  for (std::size_t number = 0; number < count; ++number) {
+    try {
+      multiply_one(warpgroup, number);
+    } catch (const Fault& fault) {
+      warpgroup[0]->report(*warpgroup[0]->products()[number].instruction, fault.what());
+    }
+  }
   for (Warp* warp : warpgroup) warp->products().clear();
 }
 
