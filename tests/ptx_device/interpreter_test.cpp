@@ -211,6 +211,41 @@ ret;
   EXPECT_TRUE(tells(fault_behind(""), "no fence before wgmma"));
 }
 
+TEST_F(InterpreterTest, FindsOperandsThatProductsMayNotSee) {
+  const auto fault_around = [&](const std::string& before, const std::string& while_under_way) {
+    return fault_of(R"(
+mov.u32 %r1, shared_bytes;
+shl.b32 %r2, %r0, 3;
+add.s32 %r3, %r1, %r2;
+mov.u64 %rd3, 0x4000004000010040; // eight rows in the first KiB, swizzled by 128 bytes
+setp.ne.u32 %p1, %r0, %r0;
+)" + before + R"(
+wgmma.fence.sync.aligned;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, {%r4, %r5, %r6, %r7},
+    %rd3, %p1, 1, 1, 0;
+wgmma.commit_group.sync.aligned;
+)" + while_under_way + R"(
+wgmma.wait_group.sync.aligned 0;
+cp.async.wait_group 0;
+ret;
+)",
+                    {.threads = 128, .shared_bytes = 1024});
+  };
+  const std::string store = "st.shared.v2.u32 [%r3], {%r0, %r0};\n";
+  const std::string publish = "fence.proxy.async.shared::cta;\n";
+  const std::string barrier = "bar.sync 0;\n";
+  const std::string right = store + publish + barrier;
+  EXPECT_EQ(fault_around(right, ""), "no fault");
+  EXPECT_EQ(fault_around(right, barrier), "no fault");
+  EXPECT_TRUE(tells(fault_around(store + publish, ""), "stored an operand"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, ""), "without a fence for tensor cores"));
+  EXPECT_TRUE(tells(fault_around(store + barrier + publish, ""), "published an operand"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, publish), "published an operand"));
+  // All warps of the product pass the barrier only when they have begun it.
+  EXPECT_TRUE(tells(fault_around(right, barrier + right), "stored an operand"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, ""), "kernel, block (0, 0, 0), warp 0: wgmma"));
+}
+
 TEST_F(InterpreterTest, FindsAddressesThatAreWrong) {
   EXPECT_TRUE(tells(fault_of("ld.global.u32 %r1, [%rd2+4];\nret;"),
                     "behind the end of an allocation of 256"));

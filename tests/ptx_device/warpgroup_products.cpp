@@ -122,7 +122,7 @@ void begin_product(Warp& warp, const Instruction& instruction, LaneMask) {
       .a_descriptor = operands.a.size() == 1 ? uniform_descriptor(warp, operands.a[0]) : 0,
       .b_descriptor = uniform_descriptor(warp, operands.b),
       .scales_d = scales != 0,
-      .begun = warp.block().shared().clock(warp.index()),
+      .begun = warp.block().shared().begin_product(warp.index()),
   });
 }
 
