@@ -138,14 +138,34 @@ add.s32 %r3, %r1, %r2;
 st.shared.u32 [%r3], 7;
 cp.async.ca.shared.global [%r3], [%rd2], 4;
 cp.async.commit_group;
-ld.shared.u32 %r4, [%r3];
 cp.async.wait_group 0;
 ld.shared.u32 %r5, [%r3];
-mad.lo.s32 %r6, %r4, 100, %r5;
-st.global.u32 [%rd2], %r6;
+st.global.u32 [%rd2], %r5;
 ret;
 )");
-  for (std::uint32_t i = 0; i < 64; ++i) EXPECT_EQ(words[i], 700 + i);
+  for (std::uint32_t i = 0; i < 64; ++i) EXPECT_EQ(words[i], i);
+}
+
+TEST_F(InterpreterTest, FindsWhatIsUsedWhileACopyToItIsUnderWay) {
+  const auto fault_between = [&](const std::string& begun, const std::string& use) {
+    return fault_of(R"(
+mov.u32 %r1, shared_bytes;
+shl.b32 %r2, %r0, 2;
+add.s32 %r3, %r1, %r2;
+cp.async.ca.shared.global [%r3], [%rd2], 4;
+cp.async.commit_group;
+)" + begun + use + "\ncp.async.wait_group 0;\nret;");
+  };
+  // The last group is not waited for, though another one behind it was to be.
+  const std::string one_too_few = "cp.async.wait_group 1;\nbar.sync 0;\n";
+  const std::string empty_group = "cp.async.commit_group;\n";
+  constexpr std::string_view kUnderWay = "while a copy to it is under way";
+  for (const char* const use :
+       {"ld.shared.u32 %r4, [%r3];", "st.shared.u32 [%r3], %r0;",
+        "cp.async.ca.shared.global [%r3], [%rd2], 4;\ncp.async.commit_group;"}) {
+    EXPECT_TRUE(tells(fault_between(one_too_few, use), kUnderWay)) << use;
+    EXPECT_EQ(fault_between(empty_group + one_too_few, use), "no fault") << use;
+  }
 }
 
 TEST_F(InterpreterTest, FindsAMissingBarrier) {
@@ -243,6 +263,10 @@ ret;
   EXPECT_TRUE(tells(fault_around(store + barrier, publish), "published an operand"));
   // All warps of the product pass the barrier only when they have begun it.
   EXPECT_TRUE(tells(fault_around(right, barrier + right), "stored an operand"));
+  EXPECT_TRUE(tells(fault_around(right,
+                                 "cp.async.ca.shared.global [%r3], [%rd0], 4;\n"
+                                 "cp.async.commit_group;"),
+                    "wgmma"));
   EXPECT_TRUE(tells(fault_around(store + barrier, ""), "kernel, block (0, 0, 0), warp 0: wgmma"));
 }
 

@@ -45,7 +45,14 @@ std::span<std::byte> SharedMemory::at(std::uint32_t address, std::size_t bytes) 
   return std::span(bytes_).subspan(address - kSharedBase, bytes);
 }
 
+void SharedMemory::check_settled(std::uint32_t warp, std::size_t word) const {
+  if (!words_[word].is_copied_to) return;
+  throw Fault(fmt::format("warp {} uses {} of shared memory while a copy to it is under way", warp,
+                          kSharedBase + word * kWordBytes));
+}
+
 void SharedMemory::check_seen(std::uint32_t warp, std::size_t word) const {
+  check_settled(warp, word);
   const Word& last = words_[word];
   if (last.written <= clocks_[warp][last.writer]) return;
   throw Fault(
@@ -69,7 +76,7 @@ void SharedMemory::read(std::uint32_t warp, std::uint32_t address, std::span<std
   std::memcpy(bytes.data(), source.data(), bytes.size());
 }
 
-void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::size_t bytes) {
   at(address, bytes);
   const WarpClock& clock = clocks_[warp];
   for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
@@ -86,12 +93,27 @@ void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std
 
 void SharedMemory::write(std::uint32_t warp, std::uint32_t address,
                          std::span<const std::byte> bytes) {
-  check_writable(warp, address, static_cast<std::uint32_t>(bytes.size()));
+  check_writable(warp, address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
     words_[word] = {.writer = warp, .written = clocks_[warp][warp]};
     unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
   }
   std::memcpy(at(address, bytes.size()).data(), bytes.data(), bytes.size());
+}
+
+void SharedMemory::begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+  check_writable(warp, address, bytes);
+  for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
+    words_[word].is_copied_to = true;
+  }
+}
+
+void SharedMemory::end_copy(std::uint32_t warp, std::uint32_t address,
+                            std::span<const std::byte> bytes) {
+  for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    words_[word].is_copied_to = false;
+  }
+  write(warp, address, bytes);
 }
 
 WarpClock SharedMemory::begin_product(std::uint32_t warp) {
@@ -104,6 +126,7 @@ void SharedMemory::read_operand(std::uint32_t warp, const WarpClock& begun, std:
                                 std::span<std::byte> bytes) {
   const std::span<std::byte> source = at(address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    check_settled(warp, word);
     const Word& last = words_[word];
     const std::uint32_t seen = begun[last.writer];
     if (last.written <= seen && last.published <= seen &&

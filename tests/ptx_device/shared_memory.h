@@ -25,8 +25,9 @@ class SharedMemory {
   /// Addresses begin at kSharedBase. All throw Fault outside the block's memory, and for a race.
   void read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes);
   void write(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
-  /// Of a copy that begins: it may write any time from now on.
-  void check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
+  /// Between the two a copy may write any time: nothing else may use what it writes.
+  void begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
+  void end_copy(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
   /// What the warp has seen as it begins a product of tensor cores; what it does next is behind
   /// that.
   WarpClock begin_product(std::uint32_t warp);
@@ -47,9 +48,12 @@ class SharedMemory {
     std::uint32_t writer = 0;
     std::uint32_t written = 0;    // at the writer's time; 0: never
     std::uint32_t published = 0;  // the same; 0: not since
+    bool is_copied_to = false;    // now
   };
 
   std::span<std::byte> at(std::uint32_t address, std::size_t bytes);
+  void check_writable(std::uint32_t warp, std::uint32_t address, std::size_t bytes);
+  void check_settled(std::uint32_t warp, std::size_t word) const;
   void check_seen(std::uint32_t warp, std::size_t word) const;
   void note_read(std::uint32_t warp, std::uint32_t address, std::size_t bytes);
 
