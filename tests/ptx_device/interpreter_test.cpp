@@ -164,14 +164,34 @@ add.s32 %r3, %r1, %r2;
 st.shared.u32 [%r3], 7;
 cp.async.ca.shared.global [%r3], [%rd2], 4;
 cp.async.commit_group;
-ld.shared.u32 %r4, [%r3];
 cp.async.wait_group 0;
 ld.shared.u32 %r5, [%r3];
-mad.lo.s32 %r6, %r4, 100, %r5;
-st.global.u32 [%rd2], %r6;
+st.global.u32 [%rd2], %r5;
 ret;
 )");
-  for (std::uint32_t i = 0; i < 64; ++i) EXPECT_EQ(words[i], 700 + i);
+  for (std::uint32_t i = 0; i < 64; ++i) EXPECT_EQ(words[i], i);
+}
+
+TEST_F(InterpreterTest, FindsWhatIsUsedWhileACopyToItIsUnderWay) {
+  const auto fault_between = [&](const std::string& begun, const std::string& use) {
+    return fault_of(R"(
+mov.u32 %r1, shared_bytes;
+shl.b32 %r2, %r0, 2;
+add.s32 %r3, %r1, %r2;
+cp.async.ca.shared.global [%r3], [%rd2], 4;
+cp.async.commit_group;
+)" + begun + use + "\ncp.async.wait_group 0;\nret;");
+  };
+  // The last group is not waited for, though another one behind it was to be.
+  const std::string one_too_few = "cp.async.wait_group 1;\nbar.sync 0;\n";
+  const std::string empty_group = "cp.async.commit_group;\n";
+  constexpr std::string_view kUnderWay = "while a copy to it is under way";
+  for (const char* const use :
+       {"ld.shared.u32 %r4, [%r3];", "st.shared.u32 [%r3], %r0;",
+        "cp.async.ca.shared.global [%r3], [%rd2], 4;\ncp.async.commit_group;"}) {
+    EXPECT_TRUE(tells(fault_between(one_too_few, use), kUnderWay)) << use;
+    EXPECT_EQ(fault_between(empty_group + one_too_few, use), "no fault") << use;
+  }
 }
 
 TEST_F(InterpreterTest, FindsAMissingBarrier) {
@@ -235,6 +255,45 @@ ret;
   EXPECT_TRUE(tells(fault_behind(fence + "mov.f32 %f2, %f4;"), "stands between a fence"));
   EXPECT_TRUE(tells(fault_behind(fence + "mov.u32 %r2, %r5;"), "stands between a fence"));
   EXPECT_TRUE(tells(fault_behind(""), "no fence before wgmma"));
+}
+
+TEST_F(InterpreterTest, FindsOperandsThatProductsMayNotSee) {
+  const auto fault_around = [&](const std::string& before, const std::string& while_under_way) {
+    return fault_of(R"(
+mov.u32 %r1, shared_bytes;
+shl.b32 %r2, %r0, 3;
+add.s32 %r3, %r1, %r2;
+mov.u64 %rd3, 0x4000004000010040; // eight rows in the first KiB, swizzled by 128 bytes
+setp.ne.u32 %p1, %r0, %r0;
+)" + before + R"(
+wgmma.fence.sync.aligned;
+wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%f0, %f1, %f2, %f3}, {%r4, %r5, %r6, %r7},
+    %rd3, %p1, 1, 1, 0;
+wgmma.commit_group.sync.aligned;
+)" + while_under_way + R"(
+wgmma.wait_group.sync.aligned 0;
+cp.async.wait_group 0;
+ret;
+)",
+                    {.threads = 128, .shared_bytes = 1024});
+  };
+  const std::string store = "st.shared.v2.u32 [%r3], {%r0, %r0};\n";
+  const std::string publish = "fence.proxy.async.shared::cta;\n";
+  const std::string barrier = "bar.sync 0;\n";
+  const std::string right = store + publish + barrier;
+  EXPECT_EQ(fault_around(right, ""), "no fault");
+  EXPECT_EQ(fault_around(right, barrier), "no fault");
+  EXPECT_TRUE(tells(fault_around(store + publish, ""), "stored an operand"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, ""), "without a fence for tensor cores"));
+  EXPECT_TRUE(tells(fault_around(store + barrier + publish, ""), "published an operand"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, publish), "published an operand"));
+  // All warps of the product pass the barrier only when they have begun it.
+  EXPECT_TRUE(tells(fault_around(right, barrier + right), "stored an operand"));
+  EXPECT_TRUE(tells(fault_around(right,
+                                 "cp.async.ca.shared.global [%r3], [%rd0], 4;\n"
+                                 "cp.async.commit_group;"),
+                    "wgmma"));
+  EXPECT_TRUE(tells(fault_around(store + barrier, ""), "kernel, block (0, 0, 0), warp 0: wgmma"));
 }
 
 TEST_F(InterpreterTest, FindsAddressesThatAreWrong) {

@@ -45,9 +45,16 @@ std::span<std::byte> SharedMemory::at(std::uint32_t address, std::size_t bytes) 
   return std::span(bytes_).subspan(address - kSharedBase, bytes);
 }
 
-void SharedMemory::check_seen(std::uint32_t warp, const WarpClock& clock, std::size_t word) const {
+void SharedMemory::check_settled(std::uint32_t warp, std::size_t word) const {
+  if (!words_[word].is_copied_to) return;
+  throw Fault(fmt::format("warp {} uses {} of shared memory while a copy to it is under way", warp,
+                          kSharedBase + word * kWordBytes));
+}
+
+void SharedMemory::check_seen(std::uint32_t warp, std::size_t word) const {
+  check_settled(warp, word);
   const Word& last = words_[word];
-  if (last.writer == warp || last.written <= clock[last.writer]) return;
+  if (last.written <= clocks_[warp][last.writer]) return;
   throw Fault(
       fmt::format("race at {} of shared memory: warp {} stored there, and no barrier lies between "
                   "that and warp {}",
@@ -63,17 +70,17 @@ void SharedMemory::note_read(std::uint32_t warp, std::uint32_t address, std::siz
 void SharedMemory::read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes) {
   const std::span<std::byte> source = at(address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
-    check_seen(warp, clocks_[warp], word);
+    check_seen(warp, word);
   }
   note_read(warp, address, bytes.size());
   std::memcpy(bytes.data(), source.data(), bytes.size());
 }
 
-void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::size_t bytes) {
   at(address, bytes);
   const WarpClock& clock = clocks_[warp];
   for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
-    check_seen(warp, clock, word);
+    check_seen(warp, word);
     for (std::uint32_t reader = 0; reader < num_warps_; ++reader) {
       if (reader == warp || reads_[word * num_warps_ + reader] <= clock[reader]) continue;
       throw Fault(
@@ -86,25 +93,56 @@ void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std
 
 void SharedMemory::write(std::uint32_t warp, std::uint32_t address,
                          std::span<const std::byte> bytes) {
-  check_writable(warp, address, static_cast<std::uint32_t>(bytes.size()));
+  check_writable(warp, address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
-    words_[word] = {.writer = warp, .written = clocks_[warp][warp], .is_published = false};
+    words_[word] = {.writer = warp, .written = clocks_[warp][warp]};
     unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
   }
   std::memcpy(at(address, bytes.size()).data(), bytes.data(), bytes.size());
+}
+
+void SharedMemory::begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+  check_writable(warp, address, bytes);
+  for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
+    words_[word].is_copied_to = true;
+  }
+}
+
+void SharedMemory::end_copy(std::uint32_t warp, std::uint32_t address,
+                            std::span<const std::byte> bytes) {
+  for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
+    words_[word].is_copied_to = false;
+  }
+  write(warp, address, bytes);
+}
+
+WarpClock SharedMemory::begin_product(std::uint32_t warp) {
+  const WarpClock begun = clocks_[warp];
+  ++clocks_[warp][warp];
+  return begun;
 }
 
 void SharedMemory::read_operand(std::uint32_t warp, const WarpClock& begun, std::uint32_t address,
                                 std::span<std::byte> bytes) {
   const std::span<std::byte> source = at(address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
-    check_seen(warp, begun, word);
-    if (!words_[word].is_published) {
+    check_settled(warp, word);
+    const Word& last = words_[word];
+    const std::uint32_t seen = begun[last.writer];
+    if (last.written <= seen && last.published <= seen &&
+        (last.published != 0 || last.written == 0))
+      continue;
+    const std::size_t place = kSharedBase + word * kWordBytes;
+    if (last.written <= seen && last.published == 0) {
       throw Fault(
           fmt::format("an operand at {} of shared memory, which warp {} stored without a fence for "
                       "tensor cores",
-                      kSharedBase + word * kWordBytes, words_[word].writer));
+                      place, last.writer));
     }
+    throw Fault(fmt::format(
+        "warp {} {} an operand at {} of shared memory, and no barrier lies between that and the "
+        "product that warp {} began",
+        last.writer, last.written > seen ? "stored" : "published", place, warp));
   }
   note_read(warp, address, bytes.size());
   std::memcpy(bytes.data(), source.data(), bytes.size());
@@ -112,7 +150,7 @@ void SharedMemory::read_operand(std::uint32_t warp, const WarpClock& begun, std:
 
 void SharedMemory::publish(std::uint32_t warp) {
   for (const std::uint32_t word : unpublished_[warp]) {
-    if (words_[word].writer == warp) words_[word].is_published = true;
+    if (words_[word].writer == warp) words_[word].published = clocks_[warp][warp];
   }
   unpublished_[warp].clear();
 }

@@ -25,10 +25,15 @@ class SharedMemory {
   /// Addresses begin at kSharedBase. All throw Fault outside the block's memory, and for a race.
   void read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes);
   void write(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
-  /// Of a copy that begins: it may write any time from now on.
-  void check_writable(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
-  /// By a product of tensor cores that began when the warp had seen `begun`: what others stored
-  /// since is a race, and what was stored without a fence is not seen.
+  /// Between the two a copy may write any time: nothing else may use what it writes.
+  void begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
+  void end_copy(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
+  /// What the warp has seen as it begins a product of tensor cores; what it does next is behind
+  /// that.
+  WarpClock begin_product(std::uint32_t warp);
+  /// By that product. Whoever stored an operand publishes it, then a barrier, then products begin:
+  /// the order that publish_operands() asks for, though PTX's memory model takes a fence of the
+  /// product's own warps behind the barrier too.
   void read_operand(std::uint32_t warp, const WarpClock& begun, std::uint32_t address,
                     std::span<std::byte> bytes);
   /// fence.proxy.async of all lanes.
@@ -36,18 +41,20 @@ class SharedMemory {
 
   /// These warps met at a barrier.
   void meet(std::span<const std::uint32_t> warps);
-  const WarpClock& clock(std::uint32_t warp) const { return clocks_[warp]; }
 
  private:
   /// Four bytes' last store, and every warp's last read.
   struct Word {
     std::uint32_t writer = 0;
-    std::uint32_t written = 0;  // at the writer's time; 0: never
-    bool is_published = true;
+    std::uint32_t written = 0;    // at the writer's time; 0: never
+    std::uint32_t published = 0;  // the same; 0: not since
+    bool is_copied_to = false;    // now
   };
 
   std::span<std::byte> at(std::uint32_t address, std::size_t bytes);
-  void check_seen(std::uint32_t warp, const WarpClock& clock, std::size_t word) const;
+  void check_writable(std::uint32_t warp, std::uint32_t address, std::size_t bytes);
+  void check_settled(std::uint32_t warp, std::size_t word) const;
+  void check_seen(std::uint32_t warp, std::size_t word) const;
   void note_read(std::uint32_t warp, std::uint32_t address, std::size_t bytes);
 
   std::uint32_t num_warps_;

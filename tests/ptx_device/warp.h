@@ -75,6 +75,9 @@ class Warp {
 
   std::vector<PendingProduct>& products() { return products_; }
 
+  /// Throws Fault that says where the warp is.
+  [[noreturn]] void report(const Instruction& instruction, const std::string& what) const;
+
  private:
   /// Lanes that stand at the same instruction.
   struct Group {
@@ -90,7 +93,6 @@ class Warp {
   void branch(Group& group, const Instruction& instruction, LaneMask lanes);
   void execute(const Instruction& instruction, LaneMask lanes);
   void check_products_untouched(const Instruction& instruction) const;
-  [[noreturn]] void report(const Instruction& instruction, const std::string& what) const;
 
   Block& block_;
   const Kernel& kernel_;

@@ -122,7 +122,7 @@ void begin_product(Warp& warp, const Instruction& instruction, LaneMask) {
       .a_descriptor = operands.a.size() == 1 ? uniform_descriptor(warp, operands.a[0]) : 0,
       .b_descriptor = uniform_descriptor(warp, operands.b),
       .scales_d = scales != 0,
-      .begun = warp.block().shared().clock(warp.index()),
+      .begun = warp.block().shared().begin_product(warp.index()),
   });
 }
 
@@ -161,9 +161,16 @@ void multiply_pending(std::span<Warp* const> warpgroup) {
   const std::size_t count = warpgroup[0]->products().size();
   for (Warp* warp : warpgroup) {
     if (warp->products().size() != count)
-      throw Fault("the warps of a warpgroup began different numbers of products");
+      warp->report(warp->waits_at(),
+                   "the warps of a warpgroup began different numbers of products");
   }
-  for (std::size_t number = 0; number < count; ++number) multiply_one(warpgroup, number);
+  for (std::size_t number = 0; number < count; ++number) {
+    try {
+      multiply_one(warpgroup, number);
+    } catch (const Fault& fault) {
+      warpgroup[0]->report(*warpgroup[0]->products()[number].instruction, fault.what());
+    }
+  }
   for (Warp* warp : warpgroup) warp->products().clear();
 }
 
