@@ -98,6 +98,7 @@ void add_conversion_rules(Rules& rules) {
                           "84"};
   rules["cvt.rn.f32.f64"] = {
       compute1<float, double, [](double a) { return static_cast<float>(a); }>, "48"};
+  rules["cvt.rn.bf16.f32"] = {compute1<std::uint16_t, float, round_to_bfloat16>, "44"};
   rules["cvt.rn.bf16x2.f32"] = {[](Warp& warp, const Instruction& instruction, LaneMask lanes) {
                                   Registers& registers = warp.registers();
                                   const auto& places = instruction.operands;

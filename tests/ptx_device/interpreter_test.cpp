@@ -127,6 +127,14 @@ st.global.u32 [%rd2], %r3;
 ret;
 )");
   EXPECT_EQ(words[0], 0x3fc0bf80u);
+  const auto alone = run(R"(
+mov.f32 %f0, 0f3FC08001; // a little more than the tie
+cvt.rn.bf16.f32 %rs0, %f0;
+cvt.u32.u16 %r1, %rs0;
+st.global.u32 [%rd2], %r1;
+ret;
+)");
+  EXPECT_EQ(alone[0], 0x3fc1u);
 }
 
 TEST_F(InterpreterTest, EdgesOfArithmeticAreTheIsas) {
