@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/small_copy.h"
 
 namespace dsl::test::ptx {
 namespace {
@@ -78,7 +78,7 @@ void GlobalMemory::read(std::uint64_t address, std::span<std::byte> bytes, std::
                     "may still write it",
                     offset, area.bytes));
   }
-  std::memcpy(bytes.data(), area.data + offset, bytes.size());
+  copy_access(bytes.data(), area.data + offset, bytes.size());
 }
 
 void GlobalMemory::write(std::uint64_t address, std::span<const std::byte> bytes,
@@ -90,7 +90,7 @@ void GlobalMemory::write(std::uint64_t address, std::span<const std::byte> bytes
                             area.bytes));
   }
   recent_stores().note(area, offset, bytes.size());
-  std::memcpy(area.data + offset, bytes.data(), bytes.size());
+  copy_access(area.data + offset, bytes.data(), bytes.size());
 }
 
 }  // namespace dsl::test::ptx

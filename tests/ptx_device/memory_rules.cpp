@@ -6,7 +6,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "tests/ptx_device/address_space.h"
 #include "tests/ptx_device/block.h"
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/small_copy.h"
 #include "tests/ptx_device/warp.h"
 
 namespace dsl::test::ptx {
@@ -59,13 +59,13 @@ void read(Warp& warp, int lane, const Resolved& from, std::span<std::byte> bytes
       warp.block().shared().read(warp.index(), static_cast<std::uint32_t>(from.address), bytes);
       return;
     case Space::kLocal:
-      std::memcpy(bytes.data(), local_bytes(warp, lane, from.address, bytes.size()).data(),
+      copy_access(bytes.data(), local_bytes(warp, lane, from.address, bytes.size()).data(),
                   bytes.size());
       return;
     case Space::kParam:
       if (from.address + bytes.size() > grid.parameters.size())
         throw Fault("a parameter behind the last");
-      std::memcpy(bytes.data(), grid.parameters.data() + from.address, bytes.size());
+      copy_access(bytes.data(), grid.parameters.data() + from.address, bytes.size());
       return;
     case Space::kGlobal:
     case Space::kGeneric:
@@ -82,7 +82,7 @@ void write(Warp& warp, int lane, const Resolved& to, std::span<const std::byte> 
       warp.block().shared().write(warp.index(), static_cast<std::uint32_t>(to.address), bytes);
       return;
     case Space::kLocal:
-      std::memcpy(local_bytes(warp, lane, to.address, bytes.size()).data(), bytes.data(),
+      copy_access(local_bytes(warp, lane, to.address, bytes.size()).data(), bytes.data(),
                   bytes.size());
       return;
     case Space::kParam:
@@ -137,7 +137,7 @@ void load(Warp& warp, const Instruction& instruction, LaneMask lanes) {
          std::span(bytes).first(std::size_t{access.bytes} * access.count));
     for (std::size_t i = 0; i < access.count; ++i) {
       std::uint64_t value = 0;
-      std::memcpy(&value, bytes.data() + i * access.bytes, access.bytes);
+      copy_element(&value, bytes.data() + i * access.bytes, access.bytes);
       if (access.is_signed) {
         const int unused = 64 - 8 * access.bytes;
         value = static_cast<std::uint64_t>(static_cast<std::int64_t>(value << unused) >> unused);
@@ -160,7 +160,7 @@ void store(Warp& warp, const Instruction& instruction, LaneMask lanes) {
     std::array<std::byte, kMaxAccessBytes> bytes;
     for (std::size_t i = 0; i < access.count; ++i) {
       const std::uint64_t value = address_of(warp, instruction, 1 + i, lane);
-      std::memcpy(bytes.data() + i * access.bytes, &value, access.bytes);
+      copy_element(bytes.data() + i * access.bytes, &value, access.bytes);
     }
     const auto address =
         address_of(warp, instruction, 0, lane) + static_cast<std::uint64_t>(instruction.number);

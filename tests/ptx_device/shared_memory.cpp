@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "tests/ptx_device/address_space.h"
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/small_copy.h"
 
 namespace dsl::test::ptx {
 namespace {
@@ -73,7 +73,7 @@ void SharedMemory::read(std::uint32_t warp, std::uint32_t address, std::span<std
     check_seen(warp, word);
   }
   note_read(warp, address, bytes.size());
-  std::memcpy(bytes.data(), source.data(), bytes.size());
+  copy_access(bytes.data(), source.data(), bytes.size());
 }
 
 void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std::size_t bytes) {
@@ -98,7 +98,7 @@ void SharedMemory::write(std::uint32_t warp, std::uint32_t address,
     words_[word] = {.writer = warp, .written = clocks_[warp][warp]};
     unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
   }
-  std::memcpy(at(address, bytes.size()).data(), bytes.data(), bytes.size());
+  copy_access(at(address, bytes.size()).data(), bytes.data(), bytes.size());
 }
 
 void SharedMemory::begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
@@ -145,7 +145,7 @@ void SharedMemory::read_operand(std::uint32_t warp, const WarpClock& begun, std:
         last.writer, last.written > seen ? "stored" : "published", place, warp));
   }
   note_read(warp, address, bytes.size());
-  std::memcpy(bytes.data(), source.data(), bytes.size());
+  copy_access(bytes.data(), source.data(), bytes.size());
 }
 
 void SharedMemory::publish(std::uint32_t warp) {
