@@ -48,6 +48,13 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return *count == 0 ? cudaErrorNoDevice : cudaSuccess;
 }
 
+cudaError_t cudaDriverGetVersion(int* version) { return cudaRuntimeGetVersion(version); }
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor:
@@ -55,6 +62,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       break;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
+      break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = 132;
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = dsl::test::kMaxSharedBytes;

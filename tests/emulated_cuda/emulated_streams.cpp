@@ -97,10 +97,17 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   return stream->num_tasks == 0 ? cudaSuccess : cudaErrorNotReady;
 }
 
-cudaError_t cudaFree(void* data) {
+cudaError_t cudaDeviceSynchronize() {
+  cudaError_t ended = cudaSuccess;
   for (const cudaStream_t stream : dsl::test::streams().used_by_this_thread()) {
-    cudaStreamSynchronize(stream);
+    const cudaError_t error = cudaStreamSynchronize(stream);
+    if (ended == cudaSuccess) ended = error;
   }
+  return ended;
+}
+
+cudaError_t cudaFree(void* data) {
+  cudaDeviceSynchronize();
   dsl::test::device_memory().release(data);
   return cudaSuccess;
 }

@@ -14,6 +14,7 @@ static_assert(cudaErrorStreamCaptureUnsupported == 900);
 static_assert(cudaMemcpyHostToDevice == 1 && cudaMemcpyDeviceToHost == 2);
 static_assert(cudaMemcpyDeviceToDevice == 3 && cudaMemcpyDefault == 4);
 static_assert(cudaDevAttrComputeCapabilityMajor == 75 && cudaDevAttrComputeCapabilityMinor == 76);
+static_assert(cudaDevAttrMultiProcessorCount == 16);
 static_assert(cudaDevAttrMaxSharedMemoryPerBlockOptin == 97);
 static_assert(cudaFuncAttributeMaxDynamicSharedMemorySize == 8);
 static_assert(cudaStreamNonBlocking == 1 && cudaEventDisableTiming == 2);
