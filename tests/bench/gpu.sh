@@ -171,6 +171,19 @@ model_tests_on_cpu() {
   return $rc
 }
 
+# The whole way of the benchmark in small, of which times mean nothing.
+rehearse() {
+  local rc=0 pids=() part
+  for part in ops model; do
+    "$build/bin/gpu_bench" --rehearse "--$part" --json "$out/$part.json" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
+  python3 tests/bench/gpu/table.py "$out" || rc=1
+  ((rc == 0)) && echo "no case failed"
+  return $rc
+}
+
 # sanitize TOOL FILTER: the chosen tests under compute-sanitizer.
 sanitize() {
   compute-sanitizer --tool "$1" --error-exitcode 9 --print-limit 5 "$build/bin/gpu_kernels_test" --gtest_brief=1 \
@@ -182,8 +195,8 @@ serialized_products() {
   grep -ho 'instructions are serialized due to .*' "$out/build.log" | sort -u
 }
 
-export -f configure_and_build kernel_tests model_tests model_tests_on_cpu sanitize
-export bundle build jobs nvcc arch do_on_cpu
+export -f configure_and_build kernel_tests model_tests model_tests_on_cpu rehearse sanitize
+export bundle build out jobs nvcc arch do_on_cpu
 build_seconds=240
 if $do_build_only || $do_on_cpu; then
   total_seconds=3600 # without a GPU to hold, on as few cores as there are
@@ -197,6 +210,7 @@ fi
 if $do_on_cpu; then
   stage tests 1800 bash -uc kernel_tests
   stage models 1800 bash -uc model_tests_on_cpu
+  stage bench 900 bash -uc rehearse
   cat "$out/stages.tsv"
   ! $failed
   exit

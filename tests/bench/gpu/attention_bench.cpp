@@ -60,7 +60,7 @@ Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& c
 
 }  // namespace
 
-Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c) {
+Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
   DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
   const MlaShape shape = deepseek_shape(c.num_heads);
   const auto [width, q_dim, head_rows, q_cols, out_cols] = AttentionSizes(shape);
@@ -107,7 +107,8 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
     return {};
   };
 
-  DSL_TRY(work());
+  const StepInputs inputs{positions, slots, segments};
+  DSL_TRY(device.ops->run_step(inputs, work));
   // The last sequence.
   const std::int64_t last = c.batch - 1;
   const std::int64_t cache_bytes = c.context * row_bytes;
@@ -119,13 +120,13 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
   std::vector<BFloat16> expected_bits(expected.size());
   const Matrix expected_view{expected_bits.data(), DType::kBF16, 1, out_cols, out_cols};
   AttentionSegment segment = segments.front();
-  reference.ops().mla_attention(
+  bench.reference.ops().mla_attention(
       {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
       weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
       cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape, expected_view);
   DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view));
 
-  DSL_ASSIGN(const double seconds, recorded_seconds(device, {positions, slots, segments}, 1, work));
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs, 1, work));
   const double pairs = static_cast<double>(c.num_heads * c.batch);
   return Measurement{
       .seconds = seconds,
@@ -134,10 +135,10 @@ Result<Measurement> measure_decode(const Reference& reference, const DecodeCase&
       .flops = 2 * pairs *
                static_cast<double>(c.context * (width + shape.kv_lora_rank) +
                                    head_rows * shape.kv_lora_rank),
-      .note = " attended by " + std::string(device.ops->attention_products())};
+      .note = "attended by " + std::string(device.ops->attention_products())};
 }
 
-Result<Measurement> measure_prompt(const Reference& reference, const PromptCase& c) {
+Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c) {
   DSL_ASSIGN(Device device, open_bench_device(c.warpgroups));
   const MlaShape shape = deepseek_shape(c.num_heads);
   const auto [width, q_dim, head_rows, q_cols, out_cols] = AttentionSizes(shape);
@@ -178,14 +179,15 @@ Result<Measurement> measure_prompt(const Reference& reference, const PromptCase&
   std::vector<BFloat16> expected(static_cast<std::size_t>(shape.v_head_dim));
   const Matrix expected_view{expected.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim};
   const AttentionSegment last{0, 1, c.rows - 1, MlaForm::kExpanded, table};
-  reference.ops().mla_attention(
+  bench.reference.ops().mla_attention(
       {host_q.data(), DType::kBF16, 1, q_dim, q_dim},
       weight_at(host_kv_b.data(), {}, head_rows, shape.kv_lora_rank, nullptr),
       cache_at(host_cache.data()), {&last, 1}, deepseek_shape(1), expected_view);
   DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
                           expected_view));
 
-  DSL_ASSIGN(const double seconds, called_seconds(*device.ops, work));
+  DSL_ASSIGN(const double seconds,
+             called_seconds(bench.sizes.effort, work, [&] { return device.ops->finish(); }));
   const auto rows = static_cast<double>(c.rows);
   return Measurement{
       .seconds = seconds,
@@ -193,7 +195,7 @@ Result<Measurement> measure_prompt(const Reference& reference, const PromptCase&
       .flops = 2.0 * static_cast<double>(c.num_heads) *
                (rows * static_cast<double>(head_rows * shape.kv_lora_rank) +
                 rows * (rows + 1) / 2 * static_cast<double>(q_dim + shape.v_head_dim)),
-      .note = " attended by " + std::string(device.ops->attention_products())};
+      .note = "attended by " + std::string(device.ops->attention_products())};
 }
 
 }  // namespace dsl::bench

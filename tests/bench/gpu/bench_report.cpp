@@ -8,6 +8,11 @@
 #include <nlohmann/json.hpp>
 
 namespace dsl::bench {
+namespace {
+
+constexpr int kNameWidth = 61;
+
+}  // namespace
 
 void BenchReport::set_limits(const DeviceLimits& limits) {
   limits_ = limits;
@@ -35,13 +40,13 @@ void BenchReport::run(const std::string& name,
   if (found) {
     row.found = std::move(*found);
     const double seconds = row.found.seconds;
-    fmt::print("{:<44} {:>10.1f} us  {:>4.2f} of the limit  {:>6.0f} GB/s {:>7.1f} TFLOP/s  {}\n",
-               name, seconds * 1e6, limit_seconds(row.found) / seconds,
+    fmt::print("{:<{}} {:>10.1f} us  {:>4.2f} of the limit  {:>6.0f} GB/s {:>7.1f} TFLOP/s  {}\n",
+               name, kNameWidth, seconds * 1e6, limit_seconds(row.found) / seconds,
                row.found.bytes / seconds * 1e-9, row.found.flops / seconds * 1e-12, row.found.note);
   } else {
     has_failed_ = true;
     row.error = found.error().message;
-    fmt::print("{:<44} FAILED: {}\n", name, found.error().to_string());
+    fmt::print("{:<{}} FAILED: {}\n", name, kNameWidth, found.error().to_string());
   }
   std::fflush(stdout);
   rows_.push_back(std::move(row));

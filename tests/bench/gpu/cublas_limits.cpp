@@ -2,26 +2,22 @@
 
 #ifdef DSL_CUBLASLT
 #include <cublasLt.h>
-#include <cuda_runtime_api.h>
 
 #include <cmath>
 #include <vector>
 
-#include "engine/kernels/ref/elements.h"
-#include "engine/runtime/cuda/cuda_status.h"
-#include "engine/runtime/cuda/device_buffer.h"
-#include "tests/bench/gpu/device_fill.h"
+#include "engine/kernels/cuda/cuda_ops.h"
+#include "engine/runtime/cuda/stream.h"
+#include "tests/bench/gpu/device_tensors.h"
+#include "tests/bench/gpu/recorded_calls.h"
 #endif
 
 namespace dsl::bench {
 #ifdef DSL_CUBLASLT
 namespace {
 
-using cuda::cuda_status;
-using cuda::DeviceBuffer;
-
 constexpr std::int64_t kSize = 8192;
-constexpr std::size_t kWorkspaceBytes = 64 << 20;
+constexpr std::int64_t kWorkspaceBytes = 64 << 20;
 
 Status blas_status(cublasStatus_t status, std::string_view what) {
   if (status == CUBLAS_STATUS_SUCCESS) return {};
@@ -58,9 +54,10 @@ class Product {
     DSL_TRY(blas_status(cublasLtMatrixLayoutCreate(&d_, CUDA_R_16BF, kSize, kSize, kSize),
                         "describing a matrix"));
     DSL_TRY(blas_status(cublasLtMatmulPreferenceCreate(&preference_), "choosing a kernel"));
+    const std::uint64_t workspace_bytes = kWorkspaceBytes;
     DSL_TRY(blas_status(
         cublasLtMatmulPreferenceSetAttribute(preference_, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                             &kWorkspaceBytes, sizeof kWorkspaceBytes),
+                                             &workspace_bytes, sizeof workspace_bytes),
         "choosing a kernel"));
     int found = 0;
     DSL_TRY(blas_status(cublasLtMatmulAlgoGetHeuristic(handle_, operation_, ab_, ab_, d_, d_,
@@ -70,11 +67,12 @@ class Product {
     return {};
   }
 
-  Status start(const void* a, const void* b, void* d, void* workspace) const {
+  Status start(const void* a, const void* b, void* d, void* workspace,
+               const cuda::Stream& stream) const {
     const float one = 1;
     const float zero = 0;
     return blas_status(cublasLtMatmul(handle_, operation_, &one, a, ab_, b, ab_, &zero, d, d_, d,
-                                      d_, &choice_.algo, workspace, kWorkspaceBytes, nullptr),
+                                      d_, &choice_.algo, workspace, kWorkspaceBytes, stream.get()),
                        "starting a product");
   }
 
@@ -93,12 +91,9 @@ class Product {
   cublasLtMatmulHeuristicResult_t choice_{};
 };
 
-Result<std::vector<float>> read_column(const DeviceBuffer& matrix, DType dtype, std::int64_t col) {
-  std::vector<std::byte> bytes(kSize * size_of(dtype));
-  const auto* from =
-      static_cast<const std::byte*>(matrix.data()) + static_cast<std::size_t>(col) * bytes.size();
-  DSL_TRY(cuda_status(cudaMemcpy(bytes.data(), from, bytes.size(), cudaMemcpyDeviceToHost),
-                      "reading a product"));
+Result<std::vector<float>> read_column(const DeviceTensor& matrix, DType dtype, std::int64_t col) {
+  const std::int64_t col_bytes = kSize * static_cast<std::int64_t>(size_of(dtype));
+  DSL_ASSIGN(const auto bytes, matrix.read(matrix.data() + col * col_bytes, col_bytes));
   WeightView view{bytes.data(), dtype, 1, kSize, kSize, {}};
   const float one = 1;
   view.scales = {&one, DType::kF32, 1, 1, kSize, 0, 0};
@@ -108,7 +103,7 @@ Result<std::vector<float>> read_column(const DeviceBuffer& matrix, DType dtype, 
 }
 
 /// A few elements against sums in double precision.
-Status verify(const DeviceBuffer& a, const DeviceBuffer& b, const DeviceBuffer& d, DType dtype) {
+Status verify(const DeviceTensor& a, const DeviceTensor& b, const DeviceTensor& d, DType dtype) {
   // Tensor cores keep fewer bits of sums of FP8 products.
   const double tolerance = dtype == DType::kBF16 ? 0.5 : 5;
   for (const std::int64_t row : {std::int64_t{0}, std::int64_t{4711}, kSize - 1}) {
@@ -128,30 +123,30 @@ Status verify(const DeviceBuffer& a, const DeviceBuffer& b, const DeviceBuffer& 
 
 }  // namespace
 
-Result<double> cublas_flops_per_second(bool is_fp8) {
+Result<double> cublas_flops_per_second(const Effort& effort, bool is_fp8) {
   const DType dtype = is_fp8 ? DType::kF8E4M3 : DType::kBF16;
-  const auto bytes = static_cast<std::size_t>(kSize * kSize);
-  DeviceBuffer a, b, d, workspace, scale;
-  DSL_TRY(a.reserve(bytes * size_of(dtype), "a product"));
-  DSL_TRY(b.reserve(bytes * size_of(dtype), "a product"));
-  DSL_TRY(d.reserve(bytes * 2, "a product"));
-  DSL_TRY(workspace.reserve(kWorkspaceBytes, "a product"));
-  DSL_TRY(scale.reserve(sizeof(float), "a product"));
-  const float one = 1;
-  DSL_TRY(cuda_status(cudaMemcpy(scale.data(), &one, sizeof one, cudaMemcpyHostToDevice),
-                      "copying a scale"));
-  DSL_TRY(fill_random(a.data(), kSize * kSize, dtype, {.seed = 1}));
-  DSL_TRY(fill_random(b.data(), kSize * kSize, dtype, {.seed = 2}));
+  DSL_ASSIGN(const Device device, cuda::open_cuda_device(0));
+  DSL_ASSIGN(const cuda::Stream stream, cuda::Stream::open(0));
+  Memory& memory = *device.memory;
+  DSL_ASSIGN(const auto scale, DeviceTensor::copy_of(memory, std::vector<float>{1}));
+  DSL_ASSIGN(const auto d, DeviceTensor::make(memory, kSize * kSize * 2));
+  DSL_ASSIGN(const auto workspace, DeviceTensor::make(memory, kWorkspaceBytes));
+  // Filled last: filling waits for the device.
+  DSL_ASSIGN(const auto a, DeviceTensor::random(memory, kSize * kSize, dtype, {.seed = 1}));
+  DSL_ASSIGN(const auto b, DeviceTensor::random(memory, kSize * kSize, dtype, {.seed = 2}));
   Product product;
   DSL_TRY(product.prepare(is_fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF, scale.data()));
-  const auto start = [&] { return product.start(a.data(), b.data(), d.data(), workspace.data()); };
+  const auto start = [&] {
+    return product.start(a.data(), b.data(), d.data(), workspace.data(), stream);
+  };
   DSL_TRY(start());
+  DSL_TRY(stream.wait());
   DSL_TRY(verify(a, b, d, dtype));
-  DSL_ASSIGN(const double seconds, event_seconds(start));
+  DSL_ASSIGN(const double seconds, called_seconds(effort, start, [&] { return stream.wait(); }));
   return 2.0 * kSize * kSize * kSize / seconds;
 }
 #else
-Result<double> cublas_flops_per_second(bool) {
+Result<double> cublas_flops_per_second(const Effort&, bool) {
   return fail(ErrorCode::kNotFound, "install it and build again", "built without cuBLASLt");
 }
 #endif

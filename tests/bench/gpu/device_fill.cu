@@ -1,14 +1,17 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#include "engine/runtime/cuda/cuda_status.h"
+#include <algorithm>
+
+#include "engine/kernels/cuda/launch.cuh"
+#include "engine/runtime/cuda/stream.h"
 #include "tests/bench/gpu/device_fill.h"
 
 namespace dsl::bench {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kBlocks = 132 * 16;
+constexpr unsigned kThreads = 256;
+constexpr std::int64_t kMaxBlocks = 132 * 16;
 
 /// SplitMix64.
 __device__ std::uint64_t mix(std::uint64_t x) {
@@ -42,25 +45,29 @@ __global__ void fill_kernel(T* data, std::int64_t count, FillValues values) {
 }
 
 template <typename T>
-cudaError_t fill(void* data, std::int64_t count, const FillValues& values) {
-  fill_kernel<<<kBlocks, kThreads>>>(static_cast<T*>(data), count, values);
-  return cudaGetLastError();
+cudaError_t fill(cudaStream_t stream, void* data, std::int64_t count, const FillValues& values) {
+  const auto blocks =
+      static_cast<unsigned>(std::min((count + kThreads - 1) / kThreads, kMaxBlocks));
+  return cuda::launch(stream, {dim3(blocks), dim3(kThreads)}, fill_kernel<T>, static_cast<T*>(data),
+                      count, values);
 }
 
-cudaError_t fill(void* data, std::int64_t count, DType dtype, const FillValues& values) {
-  if (dtype == DType::kF32) return fill<float>(data, count, values);
-  if (dtype == DType::kBF16) return fill<__nv_bfloat16>(data, count, values);
+cudaError_t fill(cudaStream_t stream, void* data, std::int64_t count, DType dtype,
+                 const FillValues& values) {
+  if (dtype == DType::kF32) return fill<float>(stream, data, count, values);
+  if (dtype == DType::kBF16) return fill<__nv_bfloat16>(stream, data, count, values);
   DSL_CHECK(dtype == DType::kF8E4M3, "random values of {}", name_of(dtype));
-  return fill<std::uint8_t>(data, count, values);
+  return fill<std::uint8_t>(stream, data, count, values);
 }
 
 }  // namespace
 
 Status fill_random(void* data, std::int64_t count, DType dtype, const FillValues& values) {
-  // Memory is zeroed on a stream of its own.
+  // Memory is zeroed on another stream.
   DSL_TRY(cuda::cuda_status(cudaDeviceSynchronize(), "zeroing memory"));
-  DSL_TRY(cuda::cuda_status(fill(data, count, dtype, values), "filling memory"));
-  return cuda::cuda_status(cudaDeviceSynchronize(), "filling memory");
+  DSL_ASSIGN(const cuda::Stream stream, cuda::Stream::open(0));
+  DSL_TRY(cuda::cuda_status(fill(stream.get(), data, count, dtype, values), "filling memory"));
+  return stream.wait();
 }
 
 }  // namespace dsl::bench

@@ -15,57 +15,58 @@ namespace {
 /// Distinct experts of every row, ascending.
 std::vector<std::int32_t> choose(const ExpertsCase& c, std::int64_t rows) {
   std::mt19937 random(3);
-  std::vector<std::int32_t> all(static_cast<std::size_t>(c.num_experts));
+  std::vector<std::int32_t> all(static_cast<std::size_t>(c.shape.num_experts));
   std::iota(all.begin(), all.end(), 0);
   std::vector<std::int32_t> ids;
   for (std::int64_t row = 0; row < rows; ++row) {
     std::shuffle(all.begin(), all.end(), random);
-    ids.insert(ids.end(), all.begin(), all.begin() + c.top_k);
-    std::sort(ids.end() - c.top_k, ids.end());
+    ids.insert(ids.end(), all.begin(), all.begin() + c.shape.top_k);
+    std::sort(ids.end() - c.shape.top_k, ids.end());
   }
   return ids;
 }
 
 }  // namespace
 
-Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
+Result<Measurement> measure_experts(const OpBench& bench, ExpertsCase c) {
   DSL_ASSIGN(Device device, open_bench_device(c.form.warpgroups));
-  const std::int64_t part = c.hidden * c.inner;
-  const auto bytes_of_all = [&] { return 3 * c.num_experts * part * bytes_of(c.form.dtype); };
+  const std::int64_t part = c.shape.hidden * c.shape.inner;
+  const auto bytes_of_all = [&] { return 3 * c.shape.num_experts * part * bytes_of(c.form.dtype); };
   const std::int64_t free = device.memory->free_bytes() / 4 * 3;
-  while (bytes_of_all() > free && c.num_experts > kNumLeaves) c.num_experts /= 2;
-  DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, 3 * c.num_experts * part,
-                                                      c.form.dtype, weight_values(c.hidden)));
-  const std::vector<float> host_scales = scales_for(c.hidden, c.inner);
+  while (bytes_of_all() > free && c.shape.num_experts > kNumLeaves) c.shape.num_experts /= 2;
+  DSL_ASSIGN(const auto weights,
+             DeviceTensor::random(*device.memory, 3 * c.shape.num_experts * part, c.form.dtype,
+                                  weight_values(c.shape.hidden)));
+  const std::vector<float> host_scales = scales_for(c.shape.hidden, c.shape.inner);
   DSL_ASSIGN(const auto scales, DeviceTensor::copy_of(*device.memory, host_scales));
   const auto expert_at = [&](const std::byte* data, const void* of_scales) -> ExpertWeights {
     const std::int64_t bytes = part * bytes_of(c.form.dtype);
-    return {weight_at(data, c.form, c.inner, c.hidden, of_scales),
-            weight_at(data + bytes, c.form, c.inner, c.hidden, of_scales),
-            weight_at(data + 2 * bytes, c.form, c.hidden, c.inner, of_scales)};
+    return {weight_at(data, c.form, c.shape.inner, c.shape.hidden, of_scales),
+            weight_at(data + bytes, c.form, c.shape.inner, c.shape.hidden, of_scales),
+            weight_at(data + 2 * bytes, c.form, c.shape.hidden, c.shape.inner, of_scales)};
   };
   const std::int64_t expert_bytes = 3 * part * bytes_of(c.form.dtype);
   std::vector<ExpertWeights> experts;
-  for (std::int64_t e = 0; e < c.num_experts; ++e) {
+  for (std::int64_t e = 0; e < c.shape.num_experts; ++e) {
     experts.push_back(expert_at(weights.data() + e * expert_bytes, scales.data()));
   }
   // Few rows choose other experts in each call, so that the weights come from memory.
-  const std::int64_t num_calls = c.rows > kFewRows ? 1 : 16;
+  const std::int64_t num_calls = c.rows > kFewRows ? 1 : bench.sizes.ops.expert_calls;
   std::vector<std::int32_t> host_ids = choose(c, num_calls * c.rows);
-  std::vector<float> host_shares(host_ids.size(), 1.0f / static_cast<float>(c.top_k));
+  std::vector<float> host_shares(host_ids.size(), 1.0f / static_cast<float>(c.shape.top_k));
   DSL_ASSIGN(const auto ids, DeviceTensor::copy_of(*device.memory, host_ids));
   DSL_ASSIGN(const auto shares, DeviceTensor::copy_of(*device.memory, host_shares));
   DSL_ASSIGN(const auto x,
-             DeviceTensor::random(*device.memory, c.rows * c.hidden, DType::kBF16, {}));
+             DeviceTensor::random(*device.memory, c.rows * c.shape.hidden, DType::kBF16, {}));
   DSL_ASSIGN(const auto sums,
-             DeviceTensor::make(*device.memory, kNumLeaves * c.rows * c.hidden * 4));
-  const Matrix in = x.matrix(DType::kBF16, c.rows, c.hidden);
-  const LeafSums leaves{reinterpret_cast<float*>(sums.data()), kNumLeaves, c.rows, c.hidden};
-  const LeafSplit split{c.num_experts, 0, 1};
+             DeviceTensor::make(*device.memory, kNumLeaves * c.rows * c.shape.hidden * 4));
+  const Matrix in = x.matrix(DType::kBF16, c.rows, c.shape.hidden);
+  const LeafSums leaves{reinterpret_cast<float*>(sums.data()), kNumLeaves, c.rows, c.shape.hidden};
+  const LeafSplit split{c.shape.num_experts, 0, 1};
   const auto call = [&](std::int64_t i) {
-    const std::int64_t first = i * c.rows * c.top_k;
+    const std::int64_t first = i * c.rows * c.shape.top_k;
     const Routing routing{reinterpret_cast<std::int32_t*>(ids.data()) + first,
-                          reinterpret_cast<float*>(shares.data()) + first, c.rows, c.top_k};
+                          reinterpret_cast<float*>(shares.data()) + first, c.rows, c.shape.top_k};
     device.ops->routed_experts(in, routing, experts, split, leaves);
   };
 
@@ -73,23 +74,25 @@ Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
   // The first row, with its experts alone on the host.
   std::vector<ExpertWeights> host_experts(experts.size());
   std::vector<std::vector<std::byte>> host_weights;
-  for (std::int64_t k = 0; k < c.top_k; ++k) {
+  for (std::int64_t k = 0; k < c.shape.top_k; ++k) {
     const std::int64_t e = host_ids[static_cast<std::size_t>(k)];
     DSL_ASSIGN(auto bytes, weights.read(weights.data() + e * expert_bytes, expert_bytes));
     host_weights.push_back(std::move(bytes));
     host_experts[static_cast<std::size_t>(e)] =
         expert_at(host_weights.back().data(), host_scales.data());
   }
-  DSL_ASSIGN(auto host_x, x.read(c.hidden * 2));
-  std::vector<float> expected(static_cast<std::size_t>(kNumLeaves * c.hidden), 0.0f);
-  reference.ops().routed_experts({host_x.data(), DType::kBF16, 1, c.hidden, c.hidden},
-                                 {host_ids.data(), host_shares.data(), 1, c.top_k}, host_experts,
-                                 split, {expected.data(), kNumLeaves, 1, c.hidden});
+  DSL_ASSIGN(auto host_x, x.read(c.shape.hidden * 2));
+  std::vector<float> expected(static_cast<std::size_t>(kNumLeaves * c.shape.hidden), 0.0f);
+  bench.reference.ops().routed_experts(
+      {host_x.data(), DType::kBF16, 1, c.shape.hidden, c.shape.hidden},
+      {host_ids.data(), host_shares.data(), 1, c.shape.top_k}, host_experts, split,
+      {expected.data(), kNumLeaves, 1, c.shape.hidden});
   for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
-    DSL_ASSIGN(auto actual, sums.read(leaves.leaf(leaf), c.hidden * 4));
-    DSL_TRY(verify_close({actual.data(), DType::kF32, 1, c.hidden, c.hidden},
-                         {expected.data() + leaf * c.hidden, DType::kF32, 1, c.hidden, c.hidden},
-                         0.02, 0.01));
+    DSL_ASSIGN(auto actual, sums.read(leaves.leaf(leaf), c.shape.hidden * 4));
+    DSL_TRY(verify_close(
+        {actual.data(), DType::kF32, 1, c.shape.hidden, c.shape.hidden},
+        {expected.data() + leaf * c.shape.hidden, DType::kF32, 1, c.shape.hidden, c.shape.hidden},
+        0.02, 0.01));
   }
 
   const auto work = [&]() -> Status {
@@ -97,23 +100,24 @@ Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c) {
     return {};
   };
   const PlainInputs inputs;
-  DSL_ASSIGN(const double seconds,
-             recorded_seconds(device, inputs.view(), static_cast<int>(num_calls), work));
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs.view(),
+                                                    static_cast<int>(num_calls), work));
   double num_read = 0;
   for (std::int64_t i = 0; i < num_calls; ++i) {
-    std::vector<std::int32_t> distinct(host_ids.begin() + i * c.rows * c.top_k,
-                                       host_ids.begin() + (i + 1) * c.rows * c.top_k);
+    std::vector<std::int32_t> distinct(host_ids.begin() + i * c.rows * c.shape.top_k,
+                                       host_ids.begin() + (i + 1) * c.rows * c.shape.top_k);
     std::sort(distinct.begin(), distinct.end());
     num_read +=
         static_cast<double>(std::unique(distinct.begin(), distinct.end()) - distinct.begin());
   }
+  const std::string products = products_note(c.form, c.rows, *device.ops);
   return Measurement{
       .seconds = seconds,
       .bytes = num_read / static_cast<double>(num_calls) * static_cast<double>(expert_bytes),
-      .flops = 6.0 * static_cast<double>(c.rows * c.top_k) * static_cast<double>(part),
+      .flops = 6.0 * static_cast<double>(c.rows * c.shape.top_k) * static_cast<double>(part),
       .is_fp8 = c.form.quantised_inputs,
-      .note =
-          fmt::format("{} experts{}", c.num_experts, products_note(c.form, c.rows, *device.ops))};
+      .note = fmt::format("{} experts{}{}", c.shape.num_experts, products.empty() ? "" : " ",
+                          products)};
 }
 
 }  // namespace dsl::bench

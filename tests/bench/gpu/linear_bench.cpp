@@ -8,17 +8,17 @@
 namespace dsl::bench {
 namespace {
 
-/// Weights of a round of few rows: many times what the L2 cache holds.
-constexpr std::int64_t kRoundBytes = std::int64_t{512} << 20;
-constexpr std::int64_t kMaxWeights = 64;
+constexpr std::int64_t kMaxWeights = 64;  // of a round of few rows
 
 }  // namespace
 
-Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c) {
+Result<Measurement> measure_linear(const OpBench& bench, const LinearCase& c) {
   DSL_ASSIGN(Device device, open_bench_device(c.form.warpgroups));
   const std::int64_t weight_bytes = c.out * c.in * bytes_of(c.form.dtype);
   const std::int64_t count =
-      c.rows > kFewRows ? 1 : std::clamp(kRoundBytes / weight_bytes, std::int64_t{1}, kMaxWeights);
+      c.rows > kFewRows
+          ? 1
+          : std::clamp(bench.sizes.ops.round_bytes / weight_bytes, std::int64_t{1}, kMaxWeights);
   DSL_ASSIGN(const auto weights, DeviceTensor::random(*device.memory, count * c.out * c.in,
                                                       c.form.dtype, weight_values(c.in)));
   const std::vector<float> host_scales = scales_for(c.out, c.in);
@@ -43,7 +43,7 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
     DSL_ASSIGN(auto host_y, y.read(y.data() + first * c.out * 2, checked * c.out * 2));
     std::vector<float> expected(static_cast<std::size_t>(checked * kFeatures));
     const Matrix expected_view{expected.data(), DType::kF32, checked, kFeatures, kFeatures};
-    reference.ops().linear(
+    bench.reference.ops().linear(
         {host_x.data(), DType::kBF16, checked, c.in, c.in},
         weight_at(host_weight.data(), c.form, kFeatures, c.in, host_scales.data()), expected_view);
     const Matrix actual{host_y.data(), DType::kBF16, checked, c.out, c.out};
@@ -66,8 +66,8 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
     return {};
   };
   const PlainInputs inputs;
-  DSL_ASSIGN(const double seconds,
-             recorded_seconds(device, inputs.view(), static_cast<int>(count), work));
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs.view(),
+                                                    static_cast<int>(count), work));
   return Measurement{.seconds = seconds,
                      .bytes = static_cast<double>(weight_bytes + c.rows * (c.in + c.out) * 2),
                      .flops = 2.0 * static_cast<double>(c.rows) * static_cast<double>(c.out * c.in),
@@ -75,7 +75,7 @@ Result<Measurement> measure_linear(const Reference& reference, const LinearCase&
                      .note = products_note(c.form, c.rows, *device.ops)};
 }
 
-Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, std::int64_t cols) {
+Result<Measurement> measure_norm(const OpBench& bench, std::int64_t rows, std::int64_t cols) {
   DSL_ASSIGN(Device device, open_bench_device());
   DSL_ASSIGN(const auto x, DeviceTensor::random(*device.memory, rows * cols, DType::kBF16, {}));
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, rows * cols * 2));
@@ -93,11 +93,12 @@ Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, 
   DSL_ASSIGN(auto host_weight, weight.read(cols * 2));
   std::vector<BFloat16> expected(static_cast<std::size_t>(cols));
   const Matrix expected_view{expected.data(), DType::kBF16, 1, cols, cols};
-  reference.ops().rms_norm({host_x.data(), DType::kBF16, 1, cols, cols},
-                           {host_weight.data(), DType::kBF16, cols}, 1e-6f, expected_view);
+  bench.reference.ops().rms_norm({host_x.data(), DType::kBF16, 1, cols, cols},
+                                 {host_weight.data(), DType::kBF16, cols}, 1e-6f, expected_view);
   DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, cols, cols}, expected_view, 0.01, 1e-3));
   const PlainInputs inputs;
-  DSL_ASSIGN(const double seconds, recorded_seconds(device, inputs.view(), 1, work));
+  DSL_ASSIGN(const double seconds,
+             recorded_seconds(device, bench.sizes.effort, inputs.view(), 1, work));
   return Measurement{.seconds = seconds,
                      .bytes = static_cast<double>(2 * rows * cols * 2 + cols * 2),
                      .flops = 0,

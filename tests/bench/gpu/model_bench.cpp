@@ -18,11 +18,22 @@
 namespace dsl::bench {
 namespace {
 
-constexpr std::int64_t kBatch = 64;
-constexpr std::int64_t kPrompt = 64;  // of each sequence of the batch: one step prefills all
-constexpr std::int64_t kPrefill = 4096;
-constexpr int kDecodeSteps = 48;
-constexpr int kPrefills = 5;
+constexpr int kFirstSteps = 4;  // called and recorded
+
+/// The model in config.json, cut down to the sizes.
+Result<checkpoint::ModelConfig> read_config(const std::string& path, const ModelSizes& sizes) {
+  DSL_ASSIGN(const std::string text, checkpoint::read_text_file(path, checkpoint::kMaxConfigBytes,
+                                                                ErrorCode::kModelConfig));
+  DSL_ASSIGN(checkpoint::ModelConfig config, checkpoint::parse_model_config(text, path));
+  const auto cut = [](std::int64_t& size, std::int64_t max) { size = std::min(size, max); };
+  cut(config.num_hidden_layers, sizes.max_layers);
+  cut(config.routing.n_routed_experts, sizes.max_experts);
+  cut(config.hidden_size, sizes.max_hidden);
+  cut(config.intermediate_size, sizes.max_inner);
+  cut(config.moe_intermediate_size, sizes.max_expert_inner);
+  cut(config.vocab_size, sizes.max_vocab);
+  return config;
+}
 
 std::vector<std::int32_t> random_tokens(std::int64_t count, std::int64_t vocab_size) {
   std::mt19937 random(7);
@@ -42,7 +53,7 @@ double median(std::vector<double> values) {
 /// Two layers of these weights on the device and on the CPU: a prompt, then a generated token.
 Result<Measurement> compare_with_cpu(checkpoint::ModelConfig config) {
   config.num_hidden_layers = 2;
-  config.vocab_size = 8192;
+  config.vocab_size = std::min<std::int64_t>(config.vocab_size, 8192);
   const BenchModelShape shape{.max_rows = 16, .max_sequences = 1, .max_positions = 64};
   DSL_ASSIGN(const Device device, open_bench_device());
   DSL_ASSIGN(const auto pool, ThreadPool::create({}));
@@ -77,21 +88,23 @@ Result<Measurement> compare_with_cpu(checkpoint::ModelConfig config) {
 
 class ModelBench {
  public:
-  ModelBench(BenchModel& model, Device& device)
+  ModelBench(BenchModel& model, Device& device, const ModelSizes& sizes)
       : model_(model),
         device_(device),
-        tokens_(random_tokens(kPrefill, model.config().vocab_size)) {}
+        sizes_(sizes),
+        tokens_(random_tokens(sizes.prefill, model.config().vocab_size)) {}
 
   /// A sequence of a batch has the bits that it has alone, called, recorded and repeated.
   Result<Measurement> compare_batches() {
     const double start = now_seconds();
     DSL_TRY(prefill_batch());
-    constexpr std::int64_t kSequence = 37;
+    const std::int64_t sequence = sizes_.batch / 2 + 5;
     std::vector<std::vector<float>> found;
-    for (const std::int64_t batch : {kBatch, kBatch, kBatch, std::int64_t{1}, std::int64_t{1}}) {
-      const std::int64_t first = batch == 1 ? kSequence : 0;
+    for (const std::int64_t batch :
+         {sizes_.batch, sizes_.batch, sizes_.batch, std::int64_t{1}, std::int64_t{1}}) {
+      const std::int64_t first = batch == 1 ? sequence : 0;
       DSL_TRY(model_.run(decode_step(first, batch, 0), MlaForm::kAbsorbed));
-      DSL_ASSIGN(auto logits, model_.logits(batch == 1 ? 0 : kSequence));
+      DSL_ASSIGN(auto logits, model_.logits(batch == 1 ? 0 : sequence));
       found.push_back(std::move(logits));
     }
     for (const auto& logits : found) {
@@ -113,16 +126,16 @@ class ModelBench {
     std::vector<std::int32_t> rows(static_cast<std::size_t>(batch));
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int32_t>(i);
     std::vector<double> seconds;
-    for (int i = 0; i < kDecodeSteps; ++i) {
+    for (int i = 0; i < sizes_.decode_steps; ++i) {
       const auto step = decode_step(0, batch, i);
       const double start = now_seconds();
       DSL_TRY(model_.run(step, MlaForm::kAbsorbed, !is_sampling));
       if (is_sampling) DSL_TRY(choose(rows));
-      if (i >= 4) seconds.push_back(now_seconds() - start);  // the first are called and recorded
+      if (i >= kFirstSteps) seconds.push_back(now_seconds() - start);
     }
     const StepCounts after = device_.ops->step_counts();
     DSL_ASSIGN(const std::int64_t weight_bytes, model_.stage().take_bytes_read());
-    const auto context = static_cast<double>(batch * (kPrompt + kDecodeSteps / 2));
+    const auto context = static_cast<double>(batch * (sizes_.prompt + sizes_.decode_steps / 2));
     return Measurement{
         .seconds = median(seconds),
         .bytes = static_cast<double>(weight_bytes) + context * cache_bytes_per_token(),
@@ -135,22 +148,23 @@ class ModelBench {
   /// One sequence; logits of its last token alone.
   Result<Measurement> prefill() {
     std::vector<double> seconds;
-    for (int i = 0; i < kPrefills; ++i) {
+    for (int i = 0; i < sizes_.prefills; ++i) {
       const double start = now_seconds();
       DSL_TRY(model_.run({{0, 0, tokens_}}, MlaForm::kExpanded, false));
-      DSL_TRY(choose({kPrefill - 1}));
+      DSL_TRY(choose({static_cast<std::int32_t>(sizes_.prefill - 1)}));
       seconds.push_back(now_seconds() - start);
     }
     DSL_ASSIGN(const std::int64_t weight_bytes, model_.stage().take_bytes_read());
     const checkpoint::ModelConfig& config = model_.config();
-    const double pairs = 0.5 * kPrefill * (kPrefill + 1);
+    const auto count = static_cast<double>(sizes_.prefill);
+    const double pairs = count * (count + 1) / 2;
     const auto per_pair =
         static_cast<double>(2 * config.num_attention_heads * config.num_hidden_layers *
                             (config.qk_head_dim() + config.v_head_dim));
     return Measurement{.seconds = median(seconds),
                        .bytes = static_cast<double>(weight_bytes),
-                       .flops = kPrefill * flops_per_token(false) + pairs * per_pair,
-                       .tokens = kPrefill,
+                       .flops = count * flops_per_token(false) + pairs * per_pair,
+                       .tokens = count,
                        .note = {}};
   }
 
@@ -167,18 +181,19 @@ class ModelBench {
   std::vector<BenchTokens> decode_step(std::int64_t first, std::int64_t batch, int i) const {
     std::vector<BenchTokens> step;
     for (std::int64_t sequence = first; sequence < first + batch; ++sequence) {
-      step.push_back({sequence,
-                      kPrompt + i,
-                      {tokens_[static_cast<std::size_t>((sequence + 64 * i) % kPrefill)]}});
+      step.push_back(
+          {sequence,
+           sizes_.prompt + i,
+           {tokens_[static_cast<std::size_t>((sequence + sizes_.batch * i) % sizes_.prefill)]}});
     }
     return step;
   }
 
   Status prefill_batch() {
     std::vector<BenchTokens> step;
-    for (std::int64_t sequence = 0; sequence < kBatch; ++sequence) {
-      const auto first = tokens_.begin() + sequence * kPrompt;
-      step.push_back({sequence, 0, {first, first + kPrompt}});
+    for (std::int64_t sequence = 0; sequence < sizes_.batch; ++sequence) {
+      const auto first = tokens_.begin() + sequence * sizes_.prompt;
+      step.push_back({sequence, 0, {first, first + sizes_.prompt}});
     }
     return model_.run(step, MlaForm::kExpanded);
   }
@@ -199,6 +214,7 @@ class ModelBench {
 
   BenchModel& model_;
   Device& device_;
+  const ModelSizes& sizes_;
   std::vector<std::int32_t> tokens_;
 };
 
@@ -208,25 +224,22 @@ struct Opened {
   std::unique_ptr<BenchModel> model;
 };
 
-Result<Opened> open_model(const checkpoint::ModelConfig& config, Starts starts) {
+Result<Opened> open_model(const checkpoint::ModelConfig& config, const ModelSizes& sizes,
+                          Starts starts) {
   Opened result;
   DSL_ASSIGN(result.device, open_bench_device(Warpgroups::kWhereTheyMay, starts));
   // The cache of the long prompt is one sequence's; the others are short and as long as it.
-  DSL_ASSIGN(
-      result.model,
-      BenchModel::make(config, *result.device.ops, *result.device.memory,
-                       {.max_rows = kPrefill, .max_sequences = kBatch, .max_positions = kPrefill}));
+  DSL_ASSIGN(result.model, BenchModel::make(config, *result.device.ops, *result.device.memory,
+                                            {.max_rows = sizes.prefill,
+                                             .max_sequences = sizes.batch,
+                                             .max_positions = sizes.prefill}));
   return result;
 }
 
 }  // namespace
 
-void bench_model(BenchReport& report, const std::string& config_path) {
-  Result<checkpoint::ModelConfig> config =
-      checkpoint::read_text_file(config_path, checkpoint::kMaxConfigBytes, ErrorCode::kModelConfig)
-          .and_then([&](const std::string& text) {
-            return checkpoint::parse_model_config(text, config_path);
-          });
+void bench_model(BenchReport& report, const std::string& config_path, const ModelSizes& sizes) {
+  const Result<checkpoint::ModelConfig> config = read_config(config_path, sizes);
   Result<Opened> opened = fail(ErrorCode::kNotFound, "", "not opened");
   report.run("model: 2 layers as on the CPU", [&]() -> Result<Measurement> {
     if (!config) return tl::unexpected<Error>(config.error());
@@ -235,7 +248,7 @@ void bench_model(BenchReport& report, const std::string& config_path) {
   report.run("model: load of random weights", [&]() -> Result<Measurement> {
     if (!config) return tl::unexpected<Error>(config.error());
     const double start = now_seconds();
-    opened = open_model(*config, Starts::kWhereTheyMay);
+    opened = open_model(*config, sizes, Starts::kWhereTheyMay);
     if (!opened) return tl::unexpected<Error>(opened.error());
     return Measurement{
         .seconds = now_seconds() - start,
@@ -244,21 +257,21 @@ void bench_model(BenchReport& report, const std::string& config_path) {
             static_cast<double>(opened->model->stage().parameters().weight_bytes()) * 1e-9)};
   });
   if (!opened) return;
-  std::optional<ModelBench> bench(std::in_place, *opened->model, opened->device);
+  std::optional<ModelBench> bench(std::in_place, *opened->model, opened->device, sizes);
   report.run("model: batches as single sequences", [&] { return bench->compare_batches(); });
-  for (const std::int64_t batch : {std::int64_t{1}, kBatch}) {
+  for (const std::int64_t batch : {std::int64_t{1}, sizes.batch}) {
     report.run(fmt::format("decode, batch {}, layers alone", batch),
                [&] { return bench->decode(batch, false); });
     report.run(fmt::format("decode, batch {}", batch), [&] { return bench->decode(batch, true); });
   }
-  report.run(fmt::format("prefill of {} tokens", kPrefill), [&] { return bench->prefill(); });
+  report.run(fmt::format("prefill of {} tokens", sizes.prefill), [&] { return bench->prefill(); });
 
   bench.reset();
   opened->model.reset();
   report.run("decode, batch 1, kernels one by one", [&]() -> Result<Measurement> {
-    opened = open_model(*config, Starts::kOneByOne);
+    opened = open_model(*config, sizes, Starts::kOneByOne);
     if (!opened) return tl::unexpected<Error>(opened.error());
-    return ModelBench(*opened->model, opened->device).decode(1, true);
+    return ModelBench(*opened->model, opened->device, sizes).decode(1, true);
   });
 }
 

@@ -6,62 +6,86 @@
 #include <utility>
 
 namespace dsl::bench {
+namespace {
 
-void bench_ops(BenchReport& report) {
-  auto made = Reference::make();
-  DSL_CHECK(made.has_value(), "{}", made.error().to_string());
-  const Reference& reference = *made;
-  const WeightForm fp8{DType::kF8E4M3, false};
-  const WeightForm quantised{DType::kF8E4M3, true};
-  const WeightForm without_wgmma{.warpgroups = Warpgroups::kNone};
-  for (const WeightForm& form : {WeightForm{}, fp8, quantised}) {
-    for (const auto& [out, in] : {std::pair{2048, 2048}, std::pair{10944, 2048}}) {
-      for (const std::int64_t rows : {1, 16, 64, 4096}) {
-        report.run(fmt::format("linear [{}, {}] {}, {} rows", out, in, form.name(), rows), [&] {
-          return measure_linear(reference, {form, rows, out, in});
-        });
+constexpr WeightForm kBf16{};
+constexpr WeightForm kBf16WithoutWgmma{.warpgroups = Warpgroups::kNone};
+constexpr WeightForm kFp8{DType::kF8E4M3, false};
+constexpr WeightForm kFp8Inputs{DType::kF8E4M3, true};
+
+void bench_linears(BenchReport& report, const OpBench& bench) {
+  const std::int64_t many_rows = bench.sizes.ops.many_rows;
+  const auto run = [&](const LinearCase& c) {
+    report.run(fmt::format("linear [{}, {}] {}, {} rows", c.out, c.in, c.form.name(), c.rows),
+               [&] { return measure_linear(bench, c); });
+  };
+  for (const WeightForm& form : {kBf16, kFp8, kFp8Inputs}) {
+    for (const auto& [out, in] : bench.sizes.ops.linears) {
+      for (const std::int64_t rows : {std::int64_t{1}, std::int64_t{16}, kFewRows, many_rows}) {
+        run({form, rows, out, in});
       }
     }
   }
-  for (const auto& [out, in] : {std::pair{2048, 2048}, std::pair{10944, 2048}}) {
-    report.run(fmt::format("linear [{}, {}] {}, 4096 rows", out, in, without_wgmma.name()), [&] {
-      return measure_linear(reference, {without_wgmma, 4096, out, in});
-    });
+  for (const auto& [out, in] : bench.sizes.ops.linears) {
+    run({kBf16WithoutWgmma, many_rows, out, in});
   }
-  for (const std::int64_t rows : {1, 64, 4096}) {
-    report.run(fmt::format("experts V2-Lite bf16, {} rows", rows), [&] {
-      return measure_experts(reference, {{}, rows, 2048, 1408, 64, 6});
-    });
+}
+
+void bench_experts(BenchReport& report, const OpBench& bench) {
+  const OpSizes& sizes = bench.sizes.ops;
+  const auto run = [&](std::string_view model, const ExpertsCase& c) {
+    report.run(fmt::format("experts {} {}, {} rows", model, c.form.name(), c.rows),
+               [&] { return measure_experts(bench, c); });
+  };
+  for (const std::int64_t rows : {std::int64_t{1}, sizes.expert_rows, sizes.many_rows}) {
+    run("V2-Lite", {kBf16, rows, sizes.v2_lite});
   }
-  report.run(fmt::format("experts V2-Lite {}, 4096 rows", without_wgmma.name()), [&] {
-    return measure_experts(reference, {without_wgmma, 4096, 2048, 1408, 64, 6});
-  });
-  for (const WeightForm& form : {fp8, quantised}) {
-    for (const std::int64_t rows : {64, 4096}) {
-      report.run(fmt::format("experts V3 {}, {} rows", form.name(), rows), [&] {
-        return measure_experts(reference, {form, rows, 7168, 2048, 256, 8});
-      });
+  run("V2-Lite", {kBf16WithoutWgmma, sizes.many_rows, sizes.v2_lite});
+  for (const WeightForm& form : {kFp8, kFp8Inputs}) {
+    for (const std::int64_t rows : {sizes.expert_rows, sizes.many_rows}) {
+      run("V3", {form, rows, sizes.v3});
     }
   }
+}
+
+void bench_attention(BenchReport& report, const OpBench& bench) {
+  const OpSizes& sizes = bench.sizes.ops;
+  const auto name_of_products = [](Warpgroups warpgroups) {
+    return warpgroups == Warpgroups::kNone ? ", mma.sync" : "";
+  };
+  const auto decode = [&](const DecodeCase& c) {
+    report.run(fmt::format("MLA decode, {} heads, batch {} x {}{}{}", c.num_heads, c.batch,
+                           c.context, c.cache_type == DType::kF8E4M3 ? ", FP8 cache" : "",
+                           name_of_products(c.warpgroups)),
+               [&] { return measure_decode(bench, c); });
+  };
+  const auto prompt = [&](const PromptCase& c) {
+    report.run(fmt::format("MLA prompt, {} heads, {} rows{}", c.num_heads, c.rows,
+                           name_of_products(c.warpgroups)),
+               [&] { return measure_prompt(bench, c); });
+  };
   for (const DType cache : {DType::kBF16, DType::kF8E4M3}) {
-    const std::string_view of_cache = cache == DType::kF8E4M3 ? ", FP8 cache" : "";
-    for (const auto& [heads, batch] : {std::pair{128, 128}, std::pair{16, 128}, std::pair{16, 1}}) {
-      report.run(fmt::format("MLA decode, {} heads, batch {} x 4096{}", heads, batch, of_cache),
-                 [&] {
-                   return measure_decode(reference, {heads, batch, 4096, cache});
-                 });
-    }
-    report.run(fmt::format("MLA decode, 128 heads, batch 128 x 4096{}, mma.sync", of_cache), [&] {
-      return measure_decode(reference, {128, 128, 4096, cache, Warpgroups::kNone});
-    });
+    decode({sizes.many_heads, sizes.many_heads_batch, sizes.decode_context, cache});
+    decode({16, sizes.few_heads_batch, sizes.decode_context, cache});
+    decode({16, 1, sizes.decode_context, cache});
+    decode(
+        {sizes.many_heads, sizes.many_heads_batch, sizes.decode_context, cache, Warpgroups::kNone});
   }
-  report.run("MLA prompt, 16 heads, 4096 rows", [&] {
-    return measure_prompt(reference, {16, 4096});
-  });
-  report.run("MLA prompt, 16 heads, 4096 rows, mma.sync", [&] {
-    return measure_prompt(reference, {16, 4096, Warpgroups::kNone});
-  });
-  report.run("rms_norm [16384, 7168]", [&] { return measure_norm(reference, 16384, 7168); });
+  prompt({16, sizes.many_rows});
+  prompt({16, sizes.many_rows, Warpgroups::kNone});
+}
+
+}  // namespace
+
+void bench_ops(BenchReport& report, const BenchSizes& sizes) {
+  auto reference = Reference::make();
+  DSL_CHECK(reference.has_value(), "{}", reference.error().to_string());
+  const OpBench bench{std::move(*reference), sizes};
+  bench_linears(report, bench);
+  bench_experts(report, bench);
+  bench_attention(report, bench);
+  report.run(fmt::format("rms_norm [{}, {}]", sizes.ops.norm_rows, sizes.ops.norm_cols),
+             [&] { return measure_norm(bench, sizes.ops.norm_rows, sizes.ops.norm_cols); });
 }
 
 }  // namespace dsl::bench

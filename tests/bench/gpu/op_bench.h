@@ -17,10 +17,7 @@ struct LinearCase {
 struct ExpertsCase {
   WeightForm form;
   std::int64_t rows = 0;
-  std::int64_t hidden = 0;
-  std::int64_t inner = 0;
-  std::int64_t num_experts = 0;
-  std::int64_t top_k = 0;
+  ExpertsShape shape;
 };
 
 struct DecodeCase {
@@ -38,16 +35,16 @@ struct PromptCase {
 };
 
 /// Each verifies what the op computes against the scalar reference, then times it.
-Result<Measurement> measure_linear(const Reference& reference, const LinearCase& c);
-Result<Measurement> measure_norm(const Reference& reference, std::int64_t rows, std::int64_t cols);
+Result<Measurement> measure_linear(const OpBench& bench, const LinearCase& c);
+Result<Measurement> measure_norm(const OpBench& bench, std::int64_t rows, std::int64_t cols);
 /// With fewer experts where memory is short.
-Result<Measurement> measure_experts(const Reference& reference, ExpertsCase c);
+Result<Measurement> measure_experts(const OpBench& bench, ExpertsCase c);
 /// One token of every sequence, in the absorbed form.
-Result<Measurement> measure_decode(const Reference& reference, const DecodeCase& c);
+Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c);
 /// A prompt from its first position, in the expanded form.
-Result<Measurement> measure_prompt(const Reference& reference, const PromptCase& c);
+Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c);
 
 /// All cases.
-void bench_ops(BenchReport& report);
+void bench_ops(BenchReport& report, const BenchSizes& sizes);
 
 }  // namespace dsl::bench

@@ -1,4 +1,5 @@
-// What the cases of op_bench share: the reference, and weights of the size that models have.
+// What the cases of op_bench share: the reference and the sizes, and weights of the size that
+// models have.
 #pragma once
 
 #include <cmath>
@@ -8,13 +9,11 @@
 
 #include "engine/kernels/dispatch.h"
 #include "tests/bench/gpu/bench_device.h"
+#include "tests/bench/gpu/bench_sizes.h"
 #include "tests/bench/gpu/device_fill.h"
 
 namespace dsl::bench {
 
-/// Calls with at most so many rows read weights from memory, so that those of one call must not
-/// stay in a cache.
-inline constexpr std::int64_t kFewRows = 64;
 inline constexpr std::int64_t kScaleBlock = 128;
 
 inline std::int64_t bytes_of(DType dtype) { return static_cast<std::int64_t>(size_of(dtype)); }
@@ -34,6 +33,12 @@ class Reference {
  private:
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Ops> ops_;
+};
+
+/// What every case is given.
+struct OpBench {
+  Reference reference;
+  BenchSizes sizes;
 };
 
 /// What a round of calls that are no decode step of a model has for inputs.
@@ -60,9 +65,9 @@ struct WeightForm {
 
 /// How the device multiplies codes with codes, or many rows in BF16.
 inline std::string products_note(const WeightForm& form, std::int64_t rows, const Ops& ops) {
-  if (form.quantised_inputs) return " multiplied as " + std::string(ops.fp8_products());
+  if (form.quantised_inputs) return "multiplied as " + std::string(ops.fp8_products());
   if (form.dtype != DType::kBF16 || rows <= kFewRows) return {};
-  return " multiplied by " + std::string(ops.bf16_products());
+  return "multiplied by " + std::string(ops.bf16_products());
 }
 
 /// Scales of E4M3 weights as wide as `in`, that bring them to the size of sqrt(3 / fan_in).

@@ -6,6 +6,9 @@ import pathlib
 import sys
 
 
+WIDTH = 61  # of names
+
+
 def load(path):
     try:
         return json.loads(path.read_text())
@@ -21,8 +24,8 @@ def duration(seconds):
 
 def line(row, others):
     if "error" in row:
-        return f"{row['name']:<46} FAILED: {row['error'][:90]}"
-    cells = [f"{row['name']:<46}", f"{duration(row['seconds']):>10}"]
+        return f"{row['name']:<{WIDTH}} FAILED: {row['error'][:90]}"
+    cells = [f"{row['name']:<{WIDTH}}", f"{duration(row['seconds']):>10}"]
     is_limited = row["bytes"] > 0 or row["flops"] > 0
     cells.append(f"{row['fraction_of_limit']:>8.2f}" if is_limited else " " * 8)
     tokens = row.get("tokens_per_second")
@@ -48,11 +51,11 @@ def main():
                 f"{limits['fp8_flops_per_second'] / 1e12:.0f} FP8")
     rows = ops.get("rows", []) + model.get("rows", [])
     if rows:
-        print(f"{'median':<46} {'time':>10} {'of limit':>8} {'tokens/s':>11} {'to HF':>10}")
+        print(f"{'median':<{WIDTH}} {'time':>10} {'of limit':>8} {'tokens/s':>11} {'to HF':>10}")
     for row in rows:
         print(line(row, others))
     for row in transformers.get("rows", []):
-        print(f"{'transformers: ' + row['name']:<46} {duration(row['seconds']):>10} {'':>8} "
+        print(f"{'transformers: ' + row['name']:<{WIDTH}} {duration(row['seconds']):>10} {'':>8} "
               f"{row['tokens_per_second']:>11.1f}")
     if "about" in transformers:
         print(f"transformers: {transformers['about']}")
