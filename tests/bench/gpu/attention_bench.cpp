@@ -30,14 +30,8 @@ struct AttentionSizes {
         out_cols(shape.num_heads * shape.v_head_dim) {}
 };
 
-/// Within a few roundings to BF16 of the largest value.
-Status verify_attended(const Matrix& found, const Matrix& expected) {
-  double largest = 0;
-  for (const float value : ref::decode_all(expected)) {
-    largest = std::max<double>(largest, std::abs(value));
-  }
-  return verify_close(found, expected, 0, largest / 32);
-}
+/// Some roundings to BF16 of scores, shares and sums.
+constexpr double kTolerance = 0.05;
 
 /// Stores rows of [latent | key] in BF16 in all rows of `cache`.
 Status store_rows(Device& device, const DeviceTensor& rows, const LatentCache& cache) {
@@ -124,7 +118,8 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
       {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
       weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
       cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape, expected_view);
-  DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view));
+  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view,
+                       kTolerance));
 
   DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs, 1, work));
   const double pairs = static_cast<double>(c.num_heads * c.batch);
@@ -183,8 +178,8 @@ Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c) {
       {host_q.data(), DType::kBF16, 1, q_dim, q_dim},
       weight_at(host_kv_b.data(), {}, head_rows, shape.kv_lora_rank, nullptr),
       cache_at(host_cache.data()), {&last, 1}, deepseek_shape(1), expected_view);
-  DSL_TRY(verify_attended({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
-                          expected_view));
+  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
+                       expected_view, kTolerance));
 
   DSL_ASSIGN(const double seconds,
              called_seconds(bench.sizes.effort, work, [&] { return device.ops->finish(); }));

@@ -57,14 +57,16 @@ class DeviceTensor {
   Buffer buffer_;
 };
 
-/// |actual - expected| <= relative * |expected| + absolute everywhere.
-inline Status verify_close(const Matrix& actual, const Matrix& expected, double relative,
-                           double absolute) {
+/// |actual - expected| <= tolerance * (|expected| + the root mean square of what is expected).
+inline Status verify_close(const Matrix& actual, const Matrix& expected, double tolerance) {
   const std::vector<float> of_actual = ref::decode_all(actual);
   const std::vector<float> of_expected = ref::decode_all(expected);
+  double squares = 0;
+  for (const float value : of_expected) squares += static_cast<double>(value) * value;
+  const double size = std::sqrt(squares / static_cast<double>(of_expected.size()));
   for (std::size_t i = 0; i < of_expected.size(); ++i) {
     const double difference = std::abs(static_cast<double>(of_actual[i]) - of_expected[i]);
-    if (difference <= relative * std::abs(of_expected[i]) + absolute) continue;
+    if (difference <= tolerance * (std::abs(of_expected[i]) + size)) continue;
     return fail(ErrorCode::kInternal, "", "wrong result: element {} of {} is {} instead of {}", i,
                 of_expected.size(), of_actual[i], of_expected[i]);
   }
