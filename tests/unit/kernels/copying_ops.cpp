@@ -10,7 +10,7 @@ namespace {
 
 class CopyingOps final : public Ops {
  public:
-  explicit CopyingOps(Device device) : device_(std::move(device)), arena_(*device_.memory) {}
+  explicit CopyingOps(Device device) : device_(std::move(device)) {}
 
   std::string_view name() const override { return device_.ops->name(); }
   std::string_view fp8_products() const override { return device_.ops->fp8_products(); }
@@ -22,7 +22,7 @@ class CopyingOps final : public Ops {
              std::int64_t first_token, const Matrix& out) override {
     WeightView table_copy = table;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(table_copy);
     copies.write(out_copy);
     copies.run(*device_.ops,
@@ -33,7 +33,7 @@ class CopyingOps final : public Ops {
     Matrix x_copy = x;
     VectorView weight_copy = weight;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(weight_copy);
     copies.write(out_copy);
@@ -44,7 +44,7 @@ class CopyingOps final : public Ops {
     Matrix x_copy = x;
     WeightView w_copy = w;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(w_copy);
     copies.write(out_copy);
@@ -58,7 +58,7 @@ class CopyingOps final : public Ops {
     WeightView other_w_copy = other_w;
     Matrix out_copy = out;
     Matrix other_out_copy = other_out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(w_copy);
     copies.read(other_w_copy);
@@ -73,7 +73,7 @@ class CopyingOps final : public Ops {
                    MatrixView<float> out) override {
     Matrix x_copy = x;
     WeightView w_copy = w;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(w_copy);
     copies.write(out);
@@ -85,7 +85,7 @@ class CopyingOps final : public Ops {
     Matrix x_copy = x;
     WeightView w_copy = w;
     LeafSums sums_copy = sums;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(w_copy);
     copies.write(sums_copy);
@@ -96,7 +96,7 @@ class CopyingOps final : public Ops {
 
   void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
     LeafSums sums_copy = sums;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.write(sums_copy);
     copies.write(out);
     copies.run(*device_.ops, [&] { device_.ops->join_leaves(sums_copy, out); });
@@ -104,7 +104,7 @@ class CopyingOps final : public Ops {
 
   void add(const Matrix& residual, MatrixView<const float> update) override {
     Matrix residual_copy = residual;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.write(residual_copy);
     copies.read(update);
     copies.run(*device_.ops, [&] { device_.ops->add(residual_copy, update); });
@@ -115,7 +115,7 @@ class CopyingOps final : public Ops {
     Matrix residual_copy = residual;
     VectorView weight_copy = weight;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.write(residual_copy);
     copies.read(update);
     copies.read(weight_copy);
@@ -129,7 +129,7 @@ class CopyingOps final : public Ops {
             const RopeTable& table) override {
     Matrix x_copy = x;
     RopeTable table_copy = table;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.write(x_copy);
     copies.read(table_copy);
     copies.run(*device_.ops, [&] { device_.ops->rope(x_copy, num_heads, positions, table_copy); });
@@ -140,7 +140,7 @@ class CopyingOps final : public Ops {
     Matrix latent_copy = latent;
     Matrix key_copy = rope_key;
     LatentCache cache_copy = cache;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(latent_copy);
     copies.read(key_copy);
     copies.write(cache_copy);
@@ -157,7 +157,7 @@ class CopyingOps final : public Ops {
     VectorView norm_copy = norm;
     RopeTable table_copy = table;
     LatentCache cache_copy = cache;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.write(q_copy);
     copies.write(kv_copy);
     copies.read(norm_copy);
@@ -176,7 +176,7 @@ class CopyingOps final : public Ops {
     WeightView kv_b_copy = kv_b;
     LatentCache cache_copy = cache;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(q_copy);
     copies.read(kv_b_copy);
     copies.read(cache_copy);
@@ -190,7 +190,7 @@ class CopyingOps final : public Ops {
     Matrix gate_copy = gate;
     Matrix up_copy = up;
     Matrix out_copy = out;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(gate_copy);
     copies.read(up_copy);
     copies.write(out_copy);
@@ -205,7 +205,7 @@ class CopyingOps final : public Ops {
     Matrix gate_copy = gate;
     Matrix up_copy = up;
     Matrix activated_copy = activated;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(gate_proj_copy);
     copies.read(up_proj_copy);
@@ -224,7 +224,7 @@ class CopyingOps final : public Ops {
     WeightView gate_copy = gate;
     VectorView bias_copy = bias;
     Routing routing_copy = routing;
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(gate_copy);
     copies.read(bias_copy);
@@ -240,7 +240,7 @@ class CopyingOps final : public Ops {
     Routing routing_copy = routing;
     LeafSums sums_copy = sums;
     experts_.assign(experts.begin(), experts.end());
-    DeviceCopies copies(arena_);
+    DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(routing_copy);
     copies.write(sums_copy);
@@ -256,7 +256,6 @@ class CopyingOps final : public Ops {
 
  private:
   Device device_;
-  DeviceArena arena_;
   std::vector<ExpertWeights> experts_;  // a device keeps what belongs to an address
 };
 

@@ -11,6 +11,13 @@ namespace {
 
 /// What the device's allocations are aligned to.
 constexpr std::size_t kAlignment = 256;
+/// What an allocation has behind what it is for. There stores are found; without it, reads too are,
+/// by a device that faults there.
+#ifdef DSL_FAULTS_BEHIND_ALLOCATIONS
+constexpr std::size_t kBytesBehind = 0;
+#else
+constexpr std::size_t kBytesBehind = kAlignment;
+#endif
 /// NaN in every floating-point type.
 constexpr std::byte kPoison{0xff};
 
@@ -34,16 +41,6 @@ void require(const Status& status) {
 }
 
 }  // namespace
-
-std::byte* DeviceArena::reserve(std::size_t bytes) {
-  if (bytes > buffer_.bytes()) {
-    buffer_ = Buffer();
-    auto grown = Buffer::allocate(memory_, 2 * bytes, "arguments of an op");
-    DSL_CHECK(grown.has_value(), "{}", grown.error().to_string());
-    buffer_ = std::move(*grown);
-  }
-  return buffer_.as<std::byte>();
-}
 
 template <typename T>
 void DeviceCopies::add_range(T*& pointer, std::size_t bytes, bool is_written) {
@@ -112,52 +109,49 @@ std::vector<DeviceCopies::Place> DeviceCopies::place() {
     if (!places.empty() && range.begin < places.back().end) {
       places.back().end = std::max(places.back().end, range.end);
     } else {
-      places.push_back({range.begin, range.end, 0});
+      places.push_back({.begin = range.begin, .end = range.end, .buffer = {}, .bytes = {}});
     }
-  }
-  std::size_t next = 0;
-  for (Place& place : places) {
-    place.offset = next + reinterpret_cast<std::uintptr_t>(place.begin) % kAlignment;
-    const std::size_t end = place.offset + static_cast<std::size_t>(place.end - place.begin);
-    next = (end / kAlignment + 1) * kAlignment;
   }
   return places;
 }
 
-void DeviceCopies::run(Ops& ops, const std::function<void()>& call) {
-  const std::vector<Place> places = place();
-  const auto place_of = [&](const Range& range) {
-    return std::prev(
-        std::upper_bound(places.begin(), places.end(), range.begin,
-                         [](const std::byte* at, const Place& place) { return at < place.begin; }));
-  };
-  std::size_t bytes = kAlignment;
-  for (const Place& place : places) {
-    bytes = std::max(bytes, place.offset + static_cast<std::size_t>(place.end - place.begin));
-  }
-  std::vector<std::byte> before(bytes, kPoison);
-  for (const Place& place : places) {
-    std::copy(place.begin, place.end, before.begin() + static_cast<std::ptrdiff_t>(place.offset));
-  }
-  std::byte* const device = arena_.reserve(bytes);
-  require(arena_.memory().write(device, before.data(), bytes));
+void DeviceCopies::copy_to_device(Place& place) {
+  const std::size_t before = reinterpret_cast<std::uintptr_t>(place.begin) % kAlignment;
+  const std::size_t size = static_cast<std::size_t>(place.end - place.begin);
+  place.offset = static_cast<std::ptrdiff_t>(before);
+  place.bytes.assign(before + size + kBytesBehind, kPoison);
+  std::copy(place.begin, place.end, place.bytes.begin() + place.offset);
+  auto buffer = Buffer::allocate(memory_, place.bytes.size(), "an argument of an op");
+  DSL_CHECK(buffer.has_value(), "{}", buffer.error().to_string());
+  place.buffer = std::move(*buffer);
+  require(memory_.write(place.buffer.data(), place.bytes.data(), place.bytes.size()));
+}
+
+void DeviceCopies::copy_back(Place& place) {
+  std::vector<std::byte> after(place.bytes.size());
+  require(memory_.read(after.data(), place.buffer.data(), after.size()));
   for (const Range& range : ranges_) {
-    const auto place = place_of(range);
-    range.point_to(device + place->offset + (range.begin - place->begin));
+    if (!range.is_written || range.begin < place.begin || range.begin >= place.end) continue;
+    const auto first = place.offset + (range.begin - place.begin);
+    const auto size = range.end - range.begin;
+    std::copy_n(after.begin() + first, size, range.begin);
+    std::copy_n(after.begin() + first, size, place.bytes.begin() + first);
+  }
+  DSL_CHECK(place.bytes == after, "an op wrote to memory of the device that is no output of it");
+}
+
+void DeviceCopies::run(Ops& ops, const std::function<void()>& call) {
+  std::vector<Place> places = place();
+  for (Place& place : places) copy_to_device(place);
+  for (const Range& range : ranges_) {
+    const auto own = std::prev(
+        std::upper_bound(places.begin(), places.end(), range.begin,
+                         [](const std::byte* at, const Place& each) { return at < each.begin; }));
+    range.point_to(own->buffer.as<std::byte>() + own->offset + (range.begin - own->begin));
   }
   call();
   require(ops.finish());
-  std::vector<std::byte> after(bytes);
-  require(arena_.memory().read(after.data(), device, bytes));
-  for (const Range& range : ranges_) {
-    if (!range.is_written) continue;
-    const auto place = place_of(range);
-    const auto first = static_cast<std::ptrdiff_t>(place->offset) + (range.begin - place->begin);
-    const auto size = range.end - range.begin;
-    std::copy_n(after.begin() + first, size, range.begin);
-    std::copy_n(after.begin() + first, size, before.begin() + first);
-  }
-  DSL_CHECK(before == after, "an op wrote to memory of the device that is no output of it");
+  for (Place& place : places) copy_back(place);
 }
 
 }  // namespace dsl::test

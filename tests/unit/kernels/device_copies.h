@@ -9,25 +9,13 @@
 
 namespace dsl::test {
 
-/// Memory of a device that the ops of a test use one after the other. Owns it.
-class DeviceArena {
- public:
-  explicit DeviceArena(Memory& memory) : memory_(memory) {}
-
-  Memory& memory() const { return memory_; }
-  std::byte* reserve(std::size_t bytes);
-
- private:
-  Memory& memory_;
-  Buffer buffer_;
-};
-
 /// The arguments of one call. Views are registered, then run() points them to copies on the device,
-/// which lie at the same offsets from 256 bytes as on the host; what lies between them is NaN.
+/// which lie at the same offsets from 256 bytes as on the host, each in an allocation of its own.
+/// Before and behind them is NaN, but for a device that knows to the byte where allocations end.
 /// Non-owning: the views must outlive run().
 class DeviceCopies {
  public:
-  explicit DeviceCopies(DeviceArena& arena) : arena_(arena) {}
+  explicit DeviceCopies(Memory& memory) : memory_(memory) {}
 
   void read(Matrix& matrix) { add(matrix, false); }
   void read(WeightView& weight);
@@ -55,11 +43,13 @@ class DeviceCopies {
     bool is_written = false;
     std::function<void(std::byte*)> point_to;
   };
-  /// Ranges that overlap, and where their copy lies in the arena.
+  /// Ranges that overlap, and their copy.
   struct Place {
     std::byte* begin = nullptr;
     std::byte* end = nullptr;
-    std::size_t offset = 0;
+    Buffer buffer;
+    std::vector<std::byte> bytes;  // of the whole allocation, as they are to be
+    std::ptrdiff_t offset = 0;     // in both
   };
 
   void add(Matrix& matrix, bool is_written);
@@ -69,8 +59,10 @@ class DeviceCopies {
   template <typename T>
   void add_range(T*& pointer, std::size_t bytes, bool is_written);
   std::vector<Place> place();
+  void copy_to_device(Place& place);
+  void copy_back(Place& place);
 
-  DeviceArena& arena_;
+  Memory& memory_;
   std::vector<Range> ranges_;
 };
 
