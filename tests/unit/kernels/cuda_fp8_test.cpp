@@ -46,32 +46,38 @@ TEST(CudaBf16, AttentionOfWarpgroupsHasTheBitsOfOtherKernels) {
   EXPECT_EQ(*difference, std::nullopt);
 }
 
-/// The same codes multiplied as FP8 and, where that is not wanted, as BF16.
+/// The same codes multiplied as FP8 and, where that is not wanted, as BF16; in more slices than
+/// have room in shared memory at once, with tiles of every size.
 TEST(CudaFp8, ProductsAgreeWithThoseInBF16) {
-  constexpr std::int64_t kRows = 5;
-  constexpr std::int64_t kInputs = 300;
+  constexpr std::int64_t kInputs = 8 * 128 + 44;
   constexpr std::int64_t kOutputs = 40;
   Random random(kSeed);
   const auto w = TestWeight::random(random, {DType::kF8E4M3, true},
                                     {.out_features = kOutputs, .in_features = kInputs});
-  const auto x = TestMatrix::random(random, DType::kBF16, kRows, kInputs);
-  const auto product = [&](const char* wish) {
+  const auto open_ops = [](const char* wish) {
     setenv(cuda::kWarpgroupsVariable, wish, 1);
     auto device = cuda::open_cuda_device(0);
     unsetenv(cuda::kWarpgroupsVariable);
     DSL_CHECK(device.has_value(), "{}", device.error().to_string());
-    if (std::string_view(wish) == "off") {
-      EXPECT_EQ(device->ops->fp8_products(), "bf16");
-    }
-    const auto ops = make_copying_ops(std::move(*device));
-    TestMatrix out(DType::kF32, kRows, kOutputs);
-    ops->linear(x.view(), w.view(), out.view());
-    EXPECT_TRUE(ops->finish().has_value());
-    return out;
+    return make_copying_ops(std::move(*device));
   };
-  EXPECT_TRUE(is_close(product("on"), product("off"), [&](std::int64_t row, std::int64_t col) {
-    return fp8_product_tolerance(row_norm(x, row), w.row_norm(col));
-  }));
+  const auto as_float8 = open_ops("on");
+  const auto as_bfloat16 = open_ops("off");
+  EXPECT_EQ(as_bfloat16->fp8_products(), "bf16");
+  for (const std::int64_t rows : {5, 20, 50, 70}) {
+    const auto x = TestMatrix::random(random, DType::kBF16, rows, kInputs);
+    const auto product = [&](Ops& ops) {
+      TestMatrix out(DType::kF32, rows, kOutputs);
+      ops.linear(x.view(), w.view(), out.view());
+      EXPECT_TRUE(ops.finish().has_value());
+      return out;
+    };
+    EXPECT_TRUE(is_close(product(*as_float8), product(*as_bfloat16),
+                         [&](std::int64_t row, std::int64_t col) {
+                           return fp8_product_tolerance(row_norm(x, row), w.row_norm(col));
+                         }))
+        << rows << " rows";
+  }
 }
 
 }  // namespace
