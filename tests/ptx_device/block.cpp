@@ -12,6 +12,8 @@ namespace dsl::test::ptx {
 namespace {
 
 constexpr std::uint32_t kWarpsOfGroup = 4;
+/// With 255 registers each, the most of a thread, so many have room among the 64 Ki of a processor.
+constexpr std::uint32_t kAnyRegistersThreads = 256;
 
 std::uint32_t warps_for(std::uint32_t threads) { return (threads + kLanes - 1) / kLanes; }
 
@@ -108,6 +110,12 @@ void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std:
   if (kernel.max_threads != 0 && shape.threads > kernel.max_threads) {
     throw Fault(fmt::format("{} threads in a block of {}, which is for {}", shape.threads,
                             kernel.name, kernel.max_threads));
+  }
+  if (kernel.max_threads == 0 && shape.threads > kAnyRegistersThreads) {
+    throw Fault(
+        fmt::format("{} threads in a block of {}: more than {} may take more registers than "
+                    "there are, where no __launch_bounds__ bounds them",
+                    shape.threads, kernel.name, kAnyRegistersThreads));
   }
   if (parameters.size() != kernel.parameter_bytes) {
     throw Fault(fmt::format("{} bytes of parameters for {}, which takes {}", parameters.size(),

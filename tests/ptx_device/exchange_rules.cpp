@@ -85,7 +85,7 @@ void load_matrices(Warp& warp, const Instruction& instruction, LaneMask) {
   std::array<LaneWords, kMatrices> matrices;
   ldmatrix(matrices, addresses, kTransposed,
            [&](std::uint32_t address, std::span<std::byte> bytes) {
-             warp.block().shared().read(warp.index(), address, bytes);
+             warp.block().shared().read(warp.index(), kAllLanes, address, bytes);
            });
   for (std::size_t i = 0; i < kMatrices; ++i)
     registers.set_words(instruction.operands[i], matrices[i]);
@@ -94,6 +94,11 @@ void load_matrices(Warp& warp, const Instruction& instruction, LaneMask) {
 void nothing(Warp&, const Instruction&, LaneMask) {}
 
 void take_turn(Warp& warp, const Instruction&, LaneMask lanes) { warp.take_turn(lanes); }
+
+/// Some lanes alone are not known to have met later.
+void meet_lanes(Warp& warp, const Instruction&, LaneMask lanes) {
+  if (lanes == warp.alive()) warp.block().shared().meet_lanes(warp.index());
+}
 
 void publish(Warp& warp, const Instruction&, LaneMask) {
   warp.block().shared().publish(warp.index());
@@ -105,7 +110,7 @@ void add_exchange_rules(Rules& rules) {
   rules["shfl.sync.bfly.b32"] = {shuffle<Shuffle::kButterfly>, "4p4444", Meeting::kMembers};
   rules["shfl.sync.idx.b32"] = {shuffle<Shuffle::kIndex>, "4p4444", Meeting::kMembers};
   rules["vote.sync.ballot.b32"] = {ballot, "4p4", Meeting::kMembers};
-  rules["bar.warp.sync"] = {nothing, "4", Meeting::kMembers};
+  rules["bar.warp.sync"] = {meet_lanes, "4", Meeting::kMembers};
   rules["bar.sync"] = {nothing, "?", Meeting::kBarrier};
   rules["barrier.cta.sync"] = {nothing, "?", Meeting::kBarrier};
   rules["griddepcontrol.launch_dependents"] = {nothing, ""};

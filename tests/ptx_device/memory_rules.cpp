@@ -56,7 +56,8 @@ void read(Warp& warp, int lane, const Resolved& from, std::span<std::byte> bytes
   switch (from.space) {
     case Space::kShared:
       check_alignment(from.address, bytes.size(), "shared");
-      warp.block().shared().read(warp.index(), static_cast<std::uint32_t>(from.address), bytes);
+      warp.block().shared().read(warp.index(), LaneMask{1} << lane,
+                                 static_cast<std::uint32_t>(from.address), bytes);
       return;
     case Space::kLocal:
       copy_access(bytes.data(), local_bytes(warp, lane, from.address, bytes.size()).data(),
@@ -79,7 +80,8 @@ void write(Warp& warp, int lane, const Resolved& to, std::span<const std::byte> 
   switch (to.space) {
     case Space::kShared:
       check_alignment(to.address, bytes.size(), "shared");
-      warp.block().shared().write(warp.index(), static_cast<std::uint32_t>(to.address), bytes);
+      warp.block().shared().write(warp.index(), lane, static_cast<std::uint32_t>(to.address),
+                                  bytes);
       return;
     case Space::kLocal:
       copy_access(local_bytes(warp, lane, to.address, bytes.size()).data(), bytes.data(),

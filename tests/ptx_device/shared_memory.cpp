@@ -25,7 +25,8 @@ SharedMemory::SharedMemory(std::uint32_t bytes, std::uint32_t warps)
     : num_warps_(warps),
       bytes_(bytes, std::byte{0xff}),
       words_((bytes + kWordBytes - 1) / kWordBytes),
-      reads_(words_.size() * warps) {
+      reads_(words_.size() * warps),
+      lanes_(bytes, warps) {
   for (std::uint32_t warp = 0; warp < warps; ++warp) clocks_[warp][warp] = 1;
 }
 
@@ -67,12 +68,14 @@ void SharedMemory::note_read(std::uint32_t warp, std::uint32_t address, std::siz
   }
 }
 
-void SharedMemory::read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes) {
+void SharedMemory::read(std::uint32_t warp, LaneMask lanes, std::uint32_t address,
+                        std::span<std::byte> bytes) {
   const std::span<std::byte> source = at(address, bytes.size());
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
     check_seen(warp, word);
   }
   note_read(warp, address, bytes.size());
+  lanes_.note_read(warp, lanes, address - kSharedBase, bytes.size());
   copy_access(bytes.data(), source.data(), bytes.size());
 }
 
@@ -91,29 +94,33 @@ void SharedMemory::check_writable(std::uint32_t warp, std::uint32_t address, std
   }
 }
 
-void SharedMemory::write(std::uint32_t warp, std::uint32_t address,
+void SharedMemory::write(std::uint32_t warp, int lane, std::uint32_t address,
                          std::span<const std::byte> bytes) {
   check_writable(warp, address, bytes.size());
+  const std::span<std::byte> target = at(address, bytes.size());
+  lanes_.note_store(warp, lane, address - kSharedBase, target, bytes);
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
     words_[word] = {.writer = warp, .written = clocks_[warp][warp]};
     unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
   }
-  copy_access(at(address, bytes.size()).data(), bytes.data(), bytes.size());
+  copy_access(target.data(), bytes.data(), bytes.size());
 }
 
-void SharedMemory::begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes) {
+void SharedMemory::begin_copy(std::uint32_t warp, int lane, std::uint32_t address,
+                              std::uint32_t bytes) {
   check_writable(warp, address, bytes);
+  lanes_.check_unread(warp, lane, address - kSharedBase, bytes);
   for (std::size_t word = first_word(address); word < end_word(address, bytes); ++word) {
     words_[word].is_copied_to = true;
   }
 }
 
-void SharedMemory::end_copy(std::uint32_t warp, std::uint32_t address,
+void SharedMemory::end_copy(std::uint32_t warp, int lane, std::uint32_t address,
                             std::span<const std::byte> bytes) {
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
     words_[word].is_copied_to = false;
   }
-  write(warp, address, bytes);
+  write(warp, lane, address, bytes);
 }
 
 WarpClock SharedMemory::begin_product(std::uint32_t warp) {
@@ -165,6 +172,7 @@ void SharedMemory::meet(std::span<const std::uint32_t> warps) {
   for (const std::uint32_t warp : warps) {
     clocks_[warp] = latest;
     ++clocks_[warp][warp];
+    lanes_.meet(warp);
   }
 }
 

@@ -1,5 +1,5 @@
 // A block's shared memory, which knows who used what: accesses of two warps that no barrier keeps
-// apart, and operands that tensor cores would not see, are faults.
+// apart, of two lanes that did not meet, and operands that tensor cores would not see, are faults.
 #pragma once
 
 #include <array>
@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "tests/ptx_device/lane_uses.h"
 
 namespace dsl::test::ptx {
 
@@ -23,11 +25,12 @@ class SharedMemory {
   void begin_block();
 
   /// Addresses begin at kSharedBase. All throw Fault outside the block's memory, and for a race.
-  void read(std::uint32_t warp, std::uint32_t address, std::span<std::byte> bytes);
-  void write(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
+  void read(std::uint32_t warp, LaneMask lanes, std::uint32_t address, std::span<std::byte> bytes);
+  void write(std::uint32_t warp, int lane, std::uint32_t address, std::span<const std::byte> bytes);
   /// Between the two a copy may write any time: nothing else may use what it writes.
-  void begin_copy(std::uint32_t warp, std::uint32_t address, std::uint32_t bytes);
-  void end_copy(std::uint32_t warp, std::uint32_t address, std::span<const std::byte> bytes);
+  void begin_copy(std::uint32_t warp, int lane, std::uint32_t address, std::uint32_t bytes);
+  void end_copy(std::uint32_t warp, int lane, std::uint32_t address,
+                std::span<const std::byte> bytes);
   /// What the warp has seen as it begins a product of tensor cores; what it does next is behind
   /// that.
   WarpClock begin_product(std::uint32_t warp);
@@ -41,6 +44,8 @@ class SharedMemory {
 
   /// These warps met at a barrier.
   void meet(std::span<const std::uint32_t> warps);
+  /// All lanes of the warp met.
+  void meet_lanes(std::uint32_t warp) { lanes_.meet(warp); }
 
  private:
   /// Four bytes' last store, and every warp's last read.
@@ -62,6 +67,7 @@ class SharedMemory {
   std::vector<Word> words_;
   std::vector<std::uint32_t> reads_;  // [word, warp]: at that warp's time
   std::array<WarpClock, kMaxWarps> clocks_{};
+  LaneUses lanes_;
   std::array<std::vector<std::uint32_t>, kMaxWarps> unpublished_;  // words, by writer
 };
 

@@ -239,7 +239,7 @@ void Warp::report(const Instruction& instruction, const std::string& what) const
 }
 
 void Warp::begin_copy(PendingCopy copy) {
-  block_.shared().begin_copy(index_, copy.to, copy.total_bytes);
+  block_.shared().begin_copy(index_, copy.lane, copy.to, copy.total_bytes);
   copy.group = copy_groups_[static_cast<std::size_t>(copy.lane)];
   copies_.push_back(copy);
 }
@@ -261,7 +261,7 @@ void Warp::finish_copies(LaneMask lanes, std::uint32_t groups) {
       grid.memory.read(copy.from, std::span(bytes).first(copy.bytes), 1,
                        !grid.shape.may_start_early || has_turn(LaneMask{1} << copy.lane));
     }
-    block_.shared().end_copy(index_, copy.to, std::span(bytes).first(copy.total_bytes));
+    block_.shared().end_copy(index_, copy.lane, copy.to, std::span(bytes).first(copy.total_bytes));
     return true;
   });
 }
