@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/memory_uses.h"
 #include "tests/ptx_device/warpgroup_products.h"
 
 namespace dsl::test::ptx {
@@ -21,6 +22,7 @@ std::uint32_t warps_for(std::uint32_t threads) { return (threads + kLanes - 1) /
 
 Block::Block(Grid& grid, std::array<std::uint32_t, 3> index) : grid_(grid), index_(index) {
   grid.shared.begin_block();
+  memory_uses().begin_block();
   for (std::uint32_t warp = 0; warp < warps_for(grid.shape.threads); ++warp) {
     warps_.emplace_back(*this, grid.kernel, warp,
                         std::min<std::uint32_t>(kLanes, grid.shape.threads - warp * kLanes));
@@ -121,8 +123,7 @@ void run_grid(const Kernel& kernel, const GridShape& shape, std::span<const std:
     throw Fault(fmt::format("{} bytes of parameters for {}, which takes {}", parameters.size(),
                             kernel.name, kernel.parameter_bytes));
   }
-  // All before has ended.
-  if (!shape.may_start_early || !shape.follows_kernel) recent_stores().forget();
+  memory_uses().begin_grid(shape.may_start_early && shape.follows_kernel);
   const std::uint32_t num_warps = warps_for(shape.threads);
   Grid grid{.kernel = kernel,
             .shape = shape,

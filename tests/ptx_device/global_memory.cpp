@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/memory_uses.h"
 #include "tests/ptx_device/small_copy.h"
 
 namespace dsl::test::ptx {
@@ -19,29 +20,6 @@ bool holds(const MemoryArea& area, std::uint64_t address, std::size_t bytes) {
 }
 
 }  // namespace
-
-void RecentStores::note(const MemoryArea& area, std::size_t offset, std::size_t bytes) {
-  std::vector<bool>& stored = stored_[area.data];
-  stored.resize((area.bytes + kGranule - 1) / kGranule);
-  for (std::size_t i = offset / kGranule; i < (offset + bytes + kGranule - 1) / kGranule; ++i)
-    stored[i] = true;
-}
-
-bool RecentStores::has(const MemoryArea& area, std::size_t offset, std::size_t bytes) const {
-  const auto found = stored_.find(area.data);
-  if (found == stored_.end()) return false;
-  const std::size_t end =
-      std::min((offset + bytes + kGranule - 1) / kGranule, found->second.size());
-  for (std::size_t i = offset / kGranule; i < end; ++i) {
-    if (found->second[i]) return true;
-  }
-  return false;
-}
-
-RecentStores& recent_stores() {
-  static RecentStores stores;
-  return stores;
-}
 
 GlobalMemory::GlobalMemory(std::span<const MemoryArea> areas) : areas_(areas.begin(), areas.end()) {
   std::ranges::sort(areas_, {}, address_of);
@@ -69,27 +47,28 @@ const MemoryArea& GlobalMemory::find(std::uint64_t address, std::size_t bytes,
 }
 
 void GlobalMemory::read(std::uint64_t address, std::span<std::byte> bytes, std::size_t alignment,
-                        bool has_turn) {
+                        std::uint32_t thread, bool has_turn) {
   const MemoryArea& area = find(address, bytes.size(), alignment);
   const std::size_t offset = address - address_of(area);
-  if (!has_turn && recent_stores().has(area, offset, bytes.size())) {
+  if (!has_turn && memory_uses().was_stored_lately(address, bytes.size())) {
     throw Fault(
         fmt::format("byte {} of an allocation of {} is read before the turn, and a kernel before "
                     "may still write it",
                     offset, area.bytes));
   }
+  memory_uses().note_read(thread, address, bytes.size());
   copy_access(bytes.data(), area.data + offset, bytes.size());
 }
 
 void GlobalMemory::write(std::uint64_t address, std::span<const std::byte> bytes,
-                         std::size_t alignment, bool has_turn) {
+                         std::size_t alignment, std::uint32_t thread, bool has_turn) {
   const MemoryArea& area = find(address, bytes.size(), alignment);
   const std::size_t offset = address - address_of(area);
   if (!has_turn) {
     throw Fault(fmt::format("byte {} of an allocation of {} is written before the turn", offset,
                             area.bytes));
   }
-  recent_stores().note(area, offset, bytes.size());
+  memory_uses().note_store(thread, address, bytes.size());
   copy_access(area.data + offset, bytes.data(), bytes.size());
 }
 

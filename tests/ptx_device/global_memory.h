@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <span>
 #include <vector>
 
@@ -11,34 +10,18 @@
 
 namespace dsl::test::ptx {
 
-/// Which bytes kernels stored since the host, or work that waits for all before it, could last
-/// know that they had ended: a kernel that starts early must not read them before its turn.
-class RecentStores {
- public:
-  void note(const MemoryArea& area, std::size_t offset, std::size_t bytes);
-  bool has(const MemoryArea& area, std::size_t offset, std::size_t bytes) const;
-  void forget() { stored_.clear(); }
-
- private:
-  static constexpr std::size_t kGranule = 4;
-
-  std::map<const std::byte*, std::vector<bool>> stored_;
-};
-
-/// Of all grids of the process; whoever runs one holds the device's memory.
-RecentStores& recent_stores();
-
 /// As one grid reaches it.
 class GlobalMemory {
  public:
   explicit GlobalMemory(std::span<const MemoryArea> areas);
 
   /// Throw Fault outside all areas, and for an address that is not a multiple of `alignment`.
-  /// Before its turn a thread writes nothing, and reads nothing that a kernel stored.
+  /// Before its turn a thread of the block writes nothing, and reads nothing that a kernel stored;
+  /// and no other thread of the grid may store what it uses.
   void read(std::uint64_t address, std::span<std::byte> bytes, std::size_t alignment,
-            bool has_turn);
+            std::uint32_t thread, bool has_turn);
   void write(std::uint64_t address, std::span<const std::byte> bytes, std::size_t alignment,
-             bool has_turn);
+             std::uint32_t thread, bool has_turn);
 
  private:
   const MemoryArea& find(std::uint64_t address, std::size_t bytes, std::size_t alignment);

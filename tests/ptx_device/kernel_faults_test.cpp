@@ -127,6 +127,44 @@ TEST_F(KernelFaultsTest, FindsWhatIsReadBeforeTheTurn) {
   EXPECT_TRUE(tells(fault_of("ret;", early), "did not take its turn"));
 }
 
+TEST_F(KernelFaultsTest, FindsThreadsThatShareTheDevicesMemory) {
+  // %r1 is zero in one block alone, %rd3 where each block has two bytes, %rd4 the neighbour's word.
+  const std::string places = R"(
+mov.u32 %r1, %ctaid.x;
+mov.u32 %r2, %ctaid.y;
+mad.lo.s32 %r1, %r2, 2, %r1;
+setp.eq.u32 %p0, %r1, 0;
+setp.eq.u32 %p1, %r0, 0;
+mul.wide.u32 %rd3, %r1, 2;
+add.s64 %rd3, %rd0, %rd3;
+xor.b64 %rd4, %rd1, 4;
+add.s64 %rd4, %rd0, %rd4;
+)";
+  const auto fault_of_blocks = [&](const std::string& body) {
+    return fault_of(places + body + "ret;", {.grid = {2, 2, 1}, .threads = 32});
+  };
+  const auto fault_of_block = [&](const std::string& body) {
+    return fault_of(places + body + "ret;", {.threads = 32});
+  };
+  const std::string store = "st.global.u32 [%rd2], %r1;\n";
+  const std::string load = "ld.global.u32 %r3, [%rd2];\n";
+  const std::string load_other = "ld.global.u32 %r3, [%rd4];\n";
+  const std::string one_stores = "@%p0 " + store;
+  constexpr std::string_view kRace = "a thread of the grid has";
+
+  EXPECT_EQ(fault_of_blocks(load), "no fault");
+  EXPECT_EQ(fault_of_blocks(one_stores), "no fault");
+  EXPECT_EQ(fault_of_blocks("@%p1 st.global.u16 [%rd3], %r1;\n@%p1 ld.global.u16 %r3, [%rd3];\n"),
+            "no fault");
+  EXPECT_TRUE(tells(fault_of_blocks(store), kRace));
+  EXPECT_TRUE(tells(fault_of_blocks(load + one_stores), kRace));
+  EXPECT_TRUE(tells(fault_of_blocks(one_stores + load), kRace));
+
+  EXPECT_EQ(fault_of_block(load + store + load + store), "no fault");
+  EXPECT_TRUE(tells(fault_of_block(load + load_other + store), "has read there"));
+  EXPECT_TRUE(tells(fault_of_block(store + "bar.sync 0;\n" + load_other), "has stored there"));
+}
+
 TEST_F(KernelFaultsTest, FindsRegistersOfProductsThatNoFenceKeepsApart) {
   const auto fault_behind = [&](const std::string& before) {
     return fault_of(before + R"(

@@ -70,7 +70,7 @@ void read(Warp& warp, int lane, const Resolved& from, std::span<std::byte> bytes
       return;
     case Space::kGlobal:
     case Space::kGeneric:
-      grid.memory.read(from.address, bytes, bytes.size(),
+      grid.memory.read(from.address, bytes, bytes.size(), warp.thread(lane),
                        !grid.shape.may_start_early || warp.has_turn(LaneMask{1} << lane));
   }
 }
@@ -91,7 +91,7 @@ void write(Warp& warp, int lane, const Resolved& to, std::span<const std::byte> 
       throw Fault("a store to parameters");
     case Space::kGlobal:
     case Space::kGeneric:
-      grid.memory.write(to.address, bytes, bytes.size(),
+      grid.memory.write(to.address, bytes, bytes.size(), warp.thread(lane),
                         !grid.shape.may_start_early || warp.has_turn(LaneMask{1} << lane));
   }
 }

@@ -57,8 +57,7 @@ Warp::Warp(Block& block, const Kernel& kernel, std::uint32_t index, std::uint32_
   groups_.push_back({.at = 0, .lanes = alive_});
   for (const SpecialRegister& special : kernel.special_registers) {
     registers_.assign<std::uint32_t>(special.place, kAllLanes, [&](int lane) {
-      return special_value(special.name, block.grid(), block,
-                           index * kLanes + static_cast<std::uint32_t>(lane));
+      return special_value(special.name, block.grid(), block, thread(lane));
     });
   }
 }
@@ -258,7 +257,7 @@ void Warp::finish_copies(LaneMask lanes, std::uint32_t groups) {
       return false;
     std::array<std::byte, 16> bytes{};
     if (copy.bytes > 0) {
-      grid.memory.read(copy.from, std::span(bytes).first(copy.bytes), 1,
+      grid.memory.read(copy.from, std::span(bytes).first(copy.bytes), 1, thread(copy.lane),
                        !grid.shape.may_start_early || has_turn(LaneMask{1} << copy.lane));
     }
     block_.shared().end_copy(index_, copy.lane, copy.to, std::span(bytes).first(copy.total_bytes));

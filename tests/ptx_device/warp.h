@@ -58,6 +58,10 @@ class Warp {
   Registers& registers() { return registers_; }
   Block& block() { return block_; }
   std::uint32_t index() const { return index_; }
+  /// A lane's number in the block.
+  std::uint32_t thread(int lane) const {
+    return index_ * kLanes + static_cast<std::uint32_t>(lane);
+  }
   State state() const { return state_; }
   /// Where it waits.
   const Instruction& waits_at() const;

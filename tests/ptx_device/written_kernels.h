@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "tests/ptx_device/fault.h"
-#include "tests/ptx_device/global_memory.h"
 #include "tests/ptx_device/kernel.h"
+#include "tests/ptx_device/memory_uses.h"
 #include "tests/ptx_device/module.h"
 
 namespace dsl::test::ptx {
 
-/// Of every kernel: %r0 is the thread's number, %rd0 where the words begin, %rd2 where its own lies.
+/// Of every kernel: %r0 is the thread's number, %rd0 where the words begin, %rd2 where its own
+/// lies.
 inline constexpr std::string_view kDeclarations = R"(
 .reg .pred %p<8>;
 .reg .b16 %rs<8>;
@@ -33,7 +34,7 @@ add.s64 %rd2, %rd0, %rd1;
 
 class WrittenKernels : public ::testing::Test {
  protected:
-  void TearDown() override { recent_stores().forget(); }
+  void TearDown() override { memory_uses().begin_grid(false); }
 
   /// Every thread's word after a kernel of one parameter, the address of the words, has run.
   std::vector<std::uint32_t> run(std::string_view body, GridShape shape) {
