@@ -99,7 +99,9 @@ void run_warpgroup_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t featu
   if (rows.expected_rows <= 32) {
     return run_warpgroups<Gemm, 1, 32>(launcher, gemm, features, rows);
   }
-  run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows);
+  // Groups of unknown size often have a few rows more than 128, for which another tile would read
+  // all weights again.
+  run_warpgroups<Gemm, 2, Gemm::Group::kIsKnown ? 128 : 160>(launcher, gemm, features, rows);
 }
 
 /// Whether a product is bound by its weights, and warps should read each for all rows at a time:

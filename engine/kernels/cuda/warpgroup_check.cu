@@ -9,7 +9,8 @@
 namespace dsl::cuda {
 namespace {
 
-// More than a tile of 128 rows, and than the features of a block; three slices.
+// More than a tile of 128 rows, less than one of 160; more than the features of a block; three
+// slices.
 constexpr std::int64_t kCheckedRows = 131;
 constexpr std::int64_t kCheckedScaleStride = 132;
 constexpr std::int64_t kCheckedFeatures = 133;
@@ -123,7 +124,8 @@ Status check_warpgroups(Launcher& launcher) {
       {copies.products, DType::kF32, kCheckedRows, kCheckedFeatures, kCheckedFeatures}};
   DSL_TRY((check_tiles<1, 8>(launcher, gemm, operands)));
   DSL_TRY((check_tiles<1, 32>(launcher, gemm, operands)));
-  return check_tiles<2, 128>(launcher, gemm, operands);
+  DSL_TRY((check_tiles<2, 128>(launcher, gemm, operands)));
+  return check_tiles<2, 160>(launcher, gemm, operands);
 }
 
 }  // namespace dsl::cuda

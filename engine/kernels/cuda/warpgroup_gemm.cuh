@@ -22,6 +22,11 @@ struct WarpgroupWeightRow {
       : side(kSides == 1 ? 0 : row / 8 % 2), feature(kSides == 1 ? row : row / 16 * 8 + row % 8) {}
 };
 
+/// Of two consecutive rows of activations, read at once.
+struct alignas(2 * sizeof(float)) ScalePair {
+  float scales[2];
+};
+
 /// A tile of kWarpgroups * 64 rows of weights and kTileRows rows of activations, both of T, and its
 /// stages of shared memory. A stage holds a slice as slabs as wide as the swizzle, one of codes or
 /// two of BF16: rows of weights, rows of activations, of quantised ones their scales.
@@ -85,16 +90,18 @@ struct WarpgroupTile {
   __device__ static void add_scaled(unsigned char* slab, const float (&weight_scales)[2],
                                     const float (&sums)[kRows / 2],
                                     TileSums<1, kRows / kTileCols>& totals) {
-    const float* const row_scales = scales(slab) + 2 * (lane_index() % 4);
+    const auto* const row_scales =
+        reinterpret_cast<const ScalePair*>(scales(slab)) + lane_index() % 4;
     const auto add = [&](int n, int i, float scale) {
       totals[0][n][i] = fmaf(sums[4 * n + i], scale, totals[0][n][i]);
     };
     const auto add_rows = [&](const auto& high_scale) {
 #pragma unroll
       for (int n = 0; n < kRows / kTileCols; ++n) {
+        const ScalePair pair = row_scales[n * kTileCols / 2];
 #pragma unroll
         for (int col = 0; col < 2; ++col) {
-          const float row_scale = row_scales[n * kTileCols + col];
+          const float row_scale = pair.scales[col];
           const float low = weight_scales[0] * row_scale;
           add(n, col, low);
           add(n, col + 2, high_scale(low, row_scale));
@@ -201,18 +208,26 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
   }
 }
 
-/// The last rows of a group take a tile of 8, 32 or 64 if that is enough, in BF16 of 64.
+/// The smallest tile that has so many rows: of 8, 32, 64, 128 or 160, in BF16 of 64 or 128.
 template <typename Gemm, int kWarpgroups, int kRows>
-__device__ void multiply_last_tile(const Gemm& gemm, const typename Gemm::Group& group,
-                                   std::int64_t first_feature, int first_row) {
+__device__ void multiply_rows(const Gemm& gemm, const typename Gemm::Group& group,
+                              std::int64_t first_feature, int first_row, int num_rows) {
   constexpr bool kIsFloat8 = std::is_same_v<typename Gemm::Weight, Float8E4M3>;
-  constexpr int kFewer = kRows == 128 || !kIsFloat8 ? 64 : kRows == 64 ? 32 : 8;
+  constexpr int kFewer = kRows > 128 ? 128 : kRows > 64 || !kIsFloat8 ? 64 : kRows > 32 ? 32 : 8;
   if constexpr (kRows > kFewer) {
-    if (group.num_rows - first_row <= kFewer) {
-      return multiply_last_tile<Gemm, kWarpgroups, kFewer>(gemm, group, first_feature, first_row);
+    if (num_rows <= kFewer) {
+      return multiply_rows<Gemm, kWarpgroups, kFewer>(gemm, group, first_feature, first_row,
+                                                      num_rows);
     }
   }
   multiply_warpgroup_tile<Gemm, kWarpgroups, kRows>(gemm, group, first_feature, first_row);
+}
+
+/// Rows of each tile of a group: 128 of the 160 that a tile may have, unless it is one tile more.
+template <int kRows>
+__device__ int tile_rows(int num_rows) {
+  if constexpr (kRows <= 128) return kRows;
+  return num_rows <= 128 * ((num_rows + kRows - 1) / kRows) ? 128 : kRows;
 }
 
 /// Grid: features / (64 kWarpgroups / sides), tiles of rows (a block takes every gridDim.y-th),
@@ -225,10 +240,11 @@ __global__ void __launch_bounds__(
   if constexpr (kHasWarpgroupProducts) {
     constexpr int kFeatures = kWarpgroups * kWarpgroupRows / Gemm::kSides;
     const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
-    for (int row = static_cast<int>(blockIdx.y) * kRows; row < group.num_rows;
-         row += static_cast<int>(gridDim.y) * kRows) {
-      multiply_last_tile<Gemm, kWarpgroups, kRows>(gemm, group,
-                                                   std::int64_t{blockIdx.x} * kFeatures, row);
+    const int rows = tile_rows<kRows>(group.num_rows);
+    for (int row = static_cast<int>(blockIdx.y) * rows; row < group.num_rows;
+         row += static_cast<int>(gridDim.y) * rows) {
+      multiply_rows<Gemm, kWarpgroups, kRows>(gemm, group, std::int64_t{blockIdx.x} * kFeatures,
+                                              row, min(rows, group.num_rows - row));
     }
   }
 }

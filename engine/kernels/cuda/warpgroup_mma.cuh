@@ -167,11 +167,13 @@ __device__ void wait_for_products(float (&... sums)[kSums]) {
   DSL_NAMES_32                                                                       \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define DSL_SUMS_128 \
-  DSL_SUMS_64, DSL_SUMS_16(64), DSL_SUMS_16(80), DSL_SUMS_16(96), DSL_SUMS_16(112)
+#define DSL_SUMS_80 DSL_SUMS_64, DSL_SUMS_16(64)
+#define DSL_NAMES_80 \
+  DSL_NAMES_64       \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define DSL_SUMS_128 DSL_SUMS_80, DSL_SUMS_16(80), DSL_SUMS_16(96), DSL_SUMS_16(112)
 #define DSL_NAMES_128                                                                          \
-  DSL_NAMES_64                                                                                 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"           \
+  DSL_NAMES_80                                                                                 \
   ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"           \
   ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110"     \
   ", %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125" \
@@ -197,7 +199,7 @@ __device__ void wait_for_products(float (&... sums)[kSums]) {
 template <int kRows>
 __device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uint64_t b,
                                 bool adds) {
-  static_assert(kRows == 8 || kRows == 32 || kRows == 64 || kRows == 128);
+  static_assert(kRows == 8 || kRows == 32 || kRows == 64 || kRows == 128 || kRows == 160);
 #ifndef __CUDACC__
   test::multiply_float8(d, kRows, a, b, adds);
 #else
@@ -207,8 +209,10 @@ __device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uin
     DSL_WGMMA("m64n32k32.f32.e4m3.e4m3", DSL_NAMES_16, "%16", "%17", "%18", "", DSL_SUMS_16(0));
   } else if constexpr (kRows == 64) {
     DSL_WGMMA("m64n64k32.f32.e4m3.e4m3", DSL_NAMES_32, "%32", "%33", "%34", "", DSL_SUMS_32);
-  } else {
+  } else if constexpr (kRows == 128) {
     DSL_WGMMA("m64n128k32.f32.e4m3.e4m3", DSL_NAMES_64, "%64", "%65", "%66", "", DSL_SUMS_64);
+  } else {
+    DSL_WGMMA("m64n160k32.f32.e4m3.e4m3", DSL_NAMES_80, "%80", "%81", "%82", "", DSL_SUMS_80);
   }
 #endif
 }
@@ -274,6 +278,7 @@ __device__ void multiply_columns(float (&d)[kCols / 2], const std::uint32_t (&a)
 #undef DSL_WGMMA
 #undef DSL_WGMMA_LEFT
 #undef DSL_NAMES_128
+#undef DSL_NAMES_80
 #undef DSL_SUMS_128
 #undef DSL_NAMES_64
 #undef DSL_NAMES_32

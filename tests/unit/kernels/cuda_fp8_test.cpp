@@ -1,8 +1,12 @@
 // Products of warpgroups on a device that has them, emulated or not.
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/cuda/attention_check.h"
@@ -19,6 +23,15 @@ cuda::Launcher open_launcher() {
   auto stream = cuda::Stream::open(0);
   DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
   return cuda::Launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
+}
+
+/// With warpgroups "on" or "off".
+std::unique_ptr<Ops> open_ops(const char* wish) {
+  setenv(cuda::kWarpgroupsVariable, wish, 1);
+  auto device = cuda::open_cuda_device(0);
+  unsetenv(cuda::kWarpgroupsVariable);
+  DSL_CHECK(device.has_value(), "{}", device.error().to_string());
+  return make_copying_ops(std::move(*device));
 }
 
 TEST(CudaFp8, ProductsAreRightForOperandsOfKnownSums) {
@@ -54,13 +67,6 @@ TEST(CudaFp8, ProductsAgreeWithThoseInBF16) {
   Random random(kSeed);
   const auto w = TestWeight::random(random, {DType::kF8E4M3, true},
                                     {.out_features = kOutputs, .in_features = kInputs});
-  const auto open_ops = [](const char* wish) {
-    setenv(cuda::kWarpgroupsVariable, wish, 1);
-    auto device = cuda::open_cuda_device(0);
-    unsetenv(cuda::kWarpgroupsVariable);
-    DSL_CHECK(device.has_value(), "{}", device.error().to_string());
-    return make_copying_ops(std::move(*device));
-  };
   const auto as_float8 = open_ops("on");
   const auto as_bfloat16 = open_ops("off");
   EXPECT_EQ(as_bfloat16->fp8_products(), "bf16");
@@ -77,6 +83,74 @@ TEST(CudaFp8, ProductsAgreeWithThoseInBF16) {
                            return fp8_product_tolerance(row_norm(x, row), w.row_norm(col));
                          }))
         << rows << " rows";
+  }
+}
+
+/// Experts whose rows are so many that tiles of every size take them: one tile of 8, 32, 64, 128 or
+/// 160 rows, two of 128 and three of 160. Row r is one of those of expert e where r <
+/// kGroupRows[e]; other experts fill its choice up.
+class ManyRows {
+ public:
+  static constexpr std::array<std::int64_t, 8> kGroupRows = {5, 20, 50, 100, 131, 200, 330, 400};
+  static constexpr std::int64_t kRows = 400;
+  static constexpr std::int64_t kTopK = std::ssize(kGroupRows);
+  static constexpr std::int64_t kExperts = 2 * kTopK;
+  static constexpr std::int64_t kHidden = 140;
+  static constexpr std::int64_t kInner = 70;
+
+  explicit ManyRows(Random& random)
+      : x_(TestMatrix::random(random, DType::kBF16, kRows, kHidden)),
+        shares_(static_cast<std::size_t>(kRows * kTopK), 0.25f) {
+    for (std::int64_t i = 0; i < 3 * kExperts; ++i) {
+      const bool is_down = i % 3 == 2;
+      weights_.push_back(TestWeight::random(
+          random, {DType::kF8E4M3, true},
+          {.out_features = is_down ? kHidden : kInner, .in_features = is_down ? kInner : kHidden}));
+    }
+    for (std::size_t e = 0; e < weights_.size(); e += 3) {
+      experts_.push_back({weights_[e].view(), weights_[e + 1].view(), weights_[e + 2].view()});
+    }
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      const auto begin = std::ranges::upper_bound(kGroupRows, row) - kGroupRows.begin();
+      for (std::int64_t k = 0; k < kTopK; ++k) {
+        ids_.push_back(static_cast<std::int32_t>(begin + k));
+      }
+    }
+  }
+
+  /// The sums of these rows, one behind the other.
+  std::vector<float> run(Ops& ops, std::int64_t first_row, std::int64_t rows) {
+    const LeafSplit split{kExperts, 0, 1};
+    std::vector<float> sums(static_cast<std::size_t>(split.num_leaves() * rows * kHidden));
+    ops.routed_experts(
+        x_.view().rows_from(first_row, rows),
+        {ids_.data() + first_row * kTopK, shares_.data() + first_row * kTopK, rows, kTopK},
+        experts_, split, {sums.data(), split.num_leaves(), rows, kHidden});
+    EXPECT_TRUE(ops.finish().has_value());
+    return sums;
+  }
+
+ private:
+  TestMatrix x_;
+  std::vector<TestWeight> weights_;
+  std::vector<ExpertWeights> experts_;
+  std::vector<std::int32_t> ids_;
+  std::vector<float> shares_;
+};
+
+TEST(CudaFp8, ExpertsOfManyRowsHaveTheBitsOfFew) {
+  Random random(kSeed);
+  ManyRows layer(random);
+  const auto ops = open_ops("on");
+  const std::vector<float> whole = layer.run(*ops, 0, ManyRows::kRows);
+  for (const auto& [first, rows] : {std::pair(0, 8), std::pair(126, 40), std::pair(325, 75)}) {
+    const std::vector<float> part = layer.run(*ops, first, rows);
+    for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
+      const auto of_part = part.begin() + leaf * rows * ManyRows::kHidden;
+      const auto of_whole = whole.begin() + (leaf * ManyRows::kRows + first) * ManyRows::kHidden;
+      EXPECT_TRUE(std::equal(of_part, of_part + rows * ManyRows::kHidden, of_whole))
+          << "leaf " << leaf << " of " << rows << " rows from " << first;
+    }
   }
 }
 
