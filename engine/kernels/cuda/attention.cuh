@@ -141,7 +141,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   const std::int64_t q_dim = call.shape.qk_nope_head_dim + rope_dim;
   const X* rope_from = static_cast<const X*>(call.q.data) + row.row * call.q.row_stride +
                        (call.first_head + head) * q_dim + call.shape.qk_nope_head_dim;
-  for (int i = static_cast<int>(threadIdx.x); i < dim + rope_dim; i += kAttentionThreads) {
+  for (int i = thread_index(); i < dim + rope_dim; i += kAttentionThreads) {
     query[i] = decode(i < dim ? query_from[i] : rope_from[i - dim]);
   }
   __syncthreads();
@@ -166,7 +166,7 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   for (int j = lane_index(); j < count; j += kWarpSize) largest = fmaxf(largest, scores[j]);
   largest = warp_max(largest);
   __syncthreads();
-  for (int j = static_cast<int>(threadIdx.x); j < count; j += kAttentionThreads) {
+  for (int j = thread_index(); j < count; j += kAttentionThreads) {
     scores[j] = exp2f(scores[j] - largest);
   }
   __syncthreads();

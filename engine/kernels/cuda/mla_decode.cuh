@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
   const SplitRange split(row.position, blockIdx.x);
   if (split.count == 0) return;
   const int first_head = static_cast<int>(blockIdx.y) * Block::kHeads;
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = thread_index();
 
   const std::int64_t first_query = std::int64_t{blockIdx.z} * call.num_heads + first_head;
   constexpr int kChunks = Dims::kCacheRow / kChunk;

@@ -56,13 +56,13 @@ __device__ Wide decoded_chunk(const unsigned char* row, int col) {
 template <typename Dims, int kThreads, typename Chunk>
 __device__ void decode_rows(const unsigned char* rows, const Chunk& chunk) {
   constexpr int kCodeChunks = Dims::kRank / kChunk;
-  for (int i = static_cast<int>(threadIdx.x); i < kDecodePositions * kCodeChunks; i += kThreads) {
+  for (int i = thread_index(); i < kDecodePositions * kCodeChunks; i += kThreads) {
     const int position = i / kCodeChunks;
     const int at = i % kCodeChunks;
     *chunk(position, at) = decoded_chunk<Dims>(rows + position * kFp8RowBytes<Dims>, at * kChunk);
   }
   constexpr int kKeyChunks = Dims::kRope / kChunk;
-  for (int i = static_cast<int>(threadIdx.x); i < kDecodePositions * kKeyChunks; i += kThreads) {
+  for (int i = thread_index(); i < kDecodePositions * kKeyChunks; i += kThreads) {
     const int position = i / kKeyChunks;
     const int at = i % kKeyChunks;
     const auto* key =

@@ -93,7 +93,7 @@ class WarpgroupSoftmax {
   __device__ static int warpgroup() { return warp_index() / 4; }
 
  private:
-  __device__ static int place() { return static_cast<int>(threadIdx.x) % kWarpgroupSize; }
+  __device__ static int place() { return thread_index() % kWarpgroupSize; }
   /// Two warps swap: those with the same heads.
   __device__ static void wait_for_other() { wait_at_barrier<2 * kWarpSize>(1 + warp_index() % 4); }
 

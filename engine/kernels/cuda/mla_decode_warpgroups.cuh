@@ -59,7 +59,7 @@ template <typename Dims, typename Block>
 __device__ void begin_queries(const MlaDecode& call, Block& block, int first_head) {
   const std::int64_t first_query = std::int64_t{blockIdx.z} * call.num_heads + first_head;
   constexpr int kChunks = Block::kPanels * kPanelChunks;
-  for (int i = static_cast<int>(threadIdx.x); i < Block::kHeads * kChunks; i += Block::kThreads) {
+  for (int i = thread_index(); i < Block::kHeads * kChunks; i += Block::kThreads) {
     const int head = i / kChunks;
     const int chunk = i % kChunks;
     const bool is_head = first_head + head < call.num_heads;

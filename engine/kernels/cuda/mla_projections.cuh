@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
   };
 
   constexpr int kColChunks = kAbsorbCols / kChunk;
-  for (int i = static_cast<int>(threadIdx.x); i < Dims::kNope * kColChunks;
+  for (int i = thread_index(); i < Dims::kNope * kColChunks;
        i += kProjectionThreads) {
     const int d = i / kColChunks;
     const int col = i % kColChunks * kChunk;
@@ -103,7 +103,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
                   weight_at<W>(kv_b, head * Dims::kHeadFeatures + d, first_col + col));
   }
   constexpr int kRowChunks = Dims::kNope / kChunk;
-  for (int i = static_cast<int>(threadIdx.x); i < num_tiles * kMmaRows * kRowChunks;
+  for (int i = thread_index(); i < num_tiles * kMmaRows * kRowChunks;
        i += kProjectionThreads) {
     const int r = i / kRowChunks;
     const int col = i % kRowChunks * kChunk;
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
   }
   commit_copies();
   if (blockIdx.x == 0) {
-    for (int i = static_cast<int>(threadIdx.x); i < count * Dims::kRope; i += kProjectionThreads) {
+    for (int i = thread_index(); i < count * Dims::kRope; i += kProjectionThreads) {
       const int r = i / Dims::kRope;
       const int col = i % Dims::kRope;
       out_of(r)[Dims::kRank + col] = query_of(r)[Dims::kNope + col];
@@ -174,13 +174,13 @@ __global__ void __launch_bounds__(kProjectionThreads)
   BFloat16* left = weights + kValueFeatures * kStride;
 
   constexpr int kChunks = Dims::kRank / kChunk;
-  for (int i = static_cast<int>(threadIdx.x); i < kValueFeatures * kChunks;
+  for (int i = thread_index(); i < kValueFeatures * kChunks;
        i += kProjectionThreads) {
     const int col = i % kChunks * kChunk;
     stage_weights(weights + i / kChunks * kStride + col,
                   weight_at<W>(kv_b, first_feature + i / kChunks, col));
   }
-  for (int i = static_cast<int>(threadIdx.x); i < num_tiles * kMmaRows * kChunks;
+  for (int i = thread_index(); i < num_tiles * kMmaRows * kChunks;
        i += kProjectionThreads) {
     const int r = i / kChunks;
     const int col = i % kChunks * kChunk;

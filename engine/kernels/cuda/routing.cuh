@@ -62,7 +62,7 @@ struct ExpertScores {
   /// Calls work(expert) for those of this thread.
   template <typename Work>
   __device__ void each_expert(const Work& work) const {
-    for (int e = static_cast<int>(threadIdx.x); e < num_experts;
+    for (int e = thread_index(); e < num_experts;
          e += static_cast<int>(blockDim.x)) {
       work(e);
     }
@@ -161,7 +161,7 @@ __device__ inline float weight_factor(const RoutingConfig& config, float sum) {
 __device__ inline void store_chosen(const ExpertScores& row, const RoutingConfig& config,
                                     std::int32_t* ids, float* weights) {
   const auto each_chosen = [&](const auto& work) {
-    for (int i = static_cast<int>(threadIdx.x); i < row.num_chosen;
+    for (int i = thread_index(); i < row.num_chosen;
          i += static_cast<int>(blockDim.x)) {
       work(i);
     }
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(kMaxChooseThreads)
   }
   row.each_expert([&](int e) { row.keys[e] = choice_rank_key(row.choice[e]); });
   if (threadIdx.x < static_cast<unsigned>(row.num_keys - row.num_experts)) {
-    row.keys[row.num_experts + static_cast<int>(threadIdx.x)] = 0;
+    row.keys[row.num_experts + thread_index()] = 0;
   }
   __syncthreads();
   row.each_expert([&](int e) {

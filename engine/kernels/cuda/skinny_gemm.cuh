@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
       __syncthreads();
 #pragma unroll
       for (int fold = 0; fold < kFolds; ++fold) {
-        const int output = static_cast<int>(threadIdx.x) + fold * int{kSkinnyThreads};
+        const int output = thread_index() + fold * int{kSkinnyThreads};
         if (output < kOutputs) {
           const int place = skinny_place(output / kSkinnyFeatures, output % kSkinnyFeatures);
           totals[fold].template add<kOutputs>(gemm.slices(), round, end, values + place);
@@ -254,7 +254,7 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
     }
 #pragma unroll
     for (int fold = 0; fold < kFolds; ++fold) {
-      const int output = static_cast<int>(threadIdx.x) + fold * int{kSkinnyThreads};
+      const int output = thread_index() + fold * int{kSkinnyThreads};
       const int row = first_row + output / kSkinnyFeatures;
       const std::int64_t feature = first_feature + output % kSkinnyFeatures;
       if (output >= kOutputs || row >= num_rows || feature >= gemm.num_features()) continue;

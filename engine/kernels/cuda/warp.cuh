@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/kernels/cuda/launch.cuh"
+#include "engine/kernels/cuda/threads.cuh"
 
 namespace dsl::cuda {
 
@@ -21,8 +22,5 @@ __device__ inline float warp_max(float value) {
   }
   return value;
 }
-
-__device__ inline int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
-__device__ inline int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
 
 }  // namespace dsl::cuda
