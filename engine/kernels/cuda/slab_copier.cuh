@@ -5,12 +5,14 @@
 //   kWeightChunks, kRowChunks      16-byte chunks of a slab's row of either operand
 //   kHasScales                     whether rows of activations have scales
 //   WeightRow<sides>(row)          side and feature of a row of weights in the tile
-//   weight(stage, row, chunk), activation(stage, row, chunk)  a chunk
+//   weight(stage, row, chunk), activation(stage, row, chunk)  a chunk; eight rows further on the
+//                                  order of chunks is the same
 //   scales(stage)                  of the rows of activations
 #pragma once
 
 #include "engine/kernels/cuda/fragments.cuh"
 #include "engine/kernels/cuda/slices.cuh"
+#include "engine/kernels/cuda/swizzle.cuh"
 
 namespace dsl::cuda {
 
@@ -38,6 +40,10 @@ class SlabCopier {
   static constexpr int kWeightCopies = kWeightChunks / Layout::kThreads;
   static constexpr int kRowCopies = (kRowChunks + Layout::kThreads - 1) / Layout::kThreads;
   static_assert(kWeightChunks % Layout::kThreads == 0 && kWeightCopies + kRowCopies <= 32);
+  /// Rows that all threads copy at once: each thread the same chunk of every so many rows.
+  static constexpr int kWeightRowsAtOnce = Layout::kThreads / Layout::kWeightChunks;
+  static constexpr int kRowsAtOnce = Layout::kThreads / Layout::kRowChunks;
+  static_assert(kWeightRowsAtOnce % kSwizzleRows == 0 && kRowsAtOnce % kSwizzleRows == 0);
   static constexpr int kFeatures =
       Layout::kWeightChunks * kWideBytes / static_cast<int>(sizeof(W));  // of a whole slab
   /// A multiple of these, and 16-byte chunks of either operand begin there.
@@ -49,23 +55,26 @@ class SlabCopier {
                         std::int64_t first_feature, int first_row) {
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
-      const typename Layout::template WeightRow<Gemm::kSides> row(index(i) / Layout::kWeightChunks);
+      const typename Layout::template WeightRow<Gemm::kSides> row(
+          thread_index() / Layout::kWeightChunks + i * kWeightRowsAtOnce);
       const WeightView& weight = gemm.weight(group, row.side);
       const W* const own = weight_row<W>(weight, first_feature + row.feature);
-      weights_[i] = own != nullptr ? own : weight_row<W>(weight, first_feature);
-      note(weights_[i], own != nullptr, i);
+      const W* const any = own != nullptr ? own : weight_row<W>(weight, first_feature);
+      weights_[i] = any + weight_chunk() * kOfChunk<W>;
+      note(any, own != nullptr, i);
     }
 #pragma unroll
     for (int i = 0; i < kRowCopies; ++i) {
-      const int row = first_row + index(i) / Layout::kRowChunks;
+      const int row = first_row + thread_index() / Layout::kRowChunks + i * kRowsAtOnce;
       const bool is_there = row < group.num_rows;
-      rows_[i] = gemm.row(group, is_there ? row : first_row);
-      note(rows_[i], is_there, kWeightCopies + i);
+      const X* const any = gemm.row(group, is_there ? row : first_row);
+      rows_[i] = any + row_chunk() * kOfChunk<X>;
+      note(any, is_there, kWeightCopies + i);
     }
     are_wide_ = __ballot_sync(kAllLanes, !are_wide_) == 0;
     if constexpr (Layout::kHasScales) {
-      const int row = first_row + static_cast<int>(threadIdx.x);
-      const bool is_row = static_cast<int>(threadIdx.x) < Layout::kRows && row < group.num_rows;
+      const int row = first_row + thread_index();
+      const bool is_row = thread_index() < Layout::kRows && row < group.num_rows;
       scaled_row_ = is_row ? static_cast<int>(gemm.input_row(group, row)) : -1;
     }
   }
@@ -87,60 +96,65 @@ class SlabCopier {
   }
 
  private:
-  __device__ static int index(int i) {
-    return static_cast<int>(threadIdx.x) + i * Layout::kThreads;
+  template <typename T>
+  static constexpr int kOfChunk = kWideBytes / static_cast<int>(sizeof(T));
+
+  __device__ static int weight_chunk() { return thread_index() % Layout::kWeightChunks; }
+  __device__ static int row_chunk() { return thread_index() % Layout::kRowChunks; }
+  /// Where this thread's first chunks go; the next ones lie kThreads chunks behind each other.
+  __device__ static Wide* first_weight(unsigned char* stage) {
+    return Layout::weight(stage, thread_index() / Layout::kWeightChunks, weight_chunk());
+  }
+  __device__ static Wide* first_row(unsigned char* stage) {
+    return Layout::activation(stage, thread_index() / Layout::kRowChunks, row_chunk());
   }
   __device__ static bool has_row_chunk(int i) {
-    return kRowChunks % Layout::kThreads == 0 || index(i) < kRowChunks;
+    return kRowChunks % Layout::kThreads == 0 || thread_index() + i * Layout::kThreads < kRowChunks;
   }
   __device__ void note(const void* row, bool is_there, int copy) {
     are_there_ |= is_there ? 1u << copy : 0u;
     are_wide_ = are_wide_ && is_wide_aligned(row);
   }
-  __device__ bool is_there(int copy) const { return (are_there_ >> copy & 1) != 0; }
+  __device__ bool is_there(int copy) const { return (are_there_ & 1u << copy) != 0; }
 
   __device__ void copy_whole(std::int64_t begin, unsigned char* stage) const {
+    Wide* const weights = first_weight(stage);
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
-      const int chunk = index(i) % Layout::kWeightChunks;
-      copy_async(Layout::weight(stage, index(i) / Layout::kWeightChunks, chunk),
-                 weights_[i] + begin + chunk * kWideBytes / static_cast<int>(sizeof(W)),
-                 is_there(i) ? kWideBytes : 0);
+      copy_async(weights + i * Layout::kThreads, weights_[i] + begin, is_there(i) ? kWideBytes : 0);
     }
+    Wide* const rows = first_row(stage);
 #pragma unroll
     for (int i = 0; i < kRowCopies; ++i) {
       if (!has_row_chunk(i)) continue;
-      const int chunk = index(i) % Layout::kRowChunks;
-      copy_async(Layout::activation(stage, index(i) / Layout::kRowChunks, chunk),
-                 rows_[i] + begin + chunk * kWideBytes / static_cast<int>(sizeof(X)),
+      copy_async(rows + i * Layout::kThreads, rows_[i] + begin,
                  is_there(kWeightCopies + i) ? kWideBytes : 0);
     }
   }
 
   __device__ void copy_parts(const FeatureRange& slab, unsigned char* stage) const {
+    Wide* const weights = first_weight(stage);
 #pragma unroll
     for (int i = 0; i < kWeightCopies; ++i) {
-      const int chunk = index(i) % Layout::kWeightChunks;
-      copy_row_chunk(Layout::weight(stage, index(i) / Layout::kWeightChunks, chunk),
-                     is_there(i) ? weights_[i] : nullptr, chunk, slab);
+      copy_row_chunk(weights + i * Layout::kThreads, is_there(i) ? weights_[i] : nullptr,
+                     weight_chunk(), slab);
     }
+    Wide* const rows = first_row(stage);
 #pragma unroll
     for (int i = 0; i < kRowCopies; ++i) {
       if (!has_row_chunk(i)) continue;
-      const int chunk = index(i) % Layout::kRowChunks;
-      copy_row_chunk(Layout::activation(stage, index(i) / Layout::kRowChunks, chunk),
-                     is_there(kWeightCopies + i) ? rows_[i] : nullptr, chunk, slab);
+      copy_row_chunk(rows + i * Layout::kThreads, is_there(kWeightCopies + i) ? rows_[i] : nullptr,
+                     row_chunk(), slab);
     }
   }
+  /// `at`: the chunk in the row.
   template <typename T>
-  __device__ static void copy_row_chunk(Wide* to, const T* row, int chunk,
+  __device__ static void copy_row_chunk(Wide* to, const T* at, int chunk,
                                         const FeatureRange& slab) {
-    constexpr int kOfChunk = kWideBytes / static_cast<int>(sizeof(T));
-    copy_chunk(to, row == nullptr ? nullptr : row + slab.begin + chunk * kOfChunk,
-               slab.count - chunk * kOfChunk);
+    copy_chunk(to, at == nullptr ? nullptr : at + slab.begin, slab.count - chunk * kOfChunk<T>);
   }
 
-  // Another row stands for one that is not there, for addresses.
+  // This thread's chunk of each row; another row stands for one that is not there, for addresses.
   const W* weights_[kWeightCopies];
   const X* rows_[kRowCopies];
   std::uint32_t are_there_ = 0;  // a bit for each of them
