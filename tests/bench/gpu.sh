@@ -3,6 +3,8 @@
 #   gpu.sh --bundle       where our packages are installed: copies what the build needs of them to build/gpu-bundle
 #   gpu.sh                where the GPU is: needs the CUDA toolkit, g++, cmake and python3, and no network
 #   gpu.sh --build-only   compiles and needs no GPU
+#   gpu.sh --pack         the same, and packs the programs as build/gpu-programs.tgz
+#   gpu.sh --packed       where the GPU is: takes these in place of compiling, if they are of this tree and start there
 #   gpu.sh --on-cpu       checks without a GPU: this machine's CPUs run the PTX that nvcc makes for Hopper (tests/ptx_device)
 # Options: --arch N (a compute capability without its point, such as 90; default: that of the device), --jobs N,
 # --out DIR (results as JSON and logs; default build/gpu-results), --no-sanitizer, --no-transformers.
@@ -17,14 +19,17 @@ bundle=$tree/build/gpu-bundle
 build=$tree/build/gpu
 out=$tree/build/gpu-results
 arch=
+packed=$tree/build/gpu-programs.tgz
 jobs=$(nproc)
 do_build_only=false
+do_pack=false
+do_unpack=false
 do_on_cpu=false
 do_sanitize=true
 do_transformers=true
 
 usage() {
-  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 
@@ -50,10 +55,53 @@ make_bundle() {
   echo "$bundle: $(du -sh "$bundle" | cut -f1)"
 }
 
+# What the programs are made of, as one hash.
+sources_hash() {
+  find engine transport tests \( -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' -o -name CMakeLists.txt \) \
+    -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1
+}
+
+pack() {
+  local folder
+  folder=$(mktemp -d)
+  mkdir "$folder/bin"
+  local program
+  for program in "$build"/bin/*; do strip -o "$folder/bin/${program##*/}" "$program"; done
+  sources_hash >"$folder/sources"
+  tar -czf "$packed" -C "$folder" bin sources
+  rm -rf "$folder"
+  echo "$packed: $(du -h "$packed" | cut -f1)"
+}
+
+# Fails where there is nothing packed, or other sources, or a GPU or system that the programs do not suit.
+unpack() {
+  [[ $arch == 90 && -f $packed ]] || { echo "not Hopper, or no $packed"; return 1; }
+  rm -rf "$build"
+  mkdir -p "$build"
+  tar -xzf "$packed" -C "$build"
+  [[ $(<"$build/sources") == "$(sources_hash)" ]] || { echo "$packed has the programs of other sources"; return 1; }
+  if ldd "$build/bin/gpu_bench" | grep -q 'not found'; then
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$toolkit/lib64:$(python_library_path)
+    export LD_LIBRARY_PATH
+  fi
+  timeout 60 "$build/bin/gpu_bench" --probe
+}
+
+# Folders where Python packages, such as PyTorch's, keep CUDA's libraries.
+python_library_path() {
+  python3 - <<'END' 2>/dev/null || true
+import glob, os, sys
+found = (path for place in sys.path for path in glob.glob(os.path.join(place, "nvidia", "*", "lib", "libcublasLt.so.*")))
+print(":".join(sorted({os.path.dirname(path) for path in found})))
+END
+}
+
 while (($#)); do
   case $1 in
     --bundle) make_bundle; exit 0 ;;
     --build-only) do_build_only=true ;;
+    --pack) do_build_only=true do_pack=true arch=90 ;;
+    --packed) do_unpack=true ;;
     --on-cpu) do_on_cpu=true ;;
     --no-sanitizer) do_sanitize=false ;;
     --no-transformers) do_transformers=false ;;
@@ -67,9 +115,6 @@ done
 
 nvcc=$(command -v nvcc || true)
 [[ -n $nvcc ]] || nvcc=/usr/local/cuda/bin/nvcc
-[[ -x $nvcc ]] || missing "no nvcc here: the CUDA toolkit is missing, or its bin folder is not in PATH"
-command -v cmake >/dev/null || missing "no cmake here"
-command -v g++ >/dev/null || missing "no g++ here"
 toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")
 export PATH=$PATH:$toolkit/bin
 
@@ -88,12 +133,28 @@ elif [[ -z $arch ]]; then
   fi
 fi
 
-# The products of Hopper's warpgroups are for it alone.
-[[ $arch != 90 ]] || arch=90a
-
 mkdir -p "$out"
 rm -f "$out"/*.json "$out"/*.log "$out/stages.tsv"
 failed=false
+
+needs_build=true
+if $do_unpack; then
+  build=$tree/build/gpu-packed
+  if unpack >"$out/unpack.log" 2>&1; then
+    needs_build=false
+  else
+    echo "gpu.sh: builds, as packed programs were not taken: $(tail -n 1 "$out/unpack.log")" >&2
+    build=$tree/build/gpu
+  fi
+fi
+if $needs_build; then
+  [[ -x $nvcc ]] || missing "no nvcc here: the CUDA toolkit is missing, or its bin folder is not in PATH"
+  command -v cmake >/dev/null || missing "no cmake here"
+  command -v g++ >/dev/null || missing "no g++ here"
+fi
+
+# The products of Hopper's warpgroups are for it alone.
+[[ $arch != 90 ]] || arch=90a
 
 # stage NAME SECONDS COMMAND...: runs the command for at most so long, its output in NAME.log; others go on when it fails.
 stage() {
@@ -202,7 +263,11 @@ if $do_build_only || $do_on_cpu; then
   total_seconds=3600 # without a GPU to hold, on as few cores as there are
   build_seconds=3600
 fi
-stage build "$build_seconds" bash -euc configure_and_build
+if $needs_build; then
+  stage build "$build_seconds" bash -euc configure_and_build
+else
+  cp "$out/unpack.log" "$out/build.log"
+fi
 if $failed; then
   echo "gpu.sh: the build failed; its output is in $out/build.log" >&2
   exit 1
@@ -223,6 +288,7 @@ fi
 if $do_build_only; then
   [[ -z $serialized ]] || exit 1
   echo "built for sm_$arch in $((SECONDS - started)) s: $build"
+  ! $do_pack || pack
   exit 0
 fi
 if ! "$build/bin/gpu_bench" --probe; then
@@ -233,13 +299,7 @@ stage tests 120 bash -uc kernel_tests
 stage models 120 bash -uc model_tests
 stage ops 120 "$build/bin/gpu_bench" --ops --json "$out/ops.json"
 stage model 120 "$build/bin/gpu_bench" --model --json "$out/model.json"
-if ! $do_transformers; then
-  :
-elif python3 -c 'import torch, transformers' 2>/dev/null; then
-  stage transformers 120 python3 tests/bench/gpu/transformers_bench.py --json "$out/transformers.json"
-else
-  printf 'transformers\tskipped\t0\tpython3 has no torch or no transformers\n' >>"$out/stages.tsv"
-fi
+! $do_transformers || stage transformers 120 python3 tests/bench/gpu/transformers_bench.py --json "$out/transformers.json"
 if $do_sanitize && command -v compute-sanitizer >/dev/null; then
   stage memcheck 60 bash -uc 'sanitize memcheck "*LinearTest.Linear*:*ExpertsTest*:*LargeScores*:*CudaSteps*:CudaAttention*"'
   stage racecheck 60 bash -uc 'sanitize racecheck "*ThreadsDoNotChangeLinears*:*SequencesOfABatch*:*ChoosesAs*"'

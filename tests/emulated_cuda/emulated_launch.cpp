@@ -9,6 +9,7 @@
 #include "emulated_capture.h"
 #include "emulated_streams.h"
 #include "runtime_layout.h"
+#include "transport/base/error.h"
 
 namespace dsl::test {
 namespace {
@@ -73,6 +74,11 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
                         value <= static_cast<int>(dsl::test::kMaxSharedBytes);
   if (!is_valid) return cudaErrorInvalidValue;
   const std::lock_guard lock(dsl::test::grants_mutex);
-  dsl::test::granted_bytes[kernel] = static_cast<std::size_t>(value);
+  std::size_t& granted = dsl::test::granted_bytes[kernel];
+  // CUDA does it, and launches of other threads that asked for more fail.
+  DSL_CHECK(granted <= static_cast<std::size_t>(value),
+            "a kernel's shared memory is limited to {} bytes after {} were granted", value,
+            granted);
+  granted = static_cast<std::size_t>(value);
   return cudaSuccess;
 }

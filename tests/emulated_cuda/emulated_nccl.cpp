@@ -221,6 +221,11 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   {
     const std::lock_guard lock(comm->member->hub->mutex);
+    // NCCL takes the communicator's device meanwhile, and opens a context on the thread's own when
+    // it goes back to that.
+    DSL_CHECK(comm->member->hub->devices.at(comm->member->rank) == dsl::test::current_device,
+              "a thread that uses device {} ends a communicator of another",
+              dsl::test::current_device);
     comm->member->is_aborted = true;
     comm->member->unplaced = nullptr;
     ++comm->member->hub->num_aborted;

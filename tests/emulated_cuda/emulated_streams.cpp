@@ -12,6 +12,7 @@
 #include "emulated_capture.h"
 #include "emulated_devices.h"
 #include "emulated_memory.h"
+#include "transport/base/error.h"
 
 /// A place in a stream: behind the first `place` tasks that were put there.
 struct CUevent_st {
@@ -93,6 +94,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  // CUDA answers all the same, but opens a context on the asking thread's device.
+  DSL_CHECK(dsl::test::is_current(stream), "a thread that uses device {} asks about one of {}",
+            dsl::test::current_device, stream->device);
   if (!dsl::test::may_be_asked(stream)) return cudaErrorStreamCaptureUnsupported;
   return stream->num_tasks == 0 ? cudaSuccess : cudaErrorNotReady;
 }

@@ -277,6 +277,11 @@ class CudaOps final : public Ops {
 Status CudaOps::reserve(const OpsLimits& limits) {
   static_assert(sizeof(AttentionRow) + 2 * sizeof(std::int32_t) + sizeof(std::int64_t) ==
                 kCopyBytesOfRow);
+  if (limits.max_rows > kMaxGridRows) {
+    return fail(ErrorCode::kInvalidArgument, "take smaller steps (max_batch_tokens)",
+                "a step of {} tokens: CUDA starts kernels for at most {} rows", limits.max_rows,
+                kMaxGridRows);
+  }
   const CopySizes copies = copy_sizes(limits);
   DSL_TRY(token_ids_.reserve(copies.rows));
   DSL_TRY(positions_.reserve(copies.rows));

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -22,6 +23,18 @@ struct LaunchShape {
   bool may_start_early = false;  // beside the kernel before: it waits for its turn (turns.cuh)
 };
 
+/// What a kernel may ask for on this thread's device; 0 after a failure, which comes out elsewhere.
+inline std::size_t max_shared_bytes() {
+  int device = 0;
+  int bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaSuccess) {
+    return 0;
+  }
+  return static_cast<std::size_t>(bytes);
+}
+
 /// Puts the kernel behind what is on the stream already. Errors that show up later come out when
 /// the stream is waited for. An empty grid is no work.
 template <typename... Parameters, typename... Arguments>
@@ -29,8 +42,11 @@ cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)
                    Arguments&&... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return cudaSuccess;
   if (shape.shared_bytes > kPlainSharedBytes) {
+    // All threads and recordings of the process share the limit: one that followed the shape would
+    // fall between another thread's asking and its launch.
+    const std::size_t limit = std::max(shape.shared_bytes, max_shared_bytes());
     const cudaError_t granted = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes));
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(limit));
     if (granted != cudaSuccess) return granted;
   }
   cudaLaunchConfig_t config = {};
@@ -44,18 +60,6 @@ cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)
   config.attrs = &early;
   config.numAttrs = shape.may_start_early ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
-}
-
-/// What a kernel may ask for on this thread's device; 0 after a failure, which comes out elsewhere.
-inline std::size_t max_shared_bytes() {
-  int device = 0;
-  int bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
-      cudaSuccess) {
-    return 0;
-  }
-  return static_cast<std::size_t>(bytes);
 }
 
 /// Blocks of `size` that cover `count` items.

@@ -172,6 +172,9 @@ Status Communicator::before_launch() {
 }
 
 void Communicator::watch() {
+  // Before the thread asks CUDA anything: that opens a context on whatever device is the thread's,
+  // and device 0 may be another rank's. The rank itself has used the device, so this cannot fail.
+  static_cast<void>(stream_->enter_thread());
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(

@@ -106,7 +106,7 @@ def main():
     try:
         import torch
         import transformers
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # the latter where a library is missing
         print(f"transformers_bench: skipped, {error}")
         return 0
     if not hasattr(transformers, "DeepseekV2Config"):

@@ -1,6 +1,8 @@
 // Attention of so many heads and rows that on Hopper warpgroups compute it. What a row gets there
 // must be what it gets alone, by kernels for few.
 #include <cmath>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "engine/kernels/cuda/attention_splits.h"
@@ -81,6 +83,34 @@ TestCache longest_row() {
 TEST(CudaAttention, RowsOfABatchAreWhatTheyAreAlone) { expect_rows_as_alone(longest_row()); }
 
 TEST(CudaAttention, SoAreThoseOfAnFp8Cache) { expect_rows_as_alone(longest_row().quantised()); }
+
+// Of the kernels that project rows, a block of many has twice the shared memory of one of few, and
+// both more than a kernel has unasked.
+TEST(CudaAttention, FewRowsLeaveManyRowsTheirSharedMemory) {
+  constexpr MlaShape kOneHead{1, 128, 64, 128, 512, 0.07f};
+  constexpr std::int64_t kRows = 64;
+  Random random(kSeed);
+  const auto ops = open_ops();
+  const auto cache = TestCache::random(random, DType::kBF16, kRows, 64, 512, 64);
+  const auto kv_b =
+      TestWeight::random(random, DType::kBF16, {.out_features = 256, .in_features = 512});
+  const auto q = TestMatrix::random(random, DType::kBF16, kRows, kQueryFeatures);
+  std::vector<AttentionSegment> segments;
+  for (std::int64_t row = 0; row < kRows; ++row) {
+    segments.push_back({row, 1, row % 8, MlaForm::kAbsorbed, cache.block_table});
+  }
+  const auto attend = [&](std::int64_t rows) {
+    const TestMatrix out(DType::kBF16, rows, 128);
+    ops->mla_attention(q.view().rows_from(0, rows), kv_b.view(), cache.view,
+                       std::span(segments).first(static_cast<std::size_t>(rows)), kOneHead,
+                       out.view());
+    return out.bits();
+  };
+  const std::string many = attend(kRows);
+  attend(1);
+  EXPECT_EQ(attend(kRows), many);
+  EXPECT_TRUE(ops->finish().has_value());
+}
 
 TEST(CudaAttention, PromptsAreWhatTheirChunksAre) {
   constexpr std::int64_t kPrompt = 150;

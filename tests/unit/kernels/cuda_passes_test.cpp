@@ -53,6 +53,16 @@ class CudaPassesTest : public testing::Test {
   Random random_{kSeed};
 };
 
+TEST(CudaLimitsTest, MoreRowsThanAGridHasAreRefusedAtTheStart) {
+  auto device = cuda::open_cuda_device(0);
+  ASSERT_TRUE(device.has_value()) << device.error().to_string();
+  OpsLimits limits = smallest_limits();
+  limits.max_rows = 65536;
+  const Status reserved = device->ops->reserve(limits);
+  ASSERT_FALSE(reserved.has_value());
+  EXPECT_EQ(reserved.error().code, ErrorCode::kInvalidArgument);
+}
+
 TEST_F(CudaPassesTest, QuantisedLinear) {
   for (const DType type : kActivationTypes) {
     const auto x = TestMatrix::random(random_, type, 37, 300);
