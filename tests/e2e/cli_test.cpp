@@ -157,6 +157,12 @@ TEST_F(CliTest, ATokenOutsideTheVocabularyIsAnError) {
   const CliResult result = home_.run(generate({"--token-ids", "1,99999999"}));
   EXPECT_THAT(result.exit_code, testing::AnyOf(2, 3)) << result.err;
   EXPECT_THAT(result.err, HasSubstr("99999999"));
+  for (const char* model : {"/no/such/model", "--nonsense"}) {
+    const CliResult weights = home_.run({"weights", "inspect", model, "--json"});
+    EXPECT_THAT(json::parse(weights.err).at("error").at("code"),
+                testing::AnyOf("DSL-101", "DSL-102"));
+    EXPECT_NE(weights.exit_code, 0);
+  }
 }
 
 TEST_F(CliTest, ATakenPortIsAnError) {
