@@ -31,7 +31,10 @@ void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
     typed_.push_back(std::make_unique<Typed>(Typed{&field, std::nullopt, false}));
     FlagRules rules;
     rules.group = group;
-    if (field.is_number()) rules.value_name = "N";
+    if (field.is_number()) {
+      const std::string number = field.default_number();
+      rules.value_name = number.empty() ? "N" : "N=" + number;
+    }
     rules.choices.assign(field.choices.begin(), field.choices.end());
     Typed& typed = *typed_.back();
     const FlagTarget target =

@@ -149,6 +149,12 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
   expect_one_error_line(home_.run({"down", "--all", "--replica", "1"}), 2,
                         "DSL-101 InvalidArgument: --replica and --all");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--max-tokens", "0"})), 2,
+                        "DSL-101 InvalidArgument: --max-tokens: expected 1 to 1000000000, found 0");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--logprobs", "21"})), 2,
+                        "DSL-101 InvalidArgument: --logprobs: expected 0 to 20, found 21");
+  expect_one_error_line(home_.run({"weights", "plan"}), 2,
+                        "DSL-101 InvalidArgument: MODEL is required. Remedy: see dsengine weights");
   const CliResult as_json = home_.run({"generate", "/no/such/model", "--prompt", "x", "--json"});
   EXPECT_EQ(json::parse(as_json.err).at("error").at("code"), "DSL-102");
 }
@@ -422,6 +428,65 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
   }
   EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
   for (const char* shell : {"bash", "zsh", "fish"}) {
+TEST_F(CliTest, EveryHelpHasExamples) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{},
+                                             {"generate"},
+                                             {"eval"},
+                                             {"bench"},
+                                             {"bench", "engine"},
+                                             {"up"},
+                                             {"status"},
+                                             {"logs"},
+                                             {"down"},
+                                             {"bench", "serve"},
+                                             {"render"},
+                                             {"scale"},
+                                             {"url"},
+                                             {"env"},
+                                             {"keys"},
+                                             {"top"},
+                                             {"chat"},
+                                             {"complete"},
+                                             {"version"},
+                                             {"completion"},
+                                             {"control"},
+                                             {"agent"},
+                                             {"supervise"},
+                                             {"weights"},
+                                             {"weights", "inspect"},
+                                             {"weights", "plan"},
+                                             {"weights", "synth"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back("--help");
+    const CliResult help = home_.run(arguments);
+TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
+  const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
+  EXPECT_EQ(local.exit_code, 0) << local.err;
+  EXPECT_THAT(local.out, HasSubstr(" supervise "));
+  EXPECT_THAT(local.out, HasSubstr(" control ")) << "the gateways' controller";
+  const CliResult slurm = home_.run({"render", kModel, "--name", "demo", "--cluster", "slurm", "-N",
+                                     "2", "--pp", "2", "-p", "gpu", "-t", "30"});
+  EXPECT_EQ(slurm.exit_code, 0) << slurm.err;
+  EXPECT_THAT(slurm.out, HasSubstr("#SBATCH"));
+}
+
+TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
+  const CliResult version = home_.run({"version", "--verbose", "--json"});
+  ASSERT_EQ(version.exit_code, 0) << version.err;
+  const json found = json::parse(version.out);
+  for (const char* name : {"engine", "ucx", "rdma", "gpudirect", "cuda", "nccl", "slurm"}) {
+    EXPECT_TRUE(found.contains(name)) << name;
+  }
+  EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
+  EXPECT_THAT(home_.run({"--version"}).out, testing::StartsWith("dslaunch "));
+  for (const char* shell : {"bash", "zsh", "fish"}) {
+    EXPECT_EQ(help.exit_code, 0) << help.err;
+    EXPECT_THAT(help.out, HasSubstr("Examples:\n  ")) << testing::PrintToString(command);
+  }
+  EXPECT_THAT(home_.run({"up", "--help"}).out, HasSubstr("--deadline-ms N=5000"));
+}
+
     EXPECT_THAT(home_.run({"completion", shell}).out, HasSubstr("generate"));
   }
 }
