@@ -81,7 +81,7 @@ std::vector<FlagDescription> Command::flags() const {
   std::vector<FlagDescription> described;
   for (const CLI::Option* option : parser_->app->get_options()) {
     FlagDescription flag;
-    flag.takes_value = option->get_type_size() != 0;
+    flag.takes_value = option->get_expected_max() != 0;
     for (const std::string& name : option->get_snames()) flag.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) flag.names.push_back("--" + name);
     if (!flag.names.empty()) described.push_back(std::move(flag));

@@ -408,26 +408,6 @@ TEST_F(CliTest, PlansOfMemoryAddUpAndSayWhatDoesNotFit) {
   expect_one_error_line(small, 7, "DSL-502 OutOfMemory: the plan of rank 0's memory");
 }
 
-TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
-  const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
-  EXPECT_EQ(local.exit_code, 0) << local.err;
-  EXPECT_THAT(local.out, HasSubstr(" supervise "));
-  EXPECT_THAT(local.out, HasSubstr(" control ")) << "the gateways' controller";
-  const CliResult slurm = home_.run({"render", kModel, "--name", "demo", "--cluster", "slurm", "-N",
-                                     "2", "--pp", "2", "-p", "gpu", "-t", "30"});
-  EXPECT_EQ(slurm.exit_code, 0) << slurm.err;
-  EXPECT_THAT(slurm.out, HasSubstr("#SBATCH"));
-}
-
-TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
-  const CliResult version = home_.run({"version", "--verbose", "--json"});
-  ASSERT_EQ(version.exit_code, 0) << version.err;
-  const json found = json::parse(version.out);
-  for (const char* name : {"engine", "ucx", "rdma", "gpudirect", "cuda", "nccl", "slurm"}) {
-    EXPECT_TRUE(found.contains(name)) << name;
-  }
-  EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
-  for (const char* shell : {"bash", "zsh", "fish"}) {
 TEST_F(CliTest, EveryHelpHasExamples) {
   for (const std::vector<std::string>& command :
        std::vector<std::vector<std::string>>{{},
@@ -493,3 +473,6 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
 
 }  // namespace
 }  // namespace dsl::e2e
+  const std::string fish = home_.run({"completion", "fish"}).out;
+  EXPECT_THAT(fish, HasSubstr("-l tp -r\n"));
+  EXPECT_THAT(fish, HasSubstr("-l json\n")) << "a switch takes no value";
