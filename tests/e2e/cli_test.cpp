@@ -227,6 +227,8 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
   EXPECT_THAT(home_.run({"status", "demo"}).out,
               HasSubstr("ranks 0-1: hops between stages host, tensor sums none"));
   EXPECT_THAT(home_.run({"status"}).out, HasSubstr("demo"));
+  EXPECT_EQ(json::parse(home_.run({"status", "--names", "--json"}).out),
+            json::parse(R"({"names":["demo"]})"));
 
   const CliResult answer = home_.run({"generate", "--deployment", "demo", "--chat", kQuestion});
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
