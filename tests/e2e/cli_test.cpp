@@ -289,7 +289,15 @@ TEST_F(CliTest, ASpecificationFileBringsUpTheSame) {
 TEST_F(CliTest, FollowedLogsEndWithTheirDeployment) {
   ASSERT_EQ(up("demo").exit_code, 0);
   CliProcess logs = home_.start({"logs", "demo", "-f"});
-  ASSERT_TRUE(eventually(seconds(10), [&] { return !logs.out().empty(); }));
+  CliProcess left = home_.start({"logs", "demo", "-f"});
+  CliProcess ended = home_.start({"logs", "demo", "-f"});
+  for (CliProcess* follower : {&logs, &left, &ended}) {
+    ASSERT_TRUE(eventually(seconds(10), [&] { return !follower->out().empty(); }));
+  }
+  ::kill(left.pid(), SIGINT);
+  ::kill(ended.pid(), SIGTERM);
+  EXPECT_EQ(left.wait(seconds(10)).exit_code, 0) << "Ctrl-C is how one leaves it";
+  EXPECT_EQ(ended.wait(seconds(10)).exit_code, 128 + SIGTERM);
   ASSERT_EQ(home_.run({"down", "demo"}).exit_code, 0);
   const CliResult result = logs.wait(seconds(10));
   EXPECT_EQ(result.exit_code, 0) << result.err;
