@@ -257,7 +257,9 @@ TEST_F(CliTest, WithoutAGatewayOnlyTheEngineAnswersAndUpAddsOne) {
               HasSubstr("132"));
   expect_one_error_line(home_.run({"url", "demo"}), 5, "DSL-603 Unreachable");
   const pid_t rank = home_.wait_for_process({"dsengine"});
-  ASSERT_EQ(up("demo").exit_code, 0);
+  const CliResult again = up("demo");
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, testing::StartsWith("demo: its services are up"));
   EXPECT_EQ(home_.wait_for_process({"dsengine"}), rank) << "the replica was left alone";
   EXPECT_EQ(home_.run({"url", "demo"}).exit_code, 0);
   EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
@@ -345,7 +347,9 @@ TEST_F(CliTest, ALostRankEndsTheDeploymentAndTheReasonStays) {
 }
 
 TEST_F(CliTest, ANewLaunchForgetsTheFailedPartsThatItLacks) {
-  ASSERT_EQ(up("demo", {"--gateways", "0", "--replicas", "2"}).exit_code, 0);
+  const CliResult two = up("demo", {"--gateways", "0", "--replicas", "2"});
+  ASSERT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_THAT(two.out, HasSubstr("2 replicas of tp 1 x pp 1 on 1 node, "));
   for (const pid_t rank : home_.processes({"dsengine"})) ::kill(rank, SIGKILL);
   EXPECT_TRUE(home_.is_quiet());
   const json failed = json::parse(home_.run({"status", "demo", "--json"}).out);
