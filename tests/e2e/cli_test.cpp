@@ -157,18 +157,18 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
                         "DSL-101 InvalidArgument: MODEL is required. Remedy: see dsengine weights");
   const CliResult as_json = home_.run({"generate", "/no/such/model", "--prompt", "x", "--json"});
   EXPECT_EQ(json::parse(as_json.err).at("error").at("code"), "DSL-102");
-}
-
-TEST_F(CliTest, ATokenOutsideTheVocabularyIsAnError) {
-  const CliResult result = home_.run(generate({"--token-ids", "1,99999999"}));
-  EXPECT_THAT(result.exit_code, testing::AnyOf(2, 3)) << result.err;
-  EXPECT_THAT(result.err, HasSubstr("99999999"));
   for (const char* model : {"/no/such/model", "--nonsense"}) {
     const CliResult weights = home_.run({"weights", "inspect", model, "--json"});
     EXPECT_THAT(json::parse(weights.err).at("error").at("code"),
                 testing::AnyOf("DSL-101", "DSL-102"));
     EXPECT_NE(weights.exit_code, 0);
   }
+}
+
+TEST_F(CliTest, ATokenOutsideTheVocabularyIsAnError) {
+  const CliResult result = home_.run(generate({"--token-ids", "1,99999999"}));
+  EXPECT_THAT(result.exit_code, testing::AnyOf(2, 3)) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("99999999"));
 }
 
 TEST_F(CliTest, ATakenPortIsAnError) {
@@ -454,6 +454,12 @@ TEST_F(CliTest, EveryHelpHasExamples) {
     std::vector<std::string> arguments = command;
     arguments.push_back("--help");
     const CliResult help = home_.run(arguments);
+    EXPECT_EQ(help.exit_code, 0) << help.err;
+    EXPECT_THAT(help.out, HasSubstr("Examples:\n  ")) << testing::PrintToString(command);
+  }
+  EXPECT_THAT(home_.run({"up", "--help"}).out, HasSubstr("--deadline-ms N=5000"));
+}
+
 TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
   const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
   EXPECT_EQ(local.exit_code, 0) << local.err;
@@ -475,18 +481,12 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
   EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
   EXPECT_THAT(home_.run({"--version"}).out, testing::StartsWith("dslaunch "));
   for (const char* shell : {"bash", "zsh", "fish"}) {
-    EXPECT_EQ(help.exit_code, 0) << help.err;
-    EXPECT_THAT(help.out, HasSubstr("Examples:\n  ")) << testing::PrintToString(command);
-  }
-  EXPECT_THAT(home_.run({"up", "--help"}).out, HasSubstr("--deadline-ms N=5000"));
-}
-
     EXPECT_THAT(home_.run({"completion", shell}).out, HasSubstr("generate"));
   }
+  const std::string fish = home_.run({"completion", "fish"}).out;
+  EXPECT_THAT(fish, HasSubstr("-l tp -r\n"));
+  EXPECT_THAT(fish, HasSubstr("-l json\n")) << "a switch takes no value";
 }
 
 }  // namespace
 }  // namespace dsl::e2e
-  const std::string fish = home_.run({"completion", "fish"}).out;
-  EXPECT_THAT(fish, HasSubstr("-l tp -r\n"));
-  EXPECT_THAT(fish, HasSubstr("-l json\n")) << "a switch takes no value";
