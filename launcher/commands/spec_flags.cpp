@@ -21,6 +21,13 @@ bool is_spec_file(const std::string& path) {
   return extension == ".yaml" || extension == ".yml";
 }
 
+/// "tp: expected 1 to 8" is "--tp: expected 1 to 8" to whoever typed it.
+Error as_flag(Error error, const SpecField& field) {
+  const std::string key = std::string(field.key) + ": ";
+  if (error.message.starts_with(key)) error.message.erase(0, key.size());
+  return std::move(error).within(field.long_flag());
+}
+
 }  // namespace
 
 void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
@@ -77,7 +84,7 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
     if (!text) continue;
     Status assigned = assign(spec, *typed->field, *text, ErrorCode::kInvalidArgument);
     if (!assigned) {
-      return tl::unexpected<Error>(std::move(assigned).error().within(typed->field->long_flag()));
+      return tl::unexpected<Error>(as_flag(std::move(assigned).error(), *typed->field));
     }
   }
   std::error_code ignored;

@@ -149,6 +149,10 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
   expect_one_error_line(home_.run({"down", "--all", "--replica", "1"}), 2,
                         "DSL-101 InvalidArgument: --replica and --all");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--tp", "16"})), 2,
+                        "DSL-101 InvalidArgument: --tp: expected 1 to 8, found 16");
+  expect_one_error_line(home_.run({"up", kModel, "--threads", "1025"}), 2,
+                        "DSL-101 InvalidArgument: --threads: expected 0 to 1024, found 1025");
   expect_one_error_line(home_.run(generate({"--prompt", "x", "--max-tokens", "0"})), 2,
                         "DSL-101 InvalidArgument: --max-tokens: expected 1 to 1000000000, found 0");
   expect_one_error_line(home_.run(generate({"--prompt", "x", "--logprobs", "21"})), 2,
