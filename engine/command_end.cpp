@@ -1,15 +1,11 @@
 #include "engine/command_end.h"
 
-#include <fmt/format.h>
-
-#include <cstdio>
+#include "engine/serving/process/command_line.h"
 
 namespace dsl {
 
-int end_with(const Status& status) {
-  if (status) return 0;
-  fmt::print(stderr, "{}\n", status.error().to_string());
-  return exit_code(status.error().code);
+int end_with(const Status& status, bool is_json) {
+  return status ? 0 : serving::print_error(status.error(), is_json);
 }
 
 }  // namespace dsl

@@ -5,7 +5,7 @@
 
 namespace dsl {
 
-/// The exit code for `status`; an error is printed to stderr.
-int end_with(const Status& status);
+/// The exit code for `status`; an error is printed to stderr, as JSON if that was asked for.
+int end_with(const Status& status, bool is_json = false);
 
 }  // namespace dsl

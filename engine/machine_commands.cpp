@@ -59,17 +59,21 @@ Status print_version() {
 }  // namespace
 
 void add_machine_commands(CLI::App& app, int& exit_code) {
-  app.add_subcommand("version", "Prints the version and the kernels that this machine can run")
-      ->callback([&exit_code] { exit_code = end_with(print_version()); });
+  CLI::App* version =
+      app.add_subcommand("version", "Prints the version and the kernels that this machine can run");
+  version->footer("Examples:\n  dsengine version\n");
+  version->callback([&exit_code] { exit_code = end_with(print_version()); });
   CLI::App* gpus = app.add_subcommand("gpus", "Lists this machine's NVIDIA GPUs and what is wrong");
   const auto library = std::make_shared<std::string>("libnvidia-ml.so.1");
   gpus->add_option("--library", *library, "NVIDIA's management library")->capture_default_str();
+  gpus->footer("Examples:\n  dsengine gpus\n");
   gpus->callback([library, &exit_code] { exit_code = end_with(print_gpus(*library)); });
   CLI::App* bandwidth =
       app.add_subcommand("bandwidth", "Measures how fast this machine reads from memory");
   const auto num_threads = std::make_shared<int>(0);
   bandwidth->add_option("--threads", *num_threads, "0: the cores this process may use")
       ->check(CLI::Range(0, 4096));
+  bandwidth->footer("Examples:\n  dsengine bandwidth --threads 8\n");
   bandwidth->callback(
       [num_threads, &exit_code] { exit_code = end_with(print_bandwidth(*num_threads)); });
 }

@@ -17,6 +17,7 @@
 #include "engine/serving/engine_port/rank_board.h"
 #include "engine/serving/engine_port/rank_report.h"
 #include "engine/serving/http/http_server.h"
+#include "engine/serving/process/command_line.h"
 #include "engine/serving/process/own_process.h"
 #include "engine/serving/process/own_secret.h"
 #include "engine/serving/text_service/text_codec.h"
@@ -249,12 +250,17 @@ int run(int argc, char** argv) {
   add_rank_options(app, arguments);
   add_weights_commands(app, command_exit_code);
   add_machine_commands(app, command_exit_code);
+  serving::finish_help(
+      app,
+      "  dsengine --model models/demo --listen 127.0.0.1:8001\n"
+      "  dsengine weights inspect models/demo\n"
+      "The environment has DSLAUNCH_SECRET; dslaunch starts the ranks of a world.\n");
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && arguments.model.empty())
       throw CLI::RequiredError("--model");
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+    return serving::end_of_command_line(app, error, serving::asks_for_json(argc, argv));
   }
   if (!app.get_subcommands().empty()) return command_exit_code;
   return run_rank(std::move(arguments));

@@ -185,8 +185,13 @@ void add_memory_plan_command(CLI::App& weights, int& exit_code) {
       ->add_option("--device-memory", arguments->device_bytes,
                    "of each GPU, e.g. 80GiB: says whether the model fits")
       ->transform(CLI::AsSizeValue(true));
-  command->add_flag("--json", arguments->is_json, "print JSON");
-  command->callback([=, &exit_code] { exit_code = end_with(plan_command(*arguments)); });
+  command->add_flag("--json", arguments->is_json, "print one JSON object, and errors as JSON");
+  command->footer(
+      "Examples:\n"
+      "  dslaunch weights plan models/demo --tp 2 --pp 2\n"
+      "  dslaunch weights plan models/DeepSeek-V3 --tp 8 --pp 2 --device-memory 141GB --json\n");
+  command->callback(
+      [=, &exit_code] { exit_code = end_with(plan_command(*arguments), arguments->is_json); });
 }
 
 }  // namespace dsl

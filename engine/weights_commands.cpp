@@ -152,8 +152,12 @@ void add_inspect(CLI::App& weights, int& code) {
   const auto model = std::make_shared<std::string>();
   const auto is_json = std::make_shared<bool>(false);
   command->add_option("MODEL", *model, "directory of the checkpoint")->required();
-  command->add_flag("--json", *is_json, "print JSON");
-  command->callback([=, &code] { code = end_with(inspect_command(*model, *is_json)); });
+  command->add_flag("--json", *is_json, "print one JSON object, and errors as JSON");
+  command->footer(
+      "Examples:\n"
+      "  dslaunch weights inspect models/demo\n"
+      "  dslaunch weights inspect models/demo --json\n");
+  command->callback([=, &code] { code = end_with(inspect_command(*model, *is_json), *is_json); });
 }
 
 void add_synth(CLI::App& weights, int& code) {
@@ -170,8 +174,9 @@ void add_synth(CLI::App& weights, int& code) {
                                                       {"f16", SynthFormat::kF16}};
   command->add_option("--config", *config, "a config.json")->required();
   command->add_option("--out", *out, "directory to write")->required();
-  command->add_option("--dtype", options->format, "bf16, fp8, f32 or f16")
-      ->transform(CLI::CheckedTransformer(formats))
+  command->add_option("--dtype", options->format, "of the weights")
+      ->transform(CLI::CheckedTransformer(formats).description(""))
+      ->type_name("TEXT:{bf16,fp8,f32,f16}")
       ->default_str("bf16");
   command->add_option("--scale-dtype", *scales, "of fp8: f32 or e8m0")
       ->check(CLI::IsMember({"f32", "e8m0"}))
@@ -179,12 +184,17 @@ void add_synth(CLI::App& weights, int& code) {
   command->add_option("--seed", options->seed, "seed of the weights")->default_str("0");
   command->add_option("--threads", options->num_threads, "0: all cores")
       ->check(CLI::Range(0, 1024));
-  command->add_flag("--json", *is_json, "print JSON");
+  command->add_flag("--json", *is_json, "print one JSON object, and errors as JSON");
+  command->footer(
+      "Examples:\n"
+      "  dslaunch weights synth --config models/demo/config.json --out /tmp/synth\n"
+      "  dslaunch weights synth --config models/demo/config.json --out /tmp/fp8 --dtype fp8 --seed "
+      "7\n");
   command->callback([=, &code] {
     options->config_path = *config;
     options->out_dir = *out;
     options->scale_dtype = *scales == "e8m0" ? DType::kF8E8M0 : DType::kF32;
-    code = end_with(synth_command(*options, *is_json));
+    code = end_with(synth_command(*options, *is_json), *is_json);
   });
 }
 
@@ -196,6 +206,10 @@ void add_weights_commands(CLI::App& app, int& exit_code) {
   add_inspect(*weights, exit_code);
   add_synth(*weights, exit_code);
   add_memory_plan_command(*weights, exit_code);
+  weights->footer(
+      "Examples:\n"
+      "  dslaunch weights inspect models/demo\n"
+      "  dslaunch weights plan models/demo --tp 2 --pp 2\n");
 }
 
 }  // namespace dsl

@@ -53,6 +53,14 @@ int main(int argc, char** argv) {
   add_supervise(root);
   add_control(root);
   add_agent(root);
+  root.set_version("dslaunch " DSL_VERSION);
+  // Last: subcommands would take over what stands there when they are added.
+  root.set_examples(
+      "  dslaunch generate models/demo --chat \"What is 47 + 85?\" --tp 2 --pp 2\n"
+      "  dslaunch up models/demo\n"
+      "  dslaunch chat demo\n"
+      "  dslaunch down demo\n"
+      "  dslaunch generate --help\n");
 
   const dsl::Result<int> code = root.run(argc, argv);
   if (code) return *code;

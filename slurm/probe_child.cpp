@@ -150,7 +150,7 @@ Status probe_cluster(const std::filesystem::path& module,
   out.write_end.reset();
   err.write_end.reset();
 
-  const std::string where = config ? config->string() : "Slurm's default configuration";
+  const std::string where = config ? config->string() : "the default configuration";
   const auto output = read_until_closed(out, err, deadline);
   if (!output) {
     return fail(ErrorCode::kSlurmController,

@@ -140,7 +140,8 @@ class Writer {
   Status create_files() {
     std::error_code error;
     std::filesystem::create_directories(options_.out_dir, error);
-    const auto space = std::filesystem::space(options_.out_dir, error);
+    std::filesystem::space_info space{};
+    if (!error) space = std::filesystem::space(options_.out_dir, error);
     if (error) {
       return fail(ErrorCode::kIo, "choose a directory that can be written", "cannot make {}: {}",
                   options_.out_dir.string(), error.message());

@@ -12,6 +12,23 @@ struct IsNumber : std::is_arithmetic<T> {};
 template <typename T>
 struct IsNumber<std::optional<T>> : std::is_arithmetic<T> {};
 
+/// CLI11's own says "not in range 1.000000 to 1000000000.000000".
+CLI::Validator range_of(const FlagRules& rules) {
+  return CLI::Validator(
+      [min = rules.min, max = rules.max](const std::string& text) -> std::string {
+        double value = 0;
+        if (!CLI::detail::lexical_cast(text, value)) {
+          return fmt::format("expected a number, found {}", text);
+        }
+        if (min <= value && value <= max) return "";
+        if (max == std::numeric_limits<double>::max()) {
+          return fmt::format("expected {:.15g} or more, found {}", min, text);
+        }
+        return fmt::format("expected {:.15g} to {:.15g}, found {}", min, max, text);
+      },
+      "");
+}
+
 template <typename T>
 CLI::Option* add_value(CLI::App& app, const std::string& names, T* target, const std::string& help,
                        const FlagRules& rules) {
@@ -23,9 +40,10 @@ CLI::Option* add_value(CLI::App& app, const std::string& names, T* target, const
     if constexpr (IsNumber<T>::value) {
       if (rules.min != std::numeric_limits<double>::lowest() ||
           rules.max != std::numeric_limits<double>::max()) {
-        option->check(CLI::Range(rules.min, rules.max).description(""));
+        option->check(range_of(rules));
       }
     }
+    if constexpr (std::is_arithmetic_v<T>) option->capture_default_str();
   }
   return option;
 }
@@ -63,7 +81,7 @@ std::vector<FlagDescription> Command::flags() const {
   std::vector<FlagDescription> described;
   for (const CLI::Option* option : parser_->app->get_options()) {
     FlagDescription flag;
-    flag.takes_value = option->get_type_size() != 0;
+    flag.takes_value = option->get_expected_max() != 0;
     for (const std::string& name : option->get_snames()) flag.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) flag.names.push_back("--" + name);
     if (!flag.names.empty()) described.push_back(std::move(flag));
@@ -101,6 +119,10 @@ void Command::add_positional(const std::string& name, FlagTarget target, const s
 }
 
 void Command::set_examples(const std::string& text) { parser_->app->footer("Examples:\n" + text); }
+
+void Command::set_version(const std::string& text) {
+  parser_->app->set_version_flag("--version", text, "Print the version and exit");
+}
 
 void Command::pass_through(std::vector<std::string>& arguments) {
   rest_ = &arguments;

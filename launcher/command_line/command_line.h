@@ -60,6 +60,8 @@ class Command {
                       FlagRules rules = {});
   /// Text at the end of --help.
   void set_examples(const std::string& text);
+  /// What --version prints.
+  void set_version(const std::string& text);
   /// Unknown arguments are collected here instead of being errors; "--help" too.
   void pass_through(std::vector<std::string>& arguments);
   /// What the command does; returns the exit code of the program.

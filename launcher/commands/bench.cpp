@@ -142,6 +142,9 @@ void add_bench(Command& root, OutputOptions& output) {
   command.set_examples(kBenchExamples);
   command.set_action([flags, &output] { return bench_engine(*flags, output); });
   add_bench_serve(bench, output);
+  bench.set_examples(
+      "  dslaunch bench engine models/v2-lite\n"
+      "  dslaunch bench serve demo --concurrency 16\n");
 }
 
 }  // namespace dsl::launcher

@@ -57,7 +57,7 @@ void add_sampling_flags(Command& command, GenerateFlags& flags) {
   command.add_flag("--seed", &sampling.seed, "of the noise; the same seed gives the same text",
                    any);
   command.add_flag("--logprobs", &sampling.logprobs, "log-probabilities of the N likeliest tokens",
-                   number(0, 64));
+                   number(0, 20));
   command.add_flag("--stop", &sampling.stop, "end before this text, repeatable", any);
   command.add_flag("--stop-token-ids", &flags.stop_token_ids, "end at these tokens: 1,2,3", any);
   command.add_flag("--ignore-eos", &sampling.ignore_eos, "go on after the end token", any);

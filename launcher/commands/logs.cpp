@@ -1,4 +1,5 @@
 // dslaunch logs: what the programs of a deployment have written.
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -105,7 +106,8 @@ Result<int> logs(const LogFlags& flags, const OutputOptions& output) {
   if (tails.empty()) {
     // Says whether the name is wrong or the rank.
     DSL_ASSIGN(const DeploymentRecord record, find_deployment(flags.name));
-    return fail(ErrorCode::kNotFound, "wait until its ranks have started, or name another --rank",
+    return fail(ErrorCode::kNotFound,
+                "wait until it has started, or name another --rank or --replica",
                 "the deployment \"{}\" has no such log in {}", record.name, folder.string());
   }
   Cancellation cancellation;
@@ -119,6 +121,10 @@ Result<int> logs(const LogFlags& flags, const OutputOptions& output) {
     find_all_files(folder, flags, output.json, tails);
   }
   for (auto& [file, tail] : tails) tail.finish();
+  // Ctrl-C is how one leaves it.
+  if (flags.follow && cancellation.reason() && interruption_exit_code() != 128 + SIGINT) {
+    return tl::unexpected<Error>(*cancellation.reason());
+  }
   return 0;
 }
 

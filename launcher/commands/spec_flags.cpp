@@ -21,6 +21,13 @@ bool is_spec_file(const std::string& path) {
   return extension == ".yaml" || extension == ".yml";
 }
 
+/// "tp: expected 1 to 8" is "--tp: expected 1 to 8" to whoever typed it.
+Error as_flag(Error error, const SpecField& field) {
+  const std::string key = std::string(field.key) + ": ";
+  if (error.message.starts_with(key)) error.message.erase(0, key.size());
+  return std::move(error).within(field.long_flag());
+}
+
 }  // namespace
 
 void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
@@ -31,7 +38,10 @@ void SpecFlags::add_fields(Command& command, std::span<const SpecField> fields,
     typed_.push_back(std::make_unique<Typed>(Typed{&field, std::nullopt, false}));
     FlagRules rules;
     rules.group = group;
-    if (field.is_number()) rules.value_name = "N";
+    if (field.is_number()) {
+      const std::string number = field.default_number();
+      rules.value_name = number.empty() ? "N" : "N=" + number;
+    }
     rules.choices.assign(field.choices.begin(), field.choices.end());
     Typed& typed = *typed_.back();
     const FlagTarget target =
@@ -74,7 +84,7 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
     if (!text) continue;
     Status assigned = assign(spec, *typed->field, *text, ErrorCode::kInvalidArgument);
     if (!assigned) {
-      return tl::unexpected<Error>(std::move(assigned).error().within(typed->field->long_flag()));
+      return tl::unexpected<Error>(as_flag(std::move(assigned).error(), *typed->field));
     }
   }
   std::error_code ignored;

@@ -236,13 +236,22 @@ Result<int> status_of_one(const std::string& name, const OutputOptions& output) 
   return 0;
 }
 
+void print_names(const std::vector<Parts>& deployments, const OutputOptions& output) {
+  ordered_json names = ordered_json::array();
+  for (const Parts& parts : deployments) {
+    names.push_back(parts.front().name);
+    if (!output.json) std::puts(parts.front().name.c_str());
+  }
+  if (output.json) std::puts(ordered_json{{"names", names}}.dump().c_str());
+}
+
 Result<int> status(const StatusFlags& flags, const OutputOptions& output) {
   sweep_ended_launches();
   if (!flags.name.empty()) return status_of_one(flags.name, output);
   DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
   const std::vector<Parts> deployments = group(records);
   if (flags.names_only) {
-    for (const Parts& parts : deployments) std::puts(parts.front().name.c_str());
+    print_names(deployments, output);
     return 0;
   }
   std::vector<ServiceOverview> overviews;

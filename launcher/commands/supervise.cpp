@@ -42,6 +42,7 @@ void add_control(Command& root) {
   const auto flags = std::make_shared<Flags>();
   flags->spec.add_to(command, SpecFlagSet::kDeployment, true);
   command.add_flag("--launch-id", &flags->launch_id, "of the record that up has made");
+  command.set_examples("  dslaunch control models/demo --name demo --gateways 2\n");
   command.set_action([flags]() -> Result<int> {
     DSL_ASSIGN(DeploymentSpec spec, flags->spec.resolve());
     DSL_TRY(control({std::move(spec), flags->launch_id}));
@@ -66,6 +67,9 @@ void add_agent(Command& root) {
   command.add_flag("--placement", &flags->options.placement, "NODE:FIRST-LAST,… of all nodes",
                    required);
   command.add_flag("--log-folder", &flags->log_folder, "where rank-N.log go");
+  command.set_examples(
+      "  srun dslaunch agent models/demo --cluster slurm --pp 2 --rendezvous n1:40000 "
+      "--placement n1:0-0,n2:1-1\n");
   command.set_action([flags]() -> Result<int> {
     DSL_ASSIGN(flags->options.spec, flags->spec.resolve());
     flags->options.log_folder = flags->log_folder;

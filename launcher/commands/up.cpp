@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployment_launch.h"
@@ -115,14 +116,14 @@ void print_up(const std::vector<DeploymentRecord>& parts, double ready_s, bool a
   const DeploymentRecord& first = parts.front();
   const DeploymentRecord* services = nullptr;
   ordered_json replicas = ordered_json::array();
-  std::size_t num_nodes = 0;
+  std::set<std::string> nodes;  // replicas may share them
   for (const DeploymentRecord& part : parts) {
     if (is_services(part)) {
       services = &part;
       continue;
     }
     replicas.push_back(to_object(part));
-    num_nodes += part.nodes.size();
+    nodes.insert(part.nodes.begin(), part.nodes.end());
   }
   if (as_json) {
     ordered_json object = {{"name", first.name},
@@ -139,9 +140,11 @@ void print_up(const std::vector<DeploymentRecord>& parts, double ready_s, bool a
     fmt::print(
         "{} is up: {}tp {} x pp {} on {} node{}, ready in {}, a test generation passed all ranks\n",
         first.name, replicas.size() > 1 ? fmt::format("{} replicas of ", replicas.size()) : "",
-        first.tp, first.pp, num_nodes, num_nodes == 1 ? "" : "s", human_duration(ready_s));
+        first.tp, first.pp, nodes.size(), nodes.size() == 1 ? "" : "s", human_duration(ready_s));
     fmt::print("  try:  dslaunch generate --deployment {} --chat \"What is 47 + 85?\"\n",
                first.name);
+  } else {
+    fmt::print("{}: its services are up, ready in {}\n", first.name, human_duration(ready_s));
   }
   if (services != nullptr && !services->endpoint.empty()) {
     fmt::print("  OpenAI interface: {}\n", openai_base_url(services->endpoint));

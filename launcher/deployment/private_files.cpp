@@ -64,12 +64,12 @@ Result<std::filesystem::path> runtime_folder() { return folder_from("XDG_RUNTIME
 Result<std::filesystem::path> state_folder() { return folder_from("XDG_STATE_HOME"); }
 
 Status make_private_folder(const std::filesystem::path& folder) {
-  if (folder.has_parent_path() && !std::filesystem::exists(folder.parent_path())) {
-    std::error_code problem;
-    std::filesystem::create_directories(folder.parent_path(), problem);
+  std::error_code problem;
+  if (folder.has_parent_path() && !std::filesystem::exists(folder.parent_path(), problem)) {
+    if (!problem) std::filesystem::create_directories(folder.parent_path(), problem);
     if (problem) {
-      return fail(ErrorCode::kIo, "check the path and its permissions", "cannot make {}: {}",
-                  folder.parent_path().string(), problem.message());
+      errno = problem.value();
+      return io_failure("make", folder.parent_path());
     }
   }
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return io_failure("make", folder);

@@ -65,7 +65,7 @@ std::span<const SpecField> world_fields() {
        member(&S::threads),
        "threads of a rank; 0: its share of the cores",
        0,
-       4096,
+       1024,
        {}},
       {"dtype", "--dtype", member(&S::dtype), "compute dtype", 0, 0, {"bf16", "f32"}},
       {"fp8_activations",

@@ -36,6 +36,8 @@ struct SpecField {
            std::holds_alternative<bool DeploymentSpec::*>(member);
   }
   bool is_number() const;
+  /// What a number is where nobody sets it; empty where there is no default, or no number.
+  std::string default_number() const;
 };
 
 /// Sets the member from text: "true" or "false" for a switch, digits for a number. The message of

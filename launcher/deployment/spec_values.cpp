@@ -123,6 +123,17 @@ bool SpecField::is_number() const {
          std::holds_alternative<std::optional<int> SlurmOptions::*>(member);
 }
 
+std::string SpecField::default_number() const {
+  const DeploymentSpec defaults;
+  if (const auto* number = std::get_if<int DeploymentSpec::*>(&member)) {
+    return std::to_string(defaults.**number);
+  }
+  if (const auto* number = std::get_if<std::int64_t DeploymentSpec::*>(&member)) {
+    return std::to_string(defaults.**number);
+  }
+  return "";
+}
+
 Status assign(DeploymentSpec& spec, const SpecField& field, const std::string& text,
               ErrorCode code) {
   if (text.find_first_of(std::string("\n\r\0", 3)) != std::string::npos) {

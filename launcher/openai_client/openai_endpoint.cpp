@@ -97,6 +97,12 @@ Error parse_openai_error(int status, std::string_view body) {
     if (number != 0) error.code = static_cast<ErrorCode>(number);
   }
   error.remedy = remedy_of(error.code);
+  // The interface has no field for a remedy, so ours stand at the end of the message.
+  constexpr std::string_view kRemedy = ". Remedy: ";
+  if (const std::size_t start = error.message.rfind(kRemedy); start != std::string::npos) {
+    if (error.remedy.empty()) error.remedy = error.message.substr(start + kRemedy.size());
+    error.message.resize(start);
+  }
   return error;
 }
 

@@ -149,8 +149,24 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
   expect_one_error_line(home_.run({"down", "--all", "--replica", "1"}), 2,
                         "DSL-101 InvalidArgument: --replica and --all");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--tp", "16"})), 2,
+                        "DSL-101 InvalidArgument: --tp: expected 1 to 8, found 16");
+  expect_one_error_line(home_.run({"up", kModel, "--threads", "1025"}), 2,
+                        "DSL-101 InvalidArgument: --threads: expected 0 to 1024, found 1025");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--max-tokens", "0"})), 2,
+                        "DSL-101 InvalidArgument: --max-tokens: expected 1 to 1000000000, found 0");
+  expect_one_error_line(home_.run(generate({"--prompt", "x", "--logprobs", "21"})), 2,
+                        "DSL-101 InvalidArgument: --logprobs: expected 0 to 20, found 21");
+  expect_one_error_line(home_.run({"weights", "plan"}), 2,
+                        "DSL-101 InvalidArgument: MODEL is required. Remedy: see dsengine weights");
   const CliResult as_json = home_.run({"generate", "/no/such/model", "--prompt", "x", "--json"});
   EXPECT_EQ(json::parse(as_json.err).at("error").at("code"), "DSL-102");
+  for (const char* model : {"/no/such/model", "--nonsense"}) {
+    const CliResult weights = home_.run({"weights", "inspect", model, "--json"});
+    EXPECT_THAT(json::parse(weights.err).at("error").at("code"),
+                testing::AnyOf("DSL-101", "DSL-102"));
+    EXPECT_NE(weights.exit_code, 0);
+  }
 }
 
 TEST_F(CliTest, ATokenOutsideTheVocabularyIsAnError) {
@@ -215,6 +231,8 @@ TEST_F(CliTest, ADeploymentLivesFromUpToDown) {
   EXPECT_THAT(home_.run({"status", "demo"}).out,
               HasSubstr("ranks 0-1: hops between stages host, tensor sums none"));
   EXPECT_THAT(home_.run({"status"}).out, HasSubstr("demo"));
+  EXPECT_EQ(json::parse(home_.run({"status", "--names", "--json"}).out),
+            json::parse(R"({"names":["demo"]})"));
 
   const CliResult answer = home_.run({"generate", "--deployment", "demo", "--chat", kQuestion});
   EXPECT_EQ(answer.exit_code, 0) << answer.err;
@@ -243,7 +261,9 @@ TEST_F(CliTest, WithoutAGatewayOnlyTheEngineAnswersAndUpAddsOne) {
               HasSubstr("132"));
   expect_one_error_line(home_.run({"url", "demo"}), 5, "DSL-603 Unreachable");
   const pid_t rank = home_.wait_for_process({"dsengine"});
-  ASSERT_EQ(up("demo").exit_code, 0);
+  const CliResult again = up("demo");
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, testing::StartsWith("demo: its services are up"));
   EXPECT_EQ(home_.wait_for_process({"dsengine"}), rank) << "the replica was left alone";
   EXPECT_EQ(home_.run({"url", "demo"}).exit_code, 0);
   EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
@@ -275,7 +295,15 @@ TEST_F(CliTest, ASpecificationFileBringsUpTheSame) {
 TEST_F(CliTest, FollowedLogsEndWithTheirDeployment) {
   ASSERT_EQ(up("demo").exit_code, 0);
   CliProcess logs = home_.start({"logs", "demo", "-f"});
-  ASSERT_TRUE(eventually(seconds(10), [&] { return !logs.out().empty(); }));
+  CliProcess left = home_.start({"logs", "demo", "-f"});
+  CliProcess ended = home_.start({"logs", "demo", "-f"});
+  for (CliProcess* follower : {&logs, &left, &ended}) {
+    ASSERT_TRUE(eventually(seconds(10), [&] { return !follower->out().empty(); }));
+  }
+  ::kill(left.pid(), SIGINT);
+  ::kill(ended.pid(), SIGTERM);
+  EXPECT_EQ(left.wait(seconds(10)).exit_code, 0) << "Ctrl-C is how one leaves it";
+  EXPECT_EQ(ended.wait(seconds(10)).exit_code, 128 + SIGTERM);
   ASSERT_EQ(home_.run({"down", "demo"}).exit_code, 0);
   const CliResult result = logs.wait(seconds(10));
   EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -323,7 +351,9 @@ TEST_F(CliTest, ALostRankEndsTheDeploymentAndTheReasonStays) {
 }
 
 TEST_F(CliTest, ANewLaunchForgetsTheFailedPartsThatItLacks) {
-  ASSERT_EQ(up("demo", {"--gateways", "0", "--replicas", "2"}).exit_code, 0);
+  const CliResult two = up("demo", {"--gateways", "0", "--replicas", "2"});
+  ASSERT_EQ(two.exit_code, 0) << two.err;
+  EXPECT_THAT(two.out, HasSubstr("2 replicas of tp 1 x pp 1 on 1 node, "));
   for (const pid_t rank : home_.processes({"dsengine"})) ::kill(rank, SIGKILL);
   EXPECT_TRUE(home_.is_quiet());
   const json failed = json::parse(home_.run({"status", "demo", "--json"}).out);
@@ -396,6 +426,44 @@ TEST_F(CliTest, PlansOfMemoryAddUpAndSayWhatDoesNotFit) {
   expect_one_error_line(small, 7, "DSL-502 OutOfMemory: the plan of rank 0's memory");
 }
 
+TEST_F(CliTest, EveryHelpHasExamples) {
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{},
+                                             {"generate"},
+                                             {"eval"},
+                                             {"bench"},
+                                             {"bench", "engine"},
+                                             {"up"},
+                                             {"status"},
+                                             {"logs"},
+                                             {"down"},
+                                             {"bench", "serve"},
+                                             {"render"},
+                                             {"scale"},
+                                             {"url"},
+                                             {"env"},
+                                             {"keys"},
+                                             {"top"},
+                                             {"chat"},
+                                             {"complete"},
+                                             {"version"},
+                                             {"completion"},
+                                             {"control"},
+                                             {"agent"},
+                                             {"supervise"},
+                                             {"weights"},
+                                             {"weights", "inspect"},
+                                             {"weights", "plan"},
+                                             {"weights", "synth"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.push_back("--help");
+    const CliResult help = home_.run(arguments);
+    EXPECT_EQ(help.exit_code, 0) << help.err;
+    EXPECT_THAT(help.out, HasSubstr("Examples:\n  ")) << testing::PrintToString(command);
+  }
+  EXPECT_THAT(home_.run({"up", "--help"}).out, HasSubstr("--deadline-ms N=5000"));
+}
+
 TEST_F(CliTest, RenderPrintsWhatUpWouldStart) {
   const CliResult local = home_.run({"render", kModel, "--name", "demo", "--tp", "2"});
   EXPECT_EQ(local.exit_code, 0) << local.err;
@@ -415,9 +483,13 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
     EXPECT_TRUE(found.contains(name)) << name;
   }
   EXPECT_TRUE(found.at("engine").at("found").get<bool>()) << version.out;
+  EXPECT_THAT(home_.run({"--version"}).out, testing::StartsWith("dslaunch "));
   for (const char* shell : {"bash", "zsh", "fish"}) {
     EXPECT_THAT(home_.run({"completion", shell}).out, HasSubstr("generate"));
   }
+  const std::string fish = home_.run({"completion", "fish"}).out;
+  EXPECT_THAT(fish, HasSubstr("-l tp -r\n"));
+  EXPECT_THAT(fish, HasSubstr("-l json\n")) << "a switch takes no value";
 }
 
 }  // namespace

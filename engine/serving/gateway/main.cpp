@@ -13,6 +13,7 @@
 #include "engine/serving/gateway/gateway_core_async.h"
 #include "engine/serving/gateway/gateway_service.h"
 #include "engine/serving/gateway/status_watch_async.h"
+#include "engine/serving/process/command_line.h"
 #include "engine/serving/process/own_process.h"
 #include "engine/serving/process/own_secret.h"
 #include "transport/base/log.h"
@@ -139,10 +140,14 @@ int run(int argc, char** argv) {
   CLI::App app("The OpenAI interface of a dslaunch deployment", "dsgateway");
   Arguments arguments;
   add_options(app, arguments);
+  finish_help(app,
+              "  dsgateway --model models/demo --services services --keys keys.json --listen "
+              "127.0.0.1:8000\n"
+              "The environment has DSLAUNCH_SECRET; dslaunch up starts gateways so.\n");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+    return end_of_command_line(app, error, false);
   }
   set_log_identity("gateway");
   const std::string secret = take_secret();

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "engine/serving/http/http_server.h"
+#include "engine/serving/process/command_line.h"
 #include "engine/serving/process/own_process.h"
 #include "engine/serving/process/own_secret.h"
 #include "engine/serving/text_service/served_model.h"
@@ -69,10 +70,13 @@ int run(int argc, char** argv) {
   CLI::App app("A text service of a dslaunch deployment", "dstext");
   Arguments arguments;
   add_options(app, arguments);
+  finish_help(app,
+              "  dstext --role preprocess --model models/demo --listen 127.0.0.1:0\n"
+              "The environment has DSLAUNCH_SECRET; dslaunch up starts text services so.\n");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_code(ErrorCode::kInvalidArgument);
+    return end_of_command_line(app, error, false);
   }
   set_log_identity(arguments.role);
   const EndingSignals ending = prepare_process();

@@ -117,6 +117,14 @@ TEST(Synthesize, RefusesADirectoryThatHoldsACheckpoint) {
   EXPECT_THAT(written.error().message, HasSubstr("holds a checkpoint already"));
 }
 
+TEST(Synthesize, SaysWhyItCannotMakeTheDirectory) {
+  const auto refused = synthesize(options_of("v3_fp8", "/sys/no_checkpoint"), {});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kIo);
+  EXPECT_THAT(refused.error().message, testing::StartsWith("cannot make /sys/no_checkpoint: "));
+  EXPECT_THAT(refused.error().message, testing::Not(testing::HasSubstr("No such file")));
+}
+
 TEST(Synthesize, LeavesNothingBehindWhenTheDiskRefuses) {
   const TemporaryDirectory directory;
   directory.write("file", "");

@@ -42,6 +42,10 @@ TEST(OpenAiErrors, KeepOurCodesAndNameTheField) {
       429, R"({"error":{"message":"full","type":"t","param":null,"code":"DSL-504"}})");
   EXPECT_EQ(ours.code, ErrorCode::kOverloaded);
   EXPECT_EQ(ours.message, "full");
+  const Error with_remedy = parse_openai_error(
+      404, R"({"error":{"message":"no model. Remedy: see /v1/models","code":"model_not_found"}})");
+  EXPECT_EQ(with_remedy.message, "no model");
+  EXPECT_EQ(with_remedy.remedy, "see /v1/models");
   const Error theirs = parse_openai_error(
       400, R"({"error":{"message":"bad","type":"t","param":"messages[0]","code":"invalid"}})");
   EXPECT_EQ(theirs.code, ErrorCode::kRequestInvalid);

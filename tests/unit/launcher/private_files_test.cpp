@@ -37,6 +37,17 @@ TEST(PrivateFiles, RefusesWhatOthersCanReadOrWrite) {
   EXPECT_EQ(make_private_folder(scratch.path()).error().code, ErrorCode::kPermission);
 }
 
+TEST(PrivateFiles, AFolderThatCannotBeLookedAtIsAnError) {
+  const ScratchFolder scratch;
+  const std::filesystem::path loop = scratch.path() / "loop";
+  std::filesystem::create_symlink(loop, loop);
+  const Status made = make_private_folder(loop / "a/b");
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, ErrorCode::kIo);
+  EXPECT_NE(made.error().message.find("Too many levels of symbolic links"), std::string::npos)
+      << made.error().message;
+}
+
 TEST(PrivateFiles, RefusesLinksAndLargeFiles) {
   const ScratchFolder scratch;
   ASSERT_TRUE(write_private_file(scratch.path() / "f", "12345"));

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
 #include "launcher/plan/cpu_binding.h"
@@ -79,6 +81,17 @@ TEST(ModelShape, RefusesWhatTheModelCannotBeSplitInto) {
   for (const char* odd : {"", "{", "[]", R"({"num_hidden_layers":"x","num_attention_heads":-1})"}) {
     write(odd);
     EXPECT_TRUE(check_shape(scratch.path(), 8, 100)) << "the engine explains: " << odd;
+  }
+}
+
+TEST(ModelShape, SaysWhyItCannotRead) {
+  const ScratchFolder scratch;
+  for (const std::filesystem::path name : {"config.json", "model"}) {
+    const std::filesystem::path loop = scratch.path() / name;
+    std::filesystem::create_symlink(loop, loop);
+    const Error error = check_shape(name == "model" ? loop : scratch.path(), 1, 1).error();
+    EXPECT_EQ(error.code, ErrorCode::kIo);
+    EXPECT_EQ(error.message, "cannot read " + loop.string() + ": " + std::strerror(ELOOP));
   }
 }
 
