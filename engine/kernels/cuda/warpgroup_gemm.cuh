@@ -243,8 +243,9 @@ __global__ void __launch_bounds__(
     const int rows = tile_rows<kRows>(group.num_rows);
     for (int row = static_cast<int>(blockIdx.y) * rows; row < group.num_rows;
          row += static_cast<int>(gridDim.y) * rows) {
+      const int rows_left = group.num_rows - row;
       multiply_rows<Gemm, kWarpgroups, kRows>(gemm, group, std::int64_t{blockIdx.x} * kFeatures,
-                                              row, min(rows, group.num_rows - row));
+                                              row, rows_left < rows ? rows_left : rows);
     }
   }
 }
