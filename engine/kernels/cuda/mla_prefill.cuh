@@ -41,8 +41,7 @@ template <int kCols, typename Source>
 __device__ void begin_columns(BFloat16* tile, int stride, const void* anywhere,
                               const Source& source) {
   constexpr int kChunks = kCols / kChunk;
-  for (int i = thread_index(); i < kPrefillKeys * kChunks;
-       i += static_cast<int>(kPrefillThreads)) {
+  for (int i = thread_index(); i < kPrefillKeys * kChunks; i += static_cast<int>(kPrefillThreads)) {
     const int col = i % kChunks * kChunk;
     const BFloat16* from = source(i / kChunks);
     const bool is_there = from != nullptr;

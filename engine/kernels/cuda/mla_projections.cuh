@@ -95,16 +95,14 @@ __global__ void __launch_bounds__(kProjectionThreads)
   };
 
   constexpr int kColChunks = kAbsorbCols / kChunk;
-  for (int i = thread_index(); i < Dims::kNope * kColChunks;
-       i += kProjectionThreads) {
+  for (int i = thread_index(); i < Dims::kNope * kColChunks; i += kProjectionThreads) {
     const int d = i / kColChunks;
     const int col = i % kColChunks * kChunk;
     stage_weights(weights + d * kStride + col,
                   weight_at<W>(kv_b, head * Dims::kHeadFeatures + d, first_col + col));
   }
   constexpr int kRowChunks = Dims::kNope / kChunk;
-  for (int i = thread_index(); i < num_tiles * kMmaRows * kRowChunks;
-       i += kProjectionThreads) {
+  for (int i = thread_index(); i < num_tiles * kMmaRows * kRowChunks; i += kProjectionThreads) {
     const int r = i / kRowChunks;
     const int col = i % kRowChunks * kChunk;
     if (r < count) {
@@ -174,14 +172,12 @@ __global__ void __launch_bounds__(kProjectionThreads)
   BFloat16* left = weights + kValueFeatures * kStride;
 
   constexpr int kChunks = Dims::kRank / kChunk;
-  for (int i = thread_index(); i < kValueFeatures * kChunks;
-       i += kProjectionThreads) {
+  for (int i = thread_index(); i < kValueFeatures * kChunks; i += kProjectionThreads) {
     const int col = i % kChunks * kChunk;
     stage_weights(weights + i / kChunks * kStride + col,
                   weight_at<W>(kv_b, first_feature + i / kChunks, col));
   }
-  for (int i = thread_index(); i < num_tiles * kMmaRows * kChunks;
-       i += kProjectionThreads) {
+  for (int i = thread_index(); i < num_tiles * kMmaRows * kChunks; i += kProjectionThreads) {
     const int r = i / kChunks;
     const int col = i % kChunks * kChunk;
     const std::int64_t from = ((first + r) * gridDim.y + head) * Dims::kRank + col;

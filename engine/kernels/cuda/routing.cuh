@@ -62,8 +62,7 @@ struct ExpertScores {
   /// Calls work(expert) for those of this thread.
   template <typename Work>
   __device__ void each_expert(const Work& work) const {
-    for (int e = thread_index(); e < num_experts;
-         e += static_cast<int>(blockDim.x)) {
+    for (int e = thread_index(); e < num_experts; e += static_cast<int>(blockDim.x)) {
       work(e);
     }
   }
@@ -161,8 +160,7 @@ __device__ inline float weight_factor(const RoutingConfig& config, float sum) {
 __device__ inline void store_chosen(const ExpertScores& row, const RoutingConfig& config,
                                     std::int32_t* ids, float* weights) {
   const auto each_chosen = [&](const auto& work) {
-    for (int i = thread_index(); i < row.num_chosen;
-         i += static_cast<int>(blockDim.x)) {
+    for (int i = thread_index(); i < row.num_chosen; i += static_cast<int>(blockDim.x)) {
       work(i);
     }
   };
