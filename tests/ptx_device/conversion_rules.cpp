@@ -11,6 +11,7 @@
 #include "tests/ptx_device/address_space.h"
 #include "tests/ptx_device/arithmetic.h"
 #include "tests/ptx_device/instruction_rules.h"
+#include "tests/ptx_device/operand_values.h"
 
 namespace dsl::test::ptx {
 namespace {
@@ -19,6 +20,37 @@ std::uint32_t round_to_bfloat16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if (std::isnan(value)) return 0x7fff;
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+/// To the nearest multiple of the place of its third bit behind the point (of 2^-9 below 2^-6), of
+/// two as near the even one; at most 448.
+std::uint32_t round_to_e4m3(float value) {
+  constexpr int kSmallestExponent = -6;
+  if (std::isnan(value)) return 0x7f;
+  const std::uint32_t sign = std::signbit(value) ? 0x80 : 0;
+  const auto exponent_of = [&](float magnitude) {
+    return magnitude == 0 ? kSmallestExponent : std::max(std::ilogb(magnitude), kSmallestExponent);
+  };
+  const auto eighths = [](float magnitude, int exponent) {
+    return std::nearbyint(std::ldexp(magnitude, 3 - exponent));
+  };
+  const float magnitude = std::min(std::abs(value), 1024.0f);
+  const int found = exponent_of(magnitude);
+  const float rounded = std::min(std::ldexp(eighths(magnitude, found), found - 3), 448.0f);
+  const int exponent = exponent_of(rounded);
+  const auto steps = static_cast<std::uint32_t>(eighths(rounded, exponent));
+  return sign | (static_cast<std::uint32_t>(exponent - kSmallestExponent) * 8 + steps);
+}
+
+/// Operands: a register of two codes or BF16, the upper one's value, the lower one's.
+template <auto kRound, int kBits>
+void round_pair(Warp& warp, const Instruction& instruction, LaneMask lanes) {
+  Registers& registers = warp.registers();
+  const auto& places = instruction.operands;
+  registers.assign<std::uint32_t>(places[0], lanes, [&](int lane) {
+    return kRound(registers.get<float>(places[1], lane)) << kBits |
+           kRound(registers.get<float>(places[2], lane));
+  });
 }
 
 template <typename D, typename S>
@@ -99,16 +131,8 @@ void add_conversion_rules(Rules& rules) {
   rules["cvt.rn.f32.f64"] = {
       compute1<float, double, [](double a) { return static_cast<float>(a); }>, "48"};
   rules["cvt.rn.bf16.f32"] = {compute1<std::uint16_t, float, round_to_bfloat16>, "44"};
-  rules["cvt.rn.bf16x2.f32"] = {[](Warp& warp, const Instruction& instruction, LaneMask lanes) {
-                                  Registers& registers = warp.registers();
-                                  const auto& places = instruction.operands;
-                                  registers.assign<std::uint32_t>(places[0], lanes, [&](int lane) {
-                                    return round_to_bfloat16(registers.get<float>(places[1], lane))
-                                               << 16 |
-                                           round_to_bfloat16(registers.get<float>(places[2], lane));
-                                  });
-                                },
-                                "444"};
+  rules["cvt.rn.bf16x2.f32"] = {round_pair<round_to_bfloat16, 16>, "444"};
+  rules["cvt.rn.satfinite.e4m3x2.f32"] = {round_pair<round_to_e4m3, 8>, "444"};
 }
 
 }  // namespace dsl::test::ptx

@@ -70,6 +70,14 @@ st.global.u32 [%rd2], %r1;
 ret;
 )");
   EXPECT_EQ(alone[0], 0x3fc1u);
+  const auto codes = [&](const char* upper, const char* lower) {
+    return run("mov.f32 %f0, 0f" + std::string(upper) + ";\nmov.f32 %f1, 0f" + lower +
+               ";\ncvt.rn.satfinite.e4m3x2.f32 %rs0, %f0, %f1;\ncvt.u32.u16 %r1, %rs0;\n"
+               "st.global.u32 [%rd2], %r1;\nret;")[0];
+  };
+  EXPECT_EQ(codes("3F800000", "C2080000"), 0x38e0u);  // 1 and -34, a tie between -32 and -36
+  EXPECT_EQ(codes("43E00000", "C7000000"), 0x7efeu);  // 448, and -32768
+  EXPECT_EQ(codes("7FC00000", "3B400000"), 0x7f02u);  // NaN, and a tie of two subnormals
 }
 
 TEST_F(InterpreterTest, EdgesOfArithmeticAreTheIsas) {

@@ -6,7 +6,7 @@ namespace dsl::cuda {
 namespace {
 
 LaunchShape quantise_shape(const Matrix& x, const Slices& slices) {
-  return {dim3(static_cast<unsigned>(x.rows), blocks_for(slices.num_slices(), kQuantiseWarps)),
+  return {dim3(static_cast<unsigned>(x.rows), blocks_for(slices.num_slices(), kQuantiseSlices)),
           kQuantiseThreads};
 }
 

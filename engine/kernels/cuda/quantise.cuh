@@ -11,97 +11,129 @@ namespace dsl::cuda {
 
 static_assert(kInputGroupFeatures == kSliceFeatures);
 
-/// Slices of a row that a block takes, one a warp.
-inline constexpr int kQuantiseWarps = 8;
-inline constexpr unsigned kQuantiseThreads = kQuantiseWarps * kWarpSize;
-/// Consecutive features of a lane: a word of codes.
-inline constexpr int kLaneCodes = kSliceFeatures / kWarpSize;
+/// Lanes that take a slice, consecutive features each: two slices a warp.
+inline constexpr int kSliceLanes = kSliceFeatures / kGroupSize;
+inline constexpr unsigned kQuantiseThreads = 256;
+/// Slices of a row that a block takes.
+inline constexpr int kQuantiseSlices = kQuantiseThreads / kSliceLanes;
+inline constexpr int kCodeWords = kGroupSize / 4;
 
-/// A slice of a row, by one warp.
+/// A lane's part of a slice. All lanes of a warp make theirs together.
 template <typename X>
-class QuantisedSlice {
+class QuantisedGroup {
  public:
-  __device__ QuantisedSlice(const X* row, const FeatureRange& slice)
-      : first_(slice.begin + lane_index() * kLaneCodes),
-        count_(slice.count - lane_index() * kLaneCodes) {
-    constexpr float kInfinity = __builtin_inff();
-    float largest = 0;
+  __device__ QuantisedGroup(const X* row, const FeatureRange& slice) {
+    const int skipped = thread_index() % kSliceLanes * kGroupSize;
+    const int left = slice.count - skipped;
+    first_ = slice.begin + skipped;
+    count_ = left < 0 ? 0 : left < kGroupSize ? left : kGroupSize;
+    load_group(row + first_, count_, values_);
+    constexpr std::uint32_t kInfinity = 0x7f800000u;
+    std::uint32_t largest_bits = 0;
 #pragma unroll
-    for (int i = 0; i < kLaneCodes; ++i) {
-      if (i >= count_) continue;
-      values_[i] = decode(row[first_ + i]);
-      const float magnitude = fabsf(values_[i]);
-      largest = fmaxf(largest, magnitude < kInfinity ? magnitude : kInfinity);  // NaN too
+    for (int i = 0; i < kGroupSize; ++i) {
+      // Of magnitudes the order is that of their bits, NaN beyond infinity.
+      keep_larger(largest_bits, __float_as_uint(values_[i]) & 0x7fffffffu);
     }
-    largest = warp_max(largest);
-    const float scale = largest / kLargestCode;
-    scale_ = scale == 0 ? 1.0f : largest < kInfinity ? scale : __builtin_nanf("");
-    is_finite_ = largest < kInfinity;
+#pragma unroll
+    for (int distance = kSliceLanes / 2; distance > 0; distance /= 2) {
+      keep_larger(largest_bits, __shfl_xor_sync(kAllLanes, largest_bits, distance));
+    }
+    is_finite_ = largest_bits < kInfinity;
+    const float scale = __uint_as_float(largest_bits) / kLargestCode;
+    scale_ = scale == 0 ? 1.0f : is_finite_ ? scale : __builtin_nanf("");
   }
 
   __device__ float scale() const { return scale_; }
   __device__ std::int64_t first() const { return first_; }
-  /// Of this lane; may be negative, or more than it takes.
+  /// Of this lane, kGroupSize at most.
   __device__ int count() const { return count_; }
-  __device__ Float8E4M3 code(int i) const {
-    return is_finite_ ? encode<Float8E4M3>(values_[i] / scale_) : Float8E4M3{0};
+  /// Four in each word, the first in the lowest byte.
+  __device__ void encode_to(std::uint32_t (&codes)[kCodeWords]) const {
+#pragma unroll
+    for (int i = 0; i < kCodeWords; ++i) {
+      const auto pair = [&](int first) {
+        return std::uint32_t{encode_pair(values_[first] / scale_, values_[first + 1] / scale_)};
+      };
+      codes[i] = is_finite_ ? pair(4 * i) | pair(4 * i + 2) << 16 : 0;
+    }
   }
 
  private:
+  __device__ static void keep_larger(std::uint32_t& value, std::uint32_t other) {
+    value = value < other ? other : value;
+  }
+
   std::int64_t first_;
   int count_;
-  float values_[kLaneCodes] = {};
+  float values_[kGroupSize] = {};
   float scale_;
   bool is_finite_;
 };
 
-/// The slice of this warp, as its number; beyond the last for warps without one.
-__device__ inline int warp_slice() {
-  return static_cast<int>(blockIdx.y) * kQuantiseWarps + warp_index();
+/// The slice of this thread, as its number; beyond the last for threads without one.
+__device__ inline int thread_slice() {
+  return static_cast<int>(blockIdx.y) * kQuantiseSlices + thread_index() / kSliceLanes;
 }
 
+/// Whether the warp has none.
+__device__ inline bool is_idle_warp(const Slices& slices) {
+  return thread_slice() - lane_index() / kSliceLanes >= slices.num_slices();
+}
+
+/// Without features where there is no such slice.
 __device__ inline FeatureRange slice_range(const Slices& slices, int slice) {
+  if (slice >= slices.num_slices()) return {};
   return slices.range(slices.leaf_of(slice), slice);
 }
 
-/// Grid: rows, slices / kQuantiseWarps. `codes` and `scales` are those of `rows`.
+__device__ inline Float8E4M3 code_of(const std::uint32_t (&codes)[kCodeWords], int i) {
+  return {static_cast<std::uint8_t>(codes[i / 4] >> 8 * (i % 4))};
+}
+
+/// Grid: rows, slices / kQuantiseSlices. `codes` and `scales` are those of `rows`.
 template <typename X>
 __global__ void quantise_kernel(Matrix x, const __grid_constant__ Slices slices, QuantisedRows rows,
                                 Float8E4M3* codes, float* scales) {
   take_turn();
-  const int slice = warp_slice();
-  if (slice >= slices.num_slices()) return;
+  if (is_idle_warp(slices)) return;
+  const int slice = thread_slice();
   const std::int64_t row = blockIdx.x;
-  const QuantisedSlice<X> values(row_of<const X>(x, row), slice_range(slices, slice));
-  if (lane_index() == 0) scales[slice * rows.scale_stride + row] = values.scale();
-  Float8E4M3* to = codes + row * rows.row_stride + values.first();
-  if (values.count() >= kLaneCodes && reinterpret_cast<std::uintptr_t>(to) % kLaneCodes == 0) {
-    std::uint32_t word = 0;
-#pragma unroll
-    for (int i = 0; i < kLaneCodes; ++i) {
-      word |= static_cast<std::uint32_t>(values.code(i).bits) << (8 * i);
-    }
-    *reinterpret_cast<std::uint32_t*>(to) = word;
+  const QuantisedGroup<X> group(row_of<const X>(x, row), slice_range(slices, slice));
+  if (group.count() == 0) return;
+  if (thread_index() % kSliceLanes == 0) {
+    scales[slice * rows.scale_stride + row] = group.scale();
+  }
+  struct alignas(kGroupSize) Codes {
+    std::uint32_t words[kCodeWords];
+  };
+  Codes all;
+  group.encode_to(all.words);
+  Float8E4M3* const to = codes + row * rows.row_stride + group.first();
+  if (group.count() == kGroupSize && reinterpret_cast<std::uintptr_t>(to) % kGroupSize == 0) {
+    *reinterpret_cast<Codes*>(to) = all;
     return;
   }
 #pragma unroll
-  for (int i = 0; i < kLaneCodes; ++i) {
-    if (i < values.count()) to[i] = values.code(i);
+  for (int i = 0; i < kGroupSize; ++i) {
+    if (i < group.count()) to[i] = code_of(all.words, i);
   }
 }
 
-/// The same values as float32. Grid: rows, slices / kQuantiseWarps.
+/// The same values as float32. Grid: rows, slices / kQuantiseSlices.
 template <typename X>
 __global__ void quantised_floats_kernel(Matrix x, const __grid_constant__ Slices slices,
                                         Matrix out) {
   take_turn();
-  const int slice = warp_slice();
-  if (slice >= slices.num_slices()) return;
-  const QuantisedSlice<X> values(row_of<const X>(x, blockIdx.x), slice_range(slices, slice));
-  float* to = row_of<float>(out, blockIdx.x) + values.first();
+  if (is_idle_warp(slices)) return;
+  const QuantisedGroup<X> group(row_of<const X>(x, blockIdx.x),
+                                slice_range(slices, thread_slice()));
+  std::uint32_t codes[kCodeWords];
+  group.encode_to(codes);
+  float* to = row_of<float>(out, blockIdx.x) + group.first();
 #pragma unroll
-  for (int i = 0; i < kLaneCodes; ++i) {
-    if (i < values.count()) to[i] = decode(values.code(i)) * values.scale();
+  for (int i = 0; i < kGroupSize; ++i) {
+    if (i < group.count()) to[i] = decode(code_of(codes, i)) * group.scale();
   }
 }
 

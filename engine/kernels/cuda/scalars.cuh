@@ -79,6 +79,18 @@ __device__ inline Float8E4M3 encode<Float8E4M3>(float value) {
   return {static_cast<std::uint8_t>(sign | (rounded < kLargest ? rounded : kLargest))};
 }
 
+/// Codes of E4M3 as encode() makes them, of values that are not NaN; the first in the lower byte.
+__device__ inline std::uint16_t encode_pair(float first, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+  std::uint16_t codes;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(codes) : "f"(second), "f"(first));
+  return codes;
+#else
+  return static_cast<std::uint16_t>(encode<Float8E4M3>(first).bits | encode<Float8E4M3>(second).bits
+                                                                         << 8);
+#endif
+}
+
 /// As it will be read back after it was stored as T.
 template <typename T>
 __device__ float rounded(float value) {
