@@ -54,6 +54,11 @@ struct SplitResults {
   float* values = nullptr;  // [.., value_dim], weighted by exponentials
   std::int64_t num_splits = 0;
   std::int64_t value_dim = 0;
+
+  /// The values of one of them from `first` on; that and value_dim are even.
+  __device__ FloatPair* pairs(std::int64_t result, int first) const {
+    return reinterpret_cast<FloatPair*>(values + result * value_dim + first);
+  }
 };
 
 struct AttentionCall {

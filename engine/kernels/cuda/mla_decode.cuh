@@ -272,12 +272,10 @@ __global__ void __launch_bounds__(DecodeBlock<Dims, kHeadTiles>::kThreads, kHead
     for (int half = 0; half < 2; ++half) {
       const int head = m * kMmaRows + g + 8 * half;
       if (first_head + head >= call.num_heads) continue;
-      float* to =
-          results.values + result_of(head) * Dims::kRank + warp_index() * Block::kWarpCols + 2 * t;
+      FloatPair* to = results.pairs(result_of(head), warp_index() * Block::kWarpCols) + t;
 #pragma unroll
       for (int n = 0; n < Block::kWarpCols / 8; ++n) {
-        to[n * 8] = values[m][n][2 * half];
-        to[n * 8 + 1] = values[m][n][2 * half + 1];
+        to[n * 4] = {values[m][n][2 * half], values[m][n][2 * half + 1]};
       }
     }
   }

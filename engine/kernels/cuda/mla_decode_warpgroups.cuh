@@ -197,12 +197,12 @@ __global__ void __launch_bounds__(WarpgroupDecodeBlock<Dims, L>::kThreads, 1)
     for (int half = 0; half < 2; ++half) {
       const int head = Softmax::head(half);
       if (head >= num_heads) continue;
-      float* to = results.values + (first_result + head * results.num_splits) * Dims::kRank +
-                  warpgroup * Block::kWarpgroupCols + 2 * (lane_index() % 4);
+      FloatPair* to = results.pairs(first_result + head * results.num_splits,
+                                    warpgroup * Block::kWarpgroupCols) +
+                      lane_index() % 4;
 #pragma unroll
       for (int n = 0; n < Block::kWarpgroupCols / 8; ++n) {
-        to[n * 8] = values[4 * n + 2 * half];
-        to[n * 8 + 1] = values[4 * n + 2 * half + 1];
+        to[n * 4] = {values[4 * n + 2 * half], values[4 * n + 2 * half + 1]};
       }
     }
   }

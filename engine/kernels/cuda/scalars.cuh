@@ -103,6 +103,11 @@ __device__ inline std::uint32_t ordered_bits(float value) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
+/// Two floats behind each other, the first at a multiple of 8 bytes, which a lane moves at once.
+struct alignas(2 * sizeof(float)) FloatPair {
+  float values[2];
+};
+
 /// Consecutive elements that a lane takes at once: 16 bytes of BF16.
 inline constexpr int kGroupSize = 8;
 

@@ -22,11 +22,6 @@ struct WarpgroupWeightRow {
       : side(kSides == 1 ? 0 : row / 8 % 2), feature(kSides == 1 ? row : row / 16 * 8 + row % 8) {}
 };
 
-/// Of two consecutive rows of activations, read at once.
-struct alignas(2 * sizeof(float)) ScalePair {
-  float scales[2];
-};
-
 /// A tile of kWarpgroups * 64 rows of weights and kTileRows rows of activations, both of T, and its
 /// stages of shared memory. A stage holds a slice as slabs as wide as the swizzle, one of codes or
 /// two of BF16: rows of weights, rows of activations, of quantised ones their scales.
@@ -91,17 +86,17 @@ struct WarpgroupTile {
                                     const float (&sums)[kRows / 2],
                                     TileSums<1, kRows / kTileCols>& totals) {
     const auto* const row_scales =
-        reinterpret_cast<const ScalePair*>(scales(slab)) + lane_index() % 4;
+        reinterpret_cast<const FloatPair*>(scales(slab)) + lane_index() % 4;
     const auto add = [&](int n, int i, float scale) {
       totals[0][n][i] = fmaf(sums[4 * n + i], scale, totals[0][n][i]);
     };
     const auto add_rows = [&](const auto& high_scale) {
 #pragma unroll
       for (int n = 0; n < kRows / kTileCols; ++n) {
-        const ScalePair pair = row_scales[n * kTileCols / 2];
+        const FloatPair pair = row_scales[n * kTileCols / 2];
 #pragma unroll
         for (int col = 0; col < 2; ++col) {
-          const float row_scale = pair.scales[col];
+          const float row_scale = pair.values[col];
           const float low = weight_scales[0] * row_scale;
           add(n, col, low);
           add(n, col + 2, high_scale(low, row_scale));
