@@ -5,28 +5,11 @@
 #include <utility>
 
 #include "engine/engine_follower.h"
+#include "engine/request_checks.h"
 #include "engine/scheduler/step_result.h"
 
 namespace dsl::engine {
 namespace {
-
-/// How often an idle engine looks whether the other ranks still live.
-constexpr auto kIdleCheck = std::chrono::milliseconds(200);
-
-tl::unexpected<Error> bad_field(std::string_view field, std::string_view expected,
-                                std::int64_t found) {
-  return fail(ErrorCode::kRequestInvalid, "correct the field",
-              "request field {}: expected {}, found {}", field, expected, found);
-}
-
-Status validate_tokens(std::span<const std::int32_t> token_ids, std::int64_t vocab_size) {
-  if (token_ids.empty()) return bad_field("token_ids", "at least one token", 0);
-  for (const std::int32_t id : token_ids) {
-    if (id >= 0 && id < vocab_size) continue;
-    return bad_field("token_ids", fmt::format("ids from 0 to {}", vocab_size - 1), id);
-  }
-  return {};
-}
 
 scheduler::SchedulerOptions scheduler_options(const RankWorker& worker) {
   const auto& parts = worker.parts();
@@ -40,6 +23,7 @@ Leader::Leader(RankWorker& worker, std::int64_t max_context, double read_bytes_p
     : worker_(worker),
       max_context_(max_context),
       board_(worker.parts().options.max_waiting, read_bytes_per_s),
+      inbox_(worker.parts().options.max_waiting, board_),
       scheduler_(scheduler_options(worker)) {
   if (worker.parts().wire != nullptr) {
     plan_sender_.emplace(*worker.parts().wire, worker.outbox());
@@ -50,90 +34,39 @@ Leader::~Leader() { shutdown(); }
 
 Status Leader::start(std::function<void(const Error&)> on_failure) {
   on_failure_ = std::move(on_failure);
-  DSL_TRY(watch_world());
+  if (plan_sender_) {
+    DSL_ASSIGN(farewells_, Farewells::await(*worker_.parts().wire));
+  }
   thread_ = std::thread([this] { run(); });
   return {};
 }
 
 // ---- Called from any thread.
 
-Status Leader::check_context(std::int64_t num_tokens) const {
-  if (num_tokens <= max_context_) return {};
-  return fail(ErrorCode::kContextOverflow, "shorten the prompt or start with more kv tokens",
-              "a request needs {} positions: the context of this deployment is {}", num_tokens,
-              max_context_);
-}
-
-Status Leader::validate(const GenerateRequest& request) const {
-  const std::int64_t vocab_size = worker_.parts().config.vocab_size;
-  DSL_TRY(validate_tokens(request.prompt_token_ids, vocab_size));
-  if (!request.emitted_token_ids.empty()) {
-    DSL_TRY(validate_tokens(request.emitted_token_ids, vocab_size));
-  }
-  if (request.max_tokens < 0) return bad_field("max_tokens", "0 or more", request.max_tokens);
-  DSL_TRY(sampling::validate(request.sampling, vocab_size));
-  return check_context(static_cast<std::int64_t>(request.prompt_token_ids.size() +
-                                                 request.emitted_token_ids.size()) +
-                       1);
-}
-
-Status Leader::check_open() const {
-  if (ended_) return tl::unexpected<Error>(*ended_);
-  const auto num_queued = num_waiting_ + static_cast<std::int64_t>(messages_.size());
-  if (num_queued >= worker_.parts().options.max_waiting) {
-    return fail(ErrorCode::kOverloaded, "try again later or send to another replica",
-                "the queue is full: {} requests wait", num_queued);
-  }
-  return {};
-}
-
-void Leader::post(Message message) {
-  board_.begin_request();
-  messages_.push_back(std::move(message));
-  posted_.notify_one();
-}
-
 Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventSink sink) {
-  DSL_TRY(validate(request));
+  DSL_TRY(check_request(request, worker_.parts().config.vocab_size, max_context_));
   const std::int64_t room =
       max_context_ - static_cast<std::int64_t>(request.prompt_token_ids.size());
   const std::int64_t max_new_tokens =
       request.max_tokens == 0 ? room : std::min(request.max_tokens, room);
-  Generation generation(std::move(request), std::move(sink), max_new_tokens,
-                        worker_.parts().config.eos_token_ids);
-
-  const std::lock_guard lock(mutex_);
-  DSL_TRY(check_open());
-  const SequenceId id{next_id_++};
-  post(Submission{id, std::move(generation)});
+  DSL_ASSIGN(const SequenceId id,
+             inbox_.submit(Generation(std::move(request), std::move(sink), max_new_tokens,
+                                      worker_.parts().config.eos_token_ids)));
   return static_cast<Engine::RequestId>(id);
 }
 
-void Leader::cancel(Engine::RequestId id) {
-  const std::lock_guard lock(mutex_);
-  messages_.emplace_back(Cancellation{SequenceId{id}});
-  posted_.notify_one();
-}
+void Leader::cancel(Engine::RequestId id) { inbox_.cancel(SequenceId{id}); }
 
 Status Leader::score(std::span<const std::int32_t> token_ids,
                      std::function<void(std::span<const float>)> rows) {
-  DSL_TRY(validate_tokens(token_ids, worker_.parts().config.vocab_size));
-  DSL_TRY(check_context(static_cast<std::int64_t>(token_ids.size())));
+  DSL_TRY(check_scored_tokens(token_ids, worker_.parts().config.vocab_size, max_context_));
   const auto job = std::make_shared<ScoreJob>(std::move(rows));
-  {
-    const std::lock_guard lock(mutex_);
-    DSL_TRY(check_open());
-    post(ScoreSubmission{SequenceId{next_id_++}, {token_ids.begin(), token_ids.end()}, job});
-  }
+  DSL_TRY(inbox_.score({token_ids.begin(), token_ids.end()}, job));
   return job->wait();
 }
 
 void Leader::shutdown() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    posted_.notify_one();
-  }
+  inbox_.stop();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -144,15 +77,11 @@ void Leader::run() {
   if (status.has_value()) status = end_world();
   Error error{ErrorCode::kCancelled, "the engine was shut down", "submit to another replica"};
   if (!status.has_value()) error = status.error();
-  {
-    const std::lock_guard lock(mutex_);
-    ended_ = error;
-  }
   end_all(status.has_value() ? FinishReason::kCancelled : FinishReason::kError, error);
   in_flight_.clear();
   if (!status.has_value()) {
     if (worker_.parts().wire != nullptr) worker_.parts().wire->abort(error);
-    farewells_.clear();
+    farewells_.drop();
     if (on_failure_) on_failure_(error);
   }
 }
@@ -183,28 +112,16 @@ Status Leader::serve() {
 }
 
 Result<bool> Leader::take_messages(bool idle) {
-  std::deque<Message> taken;
-  {
-    std::unique_lock lock(mutex_);
-    num_waiting_ = scheduler_.num_waiting();
-    while (idle && messages_.empty() && !stopping_) {
-      if (posted_.wait_for(lock, kIdleCheck) == std::cv_status::timeout) {
-        lock.unlock();
-        DSL_TRY(check_world());
-        lock.lock();
-      }
-    }
-    if (stopping_) return false;
-    taken.swap(messages_);
-    num_waiting_ += static_cast<std::int64_t>(taken.size());
-  }
-  for (Message& message : taken) {
+  DSL_ASSIGN(auto taken,
+             inbox_.take(scheduler_.num_waiting(), idle, [this] { return farewells_.check(); }));
+  if (!taken) return false;
+  for (RequestInbox::Message& message : *taken) {
     std::visit([this](auto& value) { handle(std::move(value)); }, message);
   }
   return true;
 }
 
-void Leader::handle(Submission submission) {
+void Leader::handle(RequestInbox::Submission submission) {
   Generation& generation = submission.generation;
   if (const auto reason = generation.reason_to_end_at_once()) {
     board_.end_request();
@@ -219,7 +136,7 @@ void Leader::handle(Submission submission) {
   generations_.emplace(submission.id, std::move(generation));
 }
 
-void Leader::handle(ScoreSubmission submission) {
+void Leader::handle(RequestInbox::ScoreSubmission submission) {
   scheduler::SequenceStart start;
   start.id = submission.id;
   start.goal = scheduler::SequenceGoal::kScore;
@@ -234,7 +151,7 @@ void Leader::handle(ScoreSubmission submission) {
   scores_.emplace(submission.id, std::move(submission.job));
 }
 
-void Leader::handle(Cancellation cancellation) {
+void Leader::handle(RequestInbox::Cancellation cancellation) {
   auto cancelled = generations_.extract(cancellation.id);
   if (cancelled.empty()) return;
   scheduler_.remove(cancellation.id);
@@ -269,7 +186,7 @@ Status Leader::launch(scheduler::StepPlan plan) {
     DSL_TRY(plan_sender_->broadcast(num_plans_++, scheduler::encode(plan)));
   }
   DSL_ASSIGN(const scheduler::StepRows rows, worker_.apply(plan));
-  StepInFlight step = describe(plan, rows);
+  StepInFlight step(plan, rows);
   if (!worker_.samples()) {
     DSL_ASSIGN(step.tokens_receive,
                PostedReceive::post(*worker_.parts().wire, worker_.parts().plan.sampling_rank(),
@@ -299,26 +216,6 @@ Status Leader::launch(scheduler::StepPlan plan) {
   DSL_ASSIGN(step.record.weight_bytes, worker_.take_bytes_read());
   in_flight_.push_back(std::move(step));
   return {};
-}
-
-Leader::StepInFlight Leader::describe(const scheduler::StepPlan& plan,
-                                      const scheduler::StepRows& rows) const {
-  StepInFlight step;
-  step.step = plan.step;
-  step.record.num_rows = plan.num_rows();
-  step.shapes = results_of(rows).shapes;
-  for (std::size_t i = 0; i < plan.segments.size(); ++i) {
-    const auto& segment = rows.segments[i];
-    const SequenceId id = plan.segments[i].id;
-    step.record.has_prompt_rows = step.record.has_prompt_rows || segment.is_prompt;
-    if (segment.sequence->goal == scheduler::SequenceGoal::kScore) {
-      step.scored.push_back(
-          {id, segment.first_position, segment.num_rows, segment.ends_known_tokens});
-    } else if (segment.ends_known_tokens) {
-      step.sampled.push_back(id);
-    }
-  }
-  return step;
 }
 
 Status Leader::collect() {
@@ -394,15 +291,10 @@ void Leader::deliver_token(SequenceId id, sampling::SampledToken token) {
 // ---- The end of requests and of the world.
 
 void Leader::end_all(FinishReason reason, const Error& error) {
-  std::deque<Message> unhandled;
-  {
-    const std::lock_guard lock(mutex_);
-    unhandled.swap(messages_);
-  }
-  for (Message& message : unhandled) {
-    if (auto* submission = std::get_if<Submission>(&message)) {
+  for (RequestInbox::Message& message : inbox_.close(error)) {
+    if (auto* submission = std::get_if<RequestInbox::Submission>(&message)) {
       generations_.emplace(submission->id, std::move(submission->generation));
-    } else if (auto* score = std::get_if<ScoreSubmission>(&message)) {
+    } else if (auto* score = std::get_if<RequestInbox::ScoreSubmission>(&message)) {
       scores_.emplace(score->id, std::move(score->job));
     }
   }
@@ -412,37 +304,13 @@ void Leader::end_all(FinishReason reason, const Error& error) {
   scores_.clear();
 }
 
-Status Leader::watch_world() {
-  if (!plan_sender_) return {};
-  for (int rank = 1; rank < worker_.parts().wire->world_size(); ++rank) {
-    DSL_ASSIGN(
-        PostedReceive farewell,
-        PostedReceive::post(*worker_.parts().wire, rank,
-                            make_tag(wire::Channel::kTokens, kFarewellLane, 0), kFarewellBytes));
-    farewells_.push_back(std::move(farewell));
-  }
-  return {};
-}
-
-Status Leader::check_world() {
-  for (std::size_t i = 0; i < farewells_.size(); ++i) {
-    DSL_ASSIGN(const bool done, farewells_[i].done());
-    if (!done) continue;
-    DSL_TRY(farewells_[i].take(Deadline::after(std::chrono::seconds(0))));
-    return fail(ErrorCode::kPeerLost, "look at the log of that rank",
-                "rank {} left the world while it was in use", i + 1);
-  }
-  return {};
-}
-
 Status Leader::end_world() {
   if (!plan_sender_) return {};
   const auto deadline = Deadline::after(worker_.parts().options.step_deadline);
   scheduler::StepPlan last;
   last.kind = scheduler::StepKind::kShutdown;
   DSL_TRY(plan_sender_->broadcast(num_plans_++, scheduler::encode(last)));
-  for (PostedReceive& farewell : farewells_) DSL_TRY(farewell.take(deadline));
-  farewells_.clear();
+  DSL_TRY(farewells_.take(deadline));
   return worker_.outbox().wait_until_at_most(0, deadline);
 }
 
