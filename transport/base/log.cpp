@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdlib>
+#include <memory>
 
 namespace dsl {
 namespace {
@@ -22,10 +23,11 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::err;
 }
 
+/// Lives as long as the process: detached threads may log while main() returns.
 spdlog::logger& logger() {
-  static const std::shared_ptr<spdlog::logger> instance = [] {
-    auto created = std::make_shared<spdlog::logger>(
-        "dslaunch", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  static spdlog::logger* const instance = [] {
+    auto* const created =
+        new spdlog::logger("dslaunch", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     created->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ [dslaunch] %v");
     const char* wanted = std::getenv("DSL_LOG");
     created->set_level(wanted != nullptr ? spdlog::level::from_str(wanted) : spdlog::level::info);
