@@ -238,7 +238,6 @@ Status check_and_run(RankArguments arguments) {
 int run_rank(RankArguments arguments) {
   set_log_identity(fmt::format("rank {}", arguments.rank));
   const Status status = check_and_run(std::move(arguments));
-  run_end().leave();
   if (status) return 0;
   log(LogLevel::kError, "{}", status.error().to_string());
   return exit_code(status.error().code);

@@ -10,9 +10,7 @@
 namespace dsl {
 namespace {
 
-constexpr auto kEndPatience = std::chrono::seconds(3);
-/// What a program takes to return from main().
-constexpr auto kLeavePatience = std::chrono::seconds(1);
+constexpr auto kEndPatience = std::chrono::seconds(4);
 /// A broken connection is often only the consequence of another rank's end. The rendezvous server
 /// knows better, and gets this long to say so.
 constexpr auto kVerdictPatience = std::chrono::seconds(1);
@@ -84,20 +82,11 @@ bool RunEnd::wait_for(std::chrono::milliseconds duration) {
   return changed_.wait_for(lock, duration, [this] { return is_set_; });
 }
 
-void RunEnd::leave() {
-  if (!is_leaving_.exchange(true)) return;
-  while (true) std::this_thread::sleep_for(std::chrono::hours(1));
-}
-
 /// Runs in a thread of its own, which the end of the process ends.
-void RunEnd::enforce(std::chrono::seconds patience) {
+void RunEnd::enforce(std::chrono::seconds patience) const {
   std::this_thread::sleep_for(patience);
   const std::optional<Error> failure = this->failure();
-  if (is_leaving_.exchange(true)) {
-    std::this_thread::sleep_for(kLeavePatience);
-  } else if (failure) {
-    log(LogLevel::kError, "{}", failure->to_string());
-  }
+  if (failure) log(LogLevel::kError, "{}", failure->to_string());
   std::_Exit(failure ? exit_code(failure->code) : 0);
 }
 

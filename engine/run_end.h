@@ -1,7 +1,6 @@
 // Why a rank ends, and that it does.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -32,20 +31,15 @@ class RunEnd {
   /// True when the rank is to end, which may take until then.
   bool wait_for(std::chrono::milliseconds duration);
 
-  /// The program returns from main(), which tears down what logging uses. Does not return when the
-  /// end is enforced already: that ends the process.
-  void leave();
-
  private:
-  void enforce(std::chrono::seconds patience);
+  void enforce(std::chrono::seconds patience) const;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::atomic<bool> is_leaving_{false};    // somebody logs the reason and ends the process
-  bool is_set_ = false;                    // guarded by mutex_
-  std::optional<Error> failure_;           // guarded by mutex_
-  bool is_serving_ = false;                // guarded by mutex_
-  std::chrono::seconds drain_timeout_{0};  // guarded by mutex_
+  bool is_set_ = false;                                         // guarded by mutex_
+  std::optional<Error> failure_;                                // guarded by mutex_
+  bool is_serving_ = false;                                     // guarded by mutex_
+  std::chrono::seconds drain_timeout_{0};                       // guarded by mutex_
   std::optional<std::chrono::steady_clock::time_point> asked_;  // guarded by mutex_
 };
 
