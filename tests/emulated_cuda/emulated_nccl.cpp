@@ -131,6 +131,15 @@ ncclResult_t start_group() {
   return ncclInProgress;
 }
 
+/// NCCL takes a communicator's device for as long as such a call lasts, and opens a context on the
+/// thread's own when it goes back to that. With the hub's mutex held.
+void check_is_on_device_of(const Member& member) {
+  const int device = member.hub->devices.at(member.rank);
+  DSL_CHECK(device == current_device,
+            "a thread that uses device {} ends a communicator of device {}", current_device,
+            device);
+}
+
 void place(const Exchange& exchange) {
   run_or_record([exchange, recording = exchange.member->recordings] {
     const auto once = std::make_shared<Exchange>(exchange);
@@ -208,12 +217,17 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
 
 ncclResult_t ncclCommFinalize(ncclComm_t comm) {
   const std::lock_guard lock(comm->member->hub->mutex);
+  dsl::test::check_is_on_device_of(*comm->member);
   comm->member->has_just_called = true;
   comm->member->is_finalised = true;
   return ncclInProgress;
 }
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  {
+    const std::lock_guard lock(comm->member->hub->mutex);
+    dsl::test::check_is_on_device_of(*comm->member);
+  }
   delete comm;
   return ncclSuccess;
 }
@@ -221,11 +235,7 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm) {
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   {
     const std::lock_guard lock(comm->member->hub->mutex);
-    // NCCL takes the communicator's device meanwhile, and opens a context on the thread's own when
-    // it goes back to that.
-    DSL_CHECK(comm->member->hub->devices.at(comm->member->rank) == dsl::test::current_device,
-              "a thread that uses device {} ends a communicator of another",
-              dsl::test::current_device);
+    dsl::test::check_is_on_device_of(*comm->member);
     comm->member->is_aborted = true;
     comm->member->unplaced = nullptr;
     ++comm->member->hub->num_aborted;

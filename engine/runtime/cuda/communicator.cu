@@ -91,6 +91,9 @@ Communicator::~Communicator() {
   changed_.notify_all();
   watcher_.join();
   if (comm_ == nullptr) return;
+  // Whichever thread ends the rank: NCCL takes the device meanwhile and goes back to the thread's
+  // own, which would open a context there.
+  static_cast<void>(stream_->enter_thread());
   // Peers may still read what this rank has sent. With work that cannot end, only an abort does.
   const bool is_quiet = !is_error(ncclCommFinalize(comm_)) &&
                         wait_for(comm_, Deadline::after(kFarewellPatience)) == ncclSuccess;
