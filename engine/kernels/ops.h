@@ -9,7 +9,8 @@
 //  3. Leaf trees: a sum that tensor parallelism splits is a balanced binary tree over kNumLeaves
 //     leaves with fixed boundaries (LeafSplit). A rank owns a whole subtree, so the joined result
 //     has the bits of one process.
-//  4. Where a weight has `quantised_inputs`, linear(), linear_pair(), linear_tree(), join_linear(),
+//  4. Where a weight has `quantised_inputs`, linear(), linear_pair(), linear_tree(),
+//  linear_leaves(),
 //     gated_linear() and routed_experts() (before both products) take for their rows what
 //     quantise_inputs() makes of them; codes and scales are the same on every backend.
 // Accumulation is float32. Outputs are rounded once, to the dtype of the output view.
@@ -212,12 +213,9 @@ class Ops {
   virtual void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                            MatrixView<float> out) = 0;
 
-  /// out = balanced tree over sums' leaves, which become zeros: the next layer begins with those.
-  virtual void join_leaves(const LeafSums& sums, MatrixView<float> out) = 0;
-
-  /// The same after sums.leaf(i)[m, n] += leaf i of linear_tree()'s sum.
-  virtual void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                           const LeafSums& sums, MatrixView<float> out) = 0;
+  /// sums.leaf(i)[m, n] = leaf i of linear_tree()'s sum.
+  virtual void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                             const LeafSums& sums) = 0;
 
   /// residual += update, in float32, rounded once to the dtype of residual.
   virtual void add(const Matrix& residual, MatrixView<const float> update) = 0;
@@ -278,12 +276,12 @@ class Ops {
                      const RoutingConfig& config, const Routing& routing) = 0;
 
   /// For every expert e in [first_expert, first_expert + experts.size()) and every row that chose
-  /// it: sums.leaf(leaf of e)[row] += weight * down(silu(gate x) * up x), in ascending order of e.
-  /// `split` runs over all routed experts. The activation between up and down is rounded to the
-  /// dtype of x.
+  /// it: sums.leaf(leaf of e)[row] += weight * down(silu(gate x) * up x), in ascending order of e;
+  /// then out = balanced tree over the leaves. `split` runs over all routed experts. The activation
+  /// between up and down is rounded to the dtype of x. A backend need not write the sums.
   virtual void routed_experts(const Matrix& x, const Routing& routing,
                               std::span<const ExpertWeights> experts, const LeafSplit& split,
-                              const LeafSums& sums) = 0;
+                              const LeafSums& sums, MatrixView<float> out) = 0;
 };
 
 }  // namespace dsl

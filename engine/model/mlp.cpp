@@ -36,9 +36,8 @@ Result<MatrixView<float>> Mlp::forward(const LayerContext& context, const Matrix
   return update;
 }
 
-void Mlp::join(const LayerContext& context, const Matrix& x, const LeafSums& sums,
-               MatrixView<float> out) const {
-  down_proj_.join(context.ops, activate(context, x), sums, out);
+void Mlp::leaves(const LayerContext& context, const Matrix& x, const LeafSums& sums) const {
+  down_proj_.leaves(context.ops, activate(context, x), sums);
 }
 
 void Mlp::append_parameters(Parameters& parameters) {

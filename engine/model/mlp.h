@@ -21,9 +21,8 @@ class Mlp {
 
   /// The workspace's update, complete on every shard. x [rows, hidden_size].
   Result<MatrixView<float>> forward(const LayerContext& context, const Matrix& x) const;
-  /// Adds this shard's leaves to `sums`, beside those of other experts, and joins them in `out`.
-  void join(const LayerContext& context, const Matrix& x, const LeafSums& sums,
-            MatrixView<float> out) const;
+  /// The leaves of this shard's sums, to which routed experts add theirs.
+  void leaves(const LayerContext& context, const Matrix& x, const LeafSums& sums) const;
 
   void append_parameters(Parameters& parameters);
 

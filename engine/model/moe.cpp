@@ -50,13 +50,13 @@ Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix
   context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
 
   const LeafSums sums = workspace.leaf_sums(x.rows);
-  experts_.accumulate(context.ops, x, routing, sums);
-  const MatrixView<float> update = workspace.update(x.rows);
   if (shared_experts_) {
-    shared_experts_->join(context, x, sums, update);
+    shared_experts_->leaves(context, x, sums);
   } else {
-    context.ops.join_leaves(sums, update);
+    DSL_TRY(workspace.clear_leaf_sums(x.rows));
   }
+  const MatrixView<float> update = workspace.update(x.rows);
+  experts_.join(context.ops, x, routing, sums, update);
   DSL_TRY(context.tp.all_reduce(update));
   return update;
 }

@@ -18,8 +18,8 @@ class Moe {
   /// `prefix` is "model.layers.N.mlp.".
   static Result<Moe> load(const LayerSource& source, const std::string& prefix);
 
-  /// The workspace's update, complete on every shard. x [rows, hidden_size]. Routed and shared
-  /// experts add to the same leaves, so that one sum over the group joins both.
+  /// The workspace's update, complete on every shard. x [rows, hidden_size]. Routed experts
+  /// add to the leaves of the shared ones, so that one sum over the group joins both.
   Result<MatrixView<float>> forward(const LayerContext& context, const Matrix& x) const;
 
   void append_parameters(Parameters& parameters);

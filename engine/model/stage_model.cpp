@@ -67,7 +67,6 @@ Status StageModel::run_layers(const StepBatch& batch, const std::function<Status
 Status StageModel::run_all_layers(const StepBatch& batch,
                                   const std::function<Status()>& after_layer) {
   const Matrix hidden_states = workspace_.hidden_states(batch.rows());
-  DSL_TRY(workspace_.clear_leaf_sums(batch.rows()));
   MatrixView<float> update;
   for (std::int64_t layer = 0; layer < num_layers(); ++layer) {
     const LayerContext context{*ops_, tp_, workspace_, rope_.view(), layer};

@@ -43,9 +43,8 @@ class Workspace {
   Matrix activated(std::int64_t rows, std::int64_t width) const;
   /// [rows, hidden_size] float32: what a sublayer adds to the residual stream.
   MatrixView<float> update(std::int64_t rows) const;
-  /// [local leaves, rows, hidden_size] float32: zeros before each layer.
+  /// [local leaves, rows, hidden_size] float32, of a layer's experts.
   LeafSums leaf_sums(std::int64_t rows) const;
-  /// For the first layer of a step; who joins them does it for the next.
   Status clear_leaf_sums(std::int64_t rows) const;
   /// Expert ids stay until the next step: those of all layers [layer, rows, num_experts_per_tok]
   /// lie together. Weights are of one layer.

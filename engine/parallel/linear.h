@@ -42,9 +42,9 @@ class RowParallelLinear {
   std::int64_t local_in_features() const { return weight_.in_features; }
   /// x [rows, local_in_features] -> out [rows, out_features], complete on every shard.
   Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, MatrixView<float> out) const;
-  /// Adds this shard's leaves to `sums` and joins these in `out`, which the caller reduces.
-  void join(Ops& ops, const Matrix& x, const LeafSums& sums, MatrixView<float> out) const {
-    ops.join_linear(x, weight_, split_, sums, out);
+  /// Leaves this shard's sums unjoined.
+  void leaves(Ops& ops, const Matrix& x, const LeafSums& sums) const {
+    ops.linear_leaves(x, weight_, split_, sums);
   }
 
  private:
@@ -129,9 +129,11 @@ class ExpertParallel {
   std::span<const ExpertWeights> experts() const { return experts_; }
   std::span<ExpertWeights> mutable_experts() { return experts_; }
 
-  /// Adds the weighted outputs of this shard's experts to its leaves.
-  void accumulate(Ops& ops, const Matrix& x, const Routing& routing, const LeafSums& sums) const {
-    ops.routed_experts(x, routing, experts_, split_, sums);
+  /// Adds the weighted outputs of this shard's experts to its leaves and joins these in `out`,
+  /// which the caller reduces.
+  void join(Ops& ops, const Matrix& x, const Routing& routing, const LeafSums& sums,
+            MatrixView<float> out) const {
+    ops.routed_experts(x, routing, experts_, split_, sums, out);
   }
 
  private:

@@ -139,6 +139,8 @@ class Bench {
     const LeafSplit split{num_experts, 0, 1};
     std::vector<float> sums(static_cast<std::size_t>(kNumLeaves * rows * kHidden), 0.0f);
     const LeafSums leaves{sums.data(), kNumLeaves, rows, kHidden};
+    std::vector<float> joined(static_cast<std::size_t>(rows * kHidden));
+    const MatrixView<float> out{joined.data(), rows, kHidden, kHidden};
     const auto choose = [&](std::int64_t first) {
       for (std::int64_t row = 0; row < rows; ++row) {
         for (std::int64_t k = 0; k < kTopK; ++k) {
@@ -151,11 +153,11 @@ class Bench {
     const Routing routing{ids.data(), const_cast<float*>(shares.data()), rows, kTopK};
     const std::int64_t steps = rows == 1 ? num_experts / kTopK : 1;
     choose(0);
-    ops_.routed_experts(x.view(), routing, all, split, leaves);
+    ops_.routed_experts(x.view(), routing, all, split, leaves, out);
     const double seconds = median_seconds([&] {
       for (std::int64_t step = 0; step < steps; ++step) {
         choose(step * kTopK);
-        ops_.routed_experts(x.view(), routing, all, split, leaves);
+        ops_.routed_experts(x.view(), routing, all, split, leaves, out);
       }
     });
     const std::int64_t distinct = rows == 1 ? kTopK : num_experts / kTopK * kTopK;

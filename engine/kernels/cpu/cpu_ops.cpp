@@ -79,33 +79,19 @@ void CpuOps::linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& 
   });
 }
 
-void CpuOps::join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                         const LeafSums& sums, MatrixView<float> out) {
+void CpuOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                           const LeafSums& sums) {
   DSL_CHECK(
       sums.rows == x.rows && sums.cols == w.out_features && sums.num_leaves == split.num_leaves(),
       "sums [{}, {}, {}]", sums.num_leaves, sums.rows, sums.cols);
   multiply(x, w, &split, [&](const DotBlock& block) {
     for (int leaf = 0; leaf < split.num_leaves(); ++leaf) {
       for (std::int64_t r = 0; r < block.num_rows; ++r) {
-        kernels_.accumulate(block.row(r) + leaf * block.leaf_stride, 1.0f, block.num_cols,
-                            sums.leaf(leaf) + (block.first_row + r) * sums.cols + block.first_col);
+        std::copy_n(block.row(r) + leaf * block.leaf_stride, block.num_cols,
+                    sums.leaf(leaf) + (block.first_row + r) * sums.cols + block.first_col);
       }
     }
   });
-  join_leaves(sums, out);
-}
-
-void CpuOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {
-  split(sums.rows, 1, sums.rows * sums.cols * sums.num_leaves,
-        [&](std::int64_t first, std::int64_t last, Workspace&) {
-          for (std::int64_t row = first; row < last; ++row) {
-            kernels_.join_tree(sums.data + row * sums.cols, sums.rows * sums.cols, sums.num_leaves,
-                               sums.cols, out.row(row));
-            for (int i = 0; i < sums.num_leaves; ++i) {
-              std::fill_n(sums.leaf(i) + row * sums.cols, sums.cols, 0.0f);
-            }
-          }
-        });
 }
 
 void CpuOps::add(const Matrix& residual, MatrixView<const float> update) {

@@ -23,9 +23,8 @@ class CpuOps final : public RefOps {
   void linear(const Matrix& x, const WeightView& w, const Matrix& out) override;
   void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                    MatrixView<float> out) override;
-  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                   const LeafSums& sums, MatrixView<float> out) override;
-  void join_leaves(const LeafSums& sums, MatrixView<float> out) override;
+  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                     const LeafSums& sums) override;
   void add(const Matrix& residual, MatrixView<const float> update) override;
   void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
             const RopeTable& table) override;
@@ -37,7 +36,7 @@ class CpuOps final : public RefOps {
              const RoutingConfig& config, const Routing& routing) override;
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
-                      const LeafSums& sums) override;
+                      const LeafSums& sums, MatrixView<float> out) override;
 
  private:
   /// Runs job(first, last, workspace) over parts of [0, count) if `cost` (multiply-adds or

@@ -84,14 +84,21 @@ std::int64_t first_grain(const Group& group, std::int64_t cost) {
 
 void CpuOps::routed_experts(const Matrix& x, const Routing& routing,
                             std::span<const ExpertWeights> experts, const LeafSplit& split,
-                            const LeafSums& sums) {
+                            const LeafSums& sums, MatrixView<float> out) {
   DSL_CHECK(split.local_size() == std::ssize(experts) && sums.num_leaves == split.num_leaves() &&
-                sums.rows == x.rows && routing.rows == x.rows,
-            "{} experts of a shard of {}, sums [{}, {}, {}], {} rows, routing of {}",
+                sums.rows == x.rows && routing.rows == x.rows && out.rows == x.rows &&
+                out.cols == sums.cols,
+            "{} experts of a shard of {}, sums [{}, {}, {}], {} rows, routing of {}, out [{}, {}]",
             experts.size(), split.local_size(), sums.num_leaves, sums.rows, sums.cols, x.rows,
-            routing.rows);
+            routing.rows, out.rows, out.cols);
+  const auto join = [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = 0; row < sums.rows; ++row) {
+      kernels_.join_tree(sums.data + row * sums.cols + first, sums.rows * sums.cols,
+                         sums.num_leaves, last - first, out.row(row) + first);
+    }
+  };
   const Plan plan = group_rows(routing, experts, split);
-  if (plan.groups.empty()) return;
+  if (plan.groups.empty()) return join(0, sums.cols);
   const WeightView& sample = experts[static_cast<std::size_t>(plan.groups[0].expert)].gate_proj;
   const DType element = linear_element(kernels_, x.dtype, sample);
   const std::int64_t inner = sample.out_features;
@@ -164,6 +171,7 @@ void CpuOps::routed_experts(const Matrix& x, const Routing& routing,
             }
           });
     }
+    join(first, last);
   };
   if (num_entries * inner * x.cols < kParallelCost || pool().size() == 1) {
     gate_and_up(0, 1, workspaces_[0]);

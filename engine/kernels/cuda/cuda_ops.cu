@@ -130,11 +130,11 @@ class CudaOps final : public Ops {
     multiply(launcher_, x, w, leaf_bounds(split), as_matrix(out));
   }
 
-  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                   const LeafSums& sums, MatrixView<float> out) override {
+  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                     const LeafSums& sums) override {
     check_linear(x, w, sums.rows, sums.cols);
     check_split(split, x.cols);
-    cuda::join_linear(launcher_, x, w, leaf_bounds(split), sums, as_matrix(out));
+    multiply_leaves(launcher_, x, w, leaf_bounds(split), sums);
   }
 
   void gated_linear(const Matrix& x, const WeightView& gate_proj, const WeightView& up_proj,
@@ -144,10 +144,6 @@ class CudaOps final : public Ops {
     if (!multiply_gated(launcher_, x, gate_proj, up_proj, activated)) {
       Ops::gated_linear(x, gate_proj, up_proj, gate, up, activated);
     }
-  }
-
-  void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
-    cuda::join_leaves(launcher_, sums, as_matrix(out));
   }
 
   void add(const Matrix& residual, MatrixView<const float> update) override {
@@ -240,12 +236,12 @@ class CudaOps final : public Ops {
 
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
-                      const LeafSums& sums) override {
+                      const LeafSums& sums, MatrixView<float> out) override {
     const auto found = experts_.find(experts.data());
     auto& copy = found != experts_.end()
                      ? found->second
                      : experts_.emplace(experts.data(), take_spare_experts()).first->second;
-    add_routed_experts(launcher_, copy, x, routing, experts, split, sums);
+    join_routed_experts(launcher_, copy, x, routing, experts, split, sums, out);
   }
 
   void mla_attention(const Matrix& q, const WeightView& kv_b, const LatentCache& cache,

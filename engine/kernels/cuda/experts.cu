@@ -5,6 +5,7 @@
 #include "engine/kernels/cuda/experts.cuh"
 #include "engine/kernels/cuda/experts.h"
 #include "engine/kernels/cuda/gemm_launch.cuh"
+#include "engine/kernels/cuda/join_experts.cuh"
 #include "engine/kernels/cuda/quantise.h"
 #include "engine/kernels/linear_shapes.h"
 
@@ -166,11 +167,15 @@ std::int64_t scratch_of_experts(std::int64_t rows, std::int64_t top_k, DType act
 
 }  // namespace
 
-void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_copy,
-                        const Matrix& x, const Routing& routing,
-                        std::span<const ExpertWeights> experts, const LeafSplit& split,
-                        const LeafSums& sums) {
+void join_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_copy,
+                         const Matrix& x, const Routing& routing,
+                         std::span<const ExpertWeights> experts, const LeafSplit& split,
+                         const LeafSums& sums, const MatrixView<float>& out) {
   check_split(split, std::ssize(experts));
+  DSL_CHECK(sums.rows == x.rows && sums.num_leaves == split.num_leaves() && out.rows == x.rows &&
+                out.cols == sums.cols,
+            "{} rows, sums [{}, {}, {}], out [{}, {}]", x.rows, sums.num_leaves, sums.rows,
+            sums.cols, out.rows, out.cols);
   if (x.rows == 0) return;
   check_alike(experts);
   const ExpertWeights* table = launcher.copy(experts_copy, experts);
@@ -207,8 +212,9 @@ void add_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_c
     }
     activate_experts(launcher, call, x.rows_from(first, rows), activated, space);
     project_experts(launcher, call, activated, down, space);
-    launcher.run({element_grid(sums.cols, rows), kElementThreads}, add_experts_kernel, part,
-                 first_expert, leaf_bounds(split), down, sums, first);
+    launcher.run({join_grid(sums.cols, rows), kJoinThreads}, join_experts_kernel, part,
+                 first_expert, leaf_bounds(split), down, leaf_rows_from(sums, first),
+                 MatrixView<float>{out.row(first), rows, out.cols, out.row_stride});
   }
 }
 

@@ -4,7 +4,6 @@
 #include "engine/kernels/cuda/dots.cuh"
 #include "engine/kernels/cuda/elements.cuh"
 #include "engine/kernels/cuda/expert_pairs.cuh"
-#include "engine/kernels/cuda/leaves.cuh"
 #include "engine/kernels/cuda/turns.cuh"
 
 namespace dsl::cuda {
@@ -87,62 +86,6 @@ __global__ void expert_down_kernel(Matrix activated, const ExpertWeights* expert
       if (tile.first + r < tile.end) {
         outputs.data[found[r] * outputs.row_stride + tile.feature] = down[r];
       }
-    }
-  }
-}
-
-/// Experts of a row that add_experts_kernel reads before it adds the first.
-inline constexpr int kSlotsAtOnce = 8;
-
-/// Adds a row's experts to their leaves in ascending order: a row's expert ids are sorted. Grid:
-/// cols / threads, rows.
-__global__ void add_experts_kernel(Routing routing, std::int64_t first_expert,
-                                   const __grid_constant__ LeafBounds leaves,
-                                   MatrixView<float> outputs, LeafSums sums,
-                                   std::int64_t first_row) {
-  take_turn();
-  const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (col >= sums.cols) return;
-  const std::int64_t row = blockIdx.y;
-  const auto sum_of = [&](int leaf) -> float& {
-    return sums.data[(leaf * sums.rows + first_row + row) * sums.cols + col];
-  };
-  const auto num_slots = static_cast<int>(routing.num_experts_per_tok);
-  for (int begin = 0; begin < num_slots; begin += kSlotsAtOnce) {
-    std::int32_t ids[kSlotsAtOnce];
-    float weights[kSlotsAtOnce];
-    int leaf_of[kSlotsAtOnce];  // -1 of experts of other shards
-    float values[kSlotsAtOnce];
-    float totals[kSlotsAtOnce];
-#pragma unroll
-    for (int i = 0; i < kSlotsAtOnce; ++i) {
-      const std::int64_t p = row * num_slots + begin + i;
-      ids[i] = begin + i < num_slots ? routing.expert_ids[p] : -1;
-      weights[i] = begin + i < num_slots ? routing.weights[p] : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < kSlotsAtOnce; ++i) {
-      const std::int64_t expert = ids[i] - first_expert;
-      const bool is_here = expert >= 0 && expert < leaves.begin[leaves.num_leaves];
-      leaf_of[i] = ids[i] >= 0 && is_here ? leaf_at(leaves, expert) : -1;
-    }
-#pragma unroll
-    for (int i = 0; i < kSlotsAtOnce; ++i) {
-      if (leaf_of[i] < 0) continue;
-      values[i] = outputs.data[(row * num_slots + begin + i) * outputs.row_stride + col];
-      totals[i] = sum_of(leaf_of[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < kSlotsAtOnce; ++i) {
-      if (leaf_of[i] < 0) continue;
-      if (i > 0 && leaf_of[i - 1] == leaf_of[i]) totals[i] = totals[i - 1];
-      totals[i] = fmaf(weights[i], values[i], totals[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < kSlotsAtOnce; ++i) {
-      if (leaf_of[i] < 0) continue;
-      if (i + 1 < kSlotsAtOnce && leaf_of[i + 1] == leaf_of[i]) continue;
-      sum_of(leaf_of[i]) = totals[i];
     }
   }
 }

@@ -14,7 +14,7 @@
 //   num_features()         of the output
 //   slices()               of its input features
 //   store(group, r, feature, outputs)  takes the output of every side; not for GemmSum::kLeaves
-//   leaf_sum(group, r, feature, leaf)  the sum in memory, for GemmSum::kLeaves and kJoined
+//   store_leaf(group, r, feature, leaf, sum)  the same of a leaf; for GemmSum::kLeaves alone
 #pragma once
 
 #include "engine/kernels/cuda/slices.cuh"
@@ -28,10 +28,9 @@ inline constexpr int kTileCols = 8;
 inline constexpr float kNotANumber = __builtin_nanf("");
 
 enum class GemmSum {
-  kWhole,   // there is one leaf
-  kTree,    // they are joined
-  kLeaves,  // each is added to a sum in memory; of many rows
-  kJoined   // the same, the sums are joined and become zeros; of few rows
+  kWhole,  // there is one leaf
+  kTree,   // they are joined
+  kLeaves  // each is an output
 };
 
 }  // namespace dsl::cuda

@@ -28,6 +28,11 @@ inline LeafBounds single_leaf(std::int64_t size) {
   return bounds;
 }
 
+/// `sums` from a row on; `rows` stays the distance of leaves.
+inline LeafSums leaf_rows_from(const LeafSums& sums, std::int64_t first) {
+  return {sums.data + first * sums.cols, sums.num_leaves, sums.rows, sums.cols};
+}
+
 /// The leaf that holds a feature or expert of the sum; no leaf need hold any.
 __device__ inline int leaf_at(const LeafBounds& bounds, std::int64_t at) {
   int leaf = 0;

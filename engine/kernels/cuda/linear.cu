@@ -62,11 +62,6 @@ void with_inputs(Launcher& launcher, const Matrix& x, const WeightView& w, const
       });
 }
 
-/// `sums` from a row on.
-LeafSums leaf_rows_from(const LeafSums& sums, std::int64_t first) {
-  return {sums.data + first * sums.cols, sums.num_leaves, sums.rows, sums.cols};
-}
-
 void multiply_on_tensor_cores(Launcher& launcher, const Matrix& x, const WeightView& w,
                               const LeafBounds& leaves, const Matrix& out) {
   with_tensor_core_inputs(
@@ -84,26 +79,6 @@ void multiply_on_tensor_cores(Launcher& launcher, const Matrix& x, const WeightV
                    w.out_features, rows);
         });
       });
-}
-
-/// Few rows are joined as soon as their leaves are known; of many each leaf goes to memory first.
-template <typename W, typename X>
-void join_tensor_core_linear(Launcher& launcher, const MatrixRows<X>& in, const WeightView& w,
-                             const LeafSums& sums, const Matrix& out) {
-  using Joined = LeavesGemm<W, X, GemmSum::kJoined>;
-  using Leaves = LeavesGemm<W, X, GemmSum::kLeaves>;
-  const GemmRows rows{1, in.num_rows, in.num_rows};
-  if constexpr (std::is_same_v<X, Float8E4M3>) {
-    if (launcher.has_warpgroups()) {
-      run_warpgroup_gemm(launcher, Leaves{in, w, sums, out}, w.out_features, rows);
-      return join_leaves(launcher, sums, out);
-    }
-  }
-  if (has_few_rows<Joined>(w.out_features, rows)) {
-    return run_few_rows(launcher, Joined{in, w, sums, out}, w.out_features, rows);
-  }
-  run_many_rows(launcher, Leaves{in, w, sums, out}, w.out_features, rows);
-  join_leaves(launcher, sums, out);
 }
 
 }  // namespace
@@ -173,18 +148,14 @@ bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_
   return true;
 }
 
-void join_leaves(Launcher& launcher, const LeafSums& sums, const Matrix& out) {
-  launcher.run({element_grid(sums.cols, out.rows), kElementThreads}, join_leaves_kernel, sums, out);
-}
-
-void join_linear(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
-                 const LeafSums& sums, const Matrix& out) {
+void multiply_leaves(Launcher& launcher, const Matrix& x, const WeightView& w,
+                     const LeafBounds& leaves, const LeafSums& sums) {
   if (is_tensor_core_gemm(x.dtype, w, leaves)) {
     return with_tensor_core_inputs(
         launcher, x, w, leaves,
         [&]<typename X>(auto e, std::int64_t first, const MatrixRows<X>& in) {
-          join_tensor_core_linear<decltype(e)>(launcher, in, w, leaf_rows_from(sums, first),
-                                               out.rows_from(first, in.num_rows));
+          run_gemm(launcher, LeavesGemm<decltype(e), X>{in, w, leaf_rows_from(sums, first)},
+                   w.out_features, {1, in.num_rows, in.num_rows});
         });
   }
   with_inputs(launcher, x, w, leaves, [&](std::int64_t first, const Matrix& in) {
@@ -197,7 +168,6 @@ void join_linear(Launcher& launcher, const Matrix& x, const WeightView& w, const
       });
     });
   });
-  join_leaves(launcher, sums, out);
 }
 
 }  // namespace dsl::cuda

@@ -45,7 +45,7 @@ __global__ void linear_kernel(Matrix x, WeightView w, LeafBounds leaves, Matrix 
   }
 }
 
-/// sums.leaf(i) += leaf i's dot products. Grid: features / kTileWarps, rows / kRows.
+/// sums.leaf(i) = leaf i's dot products. Grid: features / kTileWarps, rows / kRows.
 template <int kRows, typename X, typename W>
 __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, LeafSums sums) {
   take_turn();
@@ -62,29 +62,9 @@ __global__ void linear_leaves_kernel(Matrix x, WeightView w, LeafBounds leaves, 
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (first_row + r >= x.rows) continue;
-      sums.data[(i * sums.rows + first_row + r) * sums.cols + feature] += dots[r];
+      sums.data[(i * sums.rows + first_row + r) * sums.cols + feature] = dots[r];
     }
   }
-}
-
-/// out = the tree over the leaves, which become zeros. Grid: cols / threads, rows.
-__global__ void join_leaves_kernel(LeafSums sums, Matrix out) {
-  take_turn();
-  const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (col >= sums.cols) return;
-  const std::int64_t row = blockIdx.y;
-  float* const first = sums.data + row * sums.cols + col;
-  const std::int64_t stride = sums.rows * sums.cols;
-  float leaves[kNumLeaves] = {};
-#pragma unroll
-  for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
-    if (leaf < sums.num_leaves) leaves[leaf] = first[leaf * stride];
-  }
-#pragma unroll
-  for (int leaf = 0; leaf < kNumLeaves; ++leaf) {
-    if (leaf < sums.num_leaves) first[leaf * stride] = 0;
-  }
-  row_of<float>(out, row)[col] = join_tree(leaves, sums.num_leaves);
 }
 
 }  // namespace dsl::cuda

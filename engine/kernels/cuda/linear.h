@@ -21,11 +21,8 @@ bool multiply_pair(Launcher& launcher, const Matrix& x, const WeightView& w, con
 bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
                     const WeightView& up_proj, const Matrix& activated);
 
-/// out = the tree over sums' leaves, which become zeros, in as many rows as out has.
-void join_leaves(Launcher& launcher, const LeafSums& sums, const Matrix& out);
-
-/// The same after sums.leaf(i)[m, n] += leaf i's sum.
-void join_linear(Launcher& launcher, const Matrix& x, const WeightView& w, const LeafBounds& leaves,
-                 const LeafSums& sums, const Matrix& out);
+/// sums.leaf(i)[m, n] = leaf i's sum.
+void multiply_leaves(Launcher& launcher, const Matrix& x, const WeightView& w,
+                     const LeafBounds& leaves, const LeafSums& sums);
 
 }  // namespace dsl::cuda

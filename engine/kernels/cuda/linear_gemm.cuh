@@ -106,27 +106,21 @@ struct GatedGemm : MatrixRows<X> {
   }
 };
 
-/// sums.leaf(i) += leaf i of x w^T; where the sums are joined, out = the tree over them, and they
-/// become zeros.
-template <typename W, typename X, GemmSum kLeafSum>
+/// sums.leaf(i) = leaf i of x w^T.
+template <typename W, typename X>
 struct LeavesGemm : MatrixRows<X> {
   using Weight = W;
   static constexpr int kSides = 1;
-  static constexpr GemmSum kSum = kLeafSum;
-  static_assert(kSum == GemmSum::kLeaves || kSum == GemmSum::kJoined);
+  static constexpr GemmSum kSum = GemmSum::kLeaves;
 
   WeightView w;
   LeafSums sums;
-  Matrix out;
 
   __device__ std::int64_t num_features() const { return w.out_features; }
   __device__ const WeightView& weight(const WholeGroup&, int) const { return w; }
-  __device__ float& leaf_sum(const WholeGroup&, int row, std::int64_t feature, int leaf) const {
-    return sums.data[(leaf * sums.rows + row) * sums.cols + feature];
-  }
-  __device__ void store(const WholeGroup&, int row, std::int64_t feature,
-                        const float (&outputs)[1]) const {
-    row_of<float>(out, row)[feature] = outputs[0];
+  __device__ void store_leaf(const WholeGroup&, int row, std::int64_t feature, int leaf,
+                             float sum) const {
+    sums.data[(leaf * sums.rows + row) * sums.cols + feature] = sum;
   }
 };
 

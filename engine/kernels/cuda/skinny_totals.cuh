@@ -41,8 +41,13 @@ class SkinnyTotals {
     if constexpr (kHasLeaves) {
       const int num_leaves = gemm.slices().leaves.num_leaves;
       leaves_[leaf_] = sum_[0];
-      if constexpr (Gemm::kSum == GemmSum::kJoined) take_sums(gemm, group, row, feature);
-      gemm.store(group, row, feature, {join_tree(leaves_, num_leaves)});
+      if constexpr (Gemm::kSum == GemmSum::kLeaves) {
+        for (int leaf = 0; leaf < num_leaves; ++leaf) {
+          gemm.store_leaf(group, row, feature, leaf, leaves_[leaf]);
+        }
+      } else {
+        gemm.store(group, row, feature, {join_tree(leaves_, num_leaves)});
+      }
     } else {
       gemm.store(group, row, feature, sum_);
     }
@@ -50,30 +55,10 @@ class SkinnyTotals {
 
  private:
   static constexpr bool kHasLeaves = Gemm::kSum != GemmSum::kWhole;
-  static_assert(Gemm::kSum != GemmSum::kLeaves && (!kHasLeaves || kSides == 1));
-  /// Slices and leaves that are read before any is added.
+  static_assert(!kHasLeaves || kSides == 1);
+  /// Slices that are read before any is added.
   static constexpr int kSlicesAtOnce = 8 / kSides;
-  static constexpr int kLeavesAtOnce = 4;
 
-  /// Leaves become sums in memory with them, which become zeros.
-  __device__ void take_sums(const Gemm& gemm, const typename Gemm::Group& group, int row,
-                            std::int64_t feature) {
-    const int num_leaves = gemm.slices().leaves.num_leaves;
-#pragma unroll
-    for (int first = 0; first < kNumLeaves; first += kLeavesAtOnce) {
-      float sums[kLeavesAtOnce];
-#pragma unroll
-      for (int i = 0; i < kLeavesAtOnce; ++i) {
-        if (first + i < num_leaves) sums[i] = gemm.leaf_sum(group, row, feature, first + i);
-      }
-#pragma unroll
-      for (int i = 0; i < kLeavesAtOnce; ++i) {
-        if (first + i >= num_leaves) continue;
-        gemm.leaf_sum(group, row, feature, first + i) = 0;
-        leaves_[first + i] = sums[i] + leaves_[first + i];
-      }
-    }
-  }
   __device__ void end_leaf() {
     leaves_[leaf_++] = sum_[0];
     sum_[0] = 0;

@@ -184,7 +184,7 @@ __device__ void multiply_tile(const Gemm& gemm, const typename Gemm::Group& grou
       if constexpr (Gemm::kSum == GemmSum::kTree) stack.push(cursor.leaf(), totals);
       if constexpr (Gemm::kSum == GemmSum::kLeaves) {
         each_output([&](int row, std::int64_t feature, int m, int n, int i) {
-          gemm.leaf_sum(group, row, feature, cursor.leaf()) += totals[m][n][i];
+          gemm.store_leaf(group, row, feature, cursor.leaf(), totals[m][n][i]);
         });
       }
       const bool is_last = cursor.leaf() + 1 == gemm.slices().leaves.num_leaves;

@@ -181,7 +181,7 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
       if constexpr (Gemm::kSum == GemmSum::kTree) stack.push(cursor.leaf(), totals);
       if constexpr (Gemm::kSum == GemmSum::kLeaves) {
         each_output([&](int row, std::int64_t feature, int n, int i) {
-          gemm.leaf_sum(group, row, feature, cursor.leaf()) += totals[0][n][i];
+          gemm.store_leaf(group, row, feature, cursor.leaf(), totals[0][n][i]);
         });
       }
       const bool is_last = cursor.leaf() + 1 == gemm.slices().leaves.num_leaves;

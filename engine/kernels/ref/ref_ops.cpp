@@ -123,8 +123,8 @@ void RefOps::linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& 
   });
 }
 
-void RefOps::join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                         const LeafSums& sums, MatrixView<float> out) {
+void RefOps::linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                           const LeafSums& sums) {
   check_linear(x, w, sums.rows, sums.cols);
   check_split(split, x.cols);
   const std::vector<float> rows = input_rows(x, w, &split);
@@ -134,23 +134,10 @@ void RefOps::join_linear(const Matrix& x, const WeightView& w, const LeafSplit& 
       decode_row(w, n, feature.data());
       for (std::int64_t m = 0; m < x.rows; ++m) {
         const auto leaves = leaf_dots(rows.data() + m * x.cols, feature.data(), split);
-        for (int i = 0; i < split.num_leaves(); ++i) sums.leaf(i)[m * sums.cols + n] += leaves[i];
+        for (int i = 0; i < split.num_leaves(); ++i) sums.leaf(i)[m * sums.cols + n] = leaves[i];
       }
     }
   });
-  join_leaves(sums, out);
-}
-
-void RefOps::join_leaves(const LeafSums& sums, MatrixView<float> out) {
-  for (std::int64_t row = 0; row < sums.rows; ++row) {
-    for (std::int64_t col = 0; col < sums.cols; ++col) {
-      std::array<float, kNumLeaves> leaves{};
-      for (int i = 0; i < sums.num_leaves; ++i) {
-        leaves[i] = std::exchange(sums.leaf(i)[row * sums.cols + col], 0.0f);
-      }
-      out.row(row)[col] = join_tree(leaves, sums.num_leaves);
-    }
-  }
 }
 
 void RefOps::add(const Matrix& residual, MatrixView<const float> update) {
@@ -264,10 +251,9 @@ void RefOps::route(const Matrix& x, const WeightView& gate, const VectorView& bi
 
 void RefOps::routed_experts(const Matrix& x, const Routing& routing,
                             std::span<const ExpertWeights> experts, const LeafSplit& split,
-                            const LeafSums& sums) {
+                            const LeafSums& sums, MatrixView<float> out) {
   check_split(split, std::ssize(experts));
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
-  if (experts.empty()) return;
   const std::vector<float> rows = input_rows(x, experts.front().gate_proj, nullptr);
   for (std::int64_t e = 0; e < std::ssize(experts); ++e) {
     const ExpertWeights& expert = experts[static_cast<std::size_t>(e)];
@@ -295,6 +281,13 @@ void RefOps::routed_experts(const Matrix& x, const Routing& routing,
         leaf[row * sums.cols + n] +=
             routing.weights[i] * dot(activation.data(), down.data(), inner);
       }
+    }
+  }
+  for (std::int64_t row = 0; row < sums.rows; ++row) {
+    for (std::int64_t col = 0; col < sums.cols; ++col) {
+      std::array<float, kNumLeaves> leaves{};
+      for (int i = 0; i < sums.num_leaves; ++i) leaves[i] = sums.leaf(i)[row * sums.cols + col];
+      out.row(row)[col] = join_tree(leaves, sums.num_leaves);
     }
   }
 }

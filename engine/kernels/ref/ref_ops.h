@@ -19,9 +19,8 @@ class RefOps : public Ops {
   void linear(const Matrix& x, const WeightView& w, const Matrix& out) override;
   void linear_tree(const Matrix& x, const WeightView& w, const LeafSplit& split,
                    MatrixView<float> out) override;
-  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                   const LeafSums& sums, MatrixView<float> out) override;
-  void join_leaves(const LeafSums& sums, MatrixView<float> out) override;
+  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                     const LeafSums& sums) override;
   void add(const Matrix& residual, MatrixView<const float> update) override;
   void rope(const Matrix& x, std::int64_t num_heads, std::span<const std::int32_t> positions,
             const RopeTable& table) override;
@@ -35,7 +34,7 @@ class RefOps : public Ops {
              const RoutingConfig& config, const Routing& routing) override;
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
-                      const LeafSums& sums) override;
+                      const LeafSums& sums, MatrixView<float> out) override;
 
  protected:
   ThreadPool& pool() const { return pool_; }

@@ -80,8 +80,8 @@ class CopyingOps final : public Ops {
     copies.run(*device_.ops, [&] { device_.ops->linear_tree(x_copy, w_copy, split, out); });
   }
 
-  void join_linear(const Matrix& x, const WeightView& w, const LeafSplit& split,
-                   const LeafSums& sums, MatrixView<float> out) override {
+  void linear_leaves(const Matrix& x, const WeightView& w, const LeafSplit& split,
+                     const LeafSums& sums) override {
     Matrix x_copy = x;
     WeightView w_copy = w;
     LeafSums sums_copy = sums;
@@ -89,17 +89,7 @@ class CopyingOps final : public Ops {
     copies.read(x_copy);
     copies.read(w_copy);
     copies.write(sums_copy);
-    copies.write(out);
-    copies.run(*device_.ops,
-               [&] { device_.ops->join_linear(x_copy, w_copy, split, sums_copy, out); });
-  }
-
-  void join_leaves(const LeafSums& sums, MatrixView<float> out) override {
-    LeafSums sums_copy = sums;
-    DeviceCopies copies(*device_.memory);
-    copies.write(sums_copy);
-    copies.write(out);
-    copies.run(*device_.ops, [&] { device_.ops->join_leaves(sums_copy, out); });
+    copies.run(*device_.ops, [&] { device_.ops->linear_leaves(x_copy, w_copy, split, sums_copy); });
   }
 
   void add(const Matrix& residual, MatrixView<const float> update) override {
@@ -235,7 +225,7 @@ class CopyingOps final : public Ops {
 
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
-                      const LeafSums& sums) override {
+                      const LeafSums& sums, MatrixView<float> out) override {
     Matrix x_copy = x;
     Routing routing_copy = routing;
     LeafSums sums_copy = sums;
@@ -243,14 +233,15 @@ class CopyingOps final : public Ops {
     DeviceCopies copies(*device_.memory);
     copies.read(x_copy);
     copies.read(routing_copy);
-    copies.write(sums_copy);
+    copies.read(sums_copy);
+    copies.write(out);
     for (ExpertWeights& expert : experts_) {
       copies.read(expert.gate_proj);
       copies.read(expert.up_proj);
       copies.read(expert.down_proj);
     }
     copies.run(*device_.ops, [&] {
-      device_.ops->routed_experts(x_copy, routing_copy, experts_, split, sums_copy);
+      device_.ops->routed_experts(x_copy, routing_copy, experts_, split, sums_copy, out);
     });
   }
 

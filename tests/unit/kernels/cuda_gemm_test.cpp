@@ -82,48 +82,6 @@ class Inputs {
   cuda::MatrixRows<X> rows_;
 };
 
-/// Leaves that few rows join at once, and those that many rows leave in memory; `out` takes them.
-template <typename W, typename X>
-void expect_joined_alike(Random& random, const cuda::MatrixRows<X>& inputs, const WeightView& w,
-                         const Matrix& out, const std::string& what) {
-  Launcher launcher = make_launcher();
-  const auto start =
-      TestMatrix::random(random, DType::kF32, kNumLeaves * out.rows, kFeatures, 1, 0);
-  const auto size = static_cast<std::size_t>(out.rows * kFeatures);
-  const auto outputs_of = [&](const auto& run) {
-    TestMatrix left = start.clone();
-    const LeafSums sums{left.floats().data, kNumLeaves, out.rows, kFeatures};
-    auto* const data = static_cast<float*>(out.data);
-    std::fill_n(data, size, 0.5f);
-    run(sums);
-    EXPECT_TRUE(launcher.finish().has_value());
-    EXPECT_EQ(left.bits(), std::string(kNumLeaves * size * sizeof(float), 0)) << what;
-    return std::vector<float>(data, data + size);
-  };
-  using Joined = cuda::LeavesGemm<W, X, GemmSum::kJoined>;
-  using Leaves = cuda::LeavesGemm<W, X, GemmSum::kLeaves>;
-  const GemmRows rows{1, out.rows, out.rows};
-  const auto at_once = [&](auto run) {
-    return outputs_of([&](const LeafSums& sums) {
-      run(launcher, Joined{inputs, w, sums, out}, kFeatures, rows);
-    });
-  };
-  const auto expected = at_once(cuda::run_skinny<Joined, 1>);
-  EXPECT_EQ(at_once(cuda::run_skinny<Joined, 2>), expected) << what;
-  EXPECT_EQ(at_once(cuda::run_skinny<Joined, 4>), expected) << what;
-  const auto afterwards = [&](auto run) {
-    return outputs_of([&](const LeafSums& sums) {
-      run(launcher, Leaves{inputs, w, sums, out}, kFeatures, rows);
-      cuda::join_leaves(launcher, sums, out);
-    });
-  };
-  EXPECT_EQ(afterwards(cuda::run_tiled<Leaves, 4>), expected) << what;
-  EXPECT_EQ(afterwards(cuda::run_tiled<Leaves, 8>), expected) << what;
-  if constexpr (std::is_same_v<W, BFloat16>) {
-    EXPECT_EQ(afterwards(cuda::run_warpgroups<Leaves, 2, 128>), expected) << what;
-  }
-}
-
 template <typename W, typename X>
 void expect_kernels_agree(const WeightKind& kind) {
   Random random(kSeed);
@@ -154,7 +112,11 @@ void expect_kernels_agree(const WeightKind& kind) {
     expect_same_bits(
         cuda::LinearGemm<W, X, float, GemmSum::kTree>{leaf_inputs.rows(), w.view(), view}, rows,
         out, what("a tree"));
-    expect_joined_alike<W, X>(random, leaf_inputs.rows(), w.view(), view, what("joined leaves"));
+    std::vector<float> sums(kNumLeaves * out.size());
+    expect_same_bits(
+        cuda::LeavesGemm<W, X>{
+            leaf_inputs.rows(), w.view(), {sums.data(), kNumLeaves, num_rows, kFeatures}},
+        rows, sums, what("leaves"));
   }
 }
 

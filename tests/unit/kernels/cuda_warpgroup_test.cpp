@@ -55,8 +55,8 @@ struct WarpgroupTestGemm {
              const float (&outputs)[kSidesOfGemm]) const {
     for (int side = 0; side < kSidesOfGemm; ++side) *at(side, row, feature) = outputs[side];
   }
-  float& leaf_sum(const Group&, int row, std::int64_t feature, int leaf) const {
-    return *at(leaf, row, feature);
+  void store_leaf(const Group&, int row, std::int64_t feature, int leaf, float sum) const {
+    *at(leaf, row, feature) = sum;
   }
   float* at(int plane, std::int64_t row, std::int64_t feature) const {
     return out + (plane * num_rows + row) * num_features() + feature;
@@ -144,7 +144,7 @@ class WarpgroupProblem {
     auto stream = cuda::Stream::open(0);
     DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
     cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
-    std::fill(out_.begin(), out_.end(), kSum == GemmSum::kLeaves ? 0.0f : kPoison);
+    std::ranges::fill(out_, kPoison);
     const auto features = gemm_.num_features();
     launcher.run({dim3(cuda::blocks_for(features, Tile::kWeightRows / kSides), row_blocks),
                   Tile::kThreads, Tile::kSharedBytes},

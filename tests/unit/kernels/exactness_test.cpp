@@ -82,10 +82,10 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
           TestWeight::random(random_, weight_kind, {.out_features = 21, .in_features = size});
       const auto x = TestMatrix::random(random_, type, rows, size);
       std::string expected_tree;
-      std::string expected_leaves;
+      std::string expected_leaves;  // of all shards, one behind the other
       for (const int shards : {1, 2, 4, 8}) {
         std::vector<TestMatrix> trees;
-        std::vector<TestMatrix> joined;
+        std::string leaves;
         for (int shard = 0; shard < shards; ++shard) {
           const LeafSplit split{size, shard, shards};
           const std::int64_t first = split.local_size() * shard;
@@ -93,16 +93,12 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
           const WeightView weight = w.view().cols_from(first, split.local_size());
           trees.emplace_back(DType::kF32, rows, 21);
           ops_->linear_tree(part, weight, split, trees.back().floats());
-          TestMatrix sums(DType::kF32, split.num_leaves() * rows, 21, 0);
-          for (std::int64_t r = 0; r < sums.view().rows; ++r) {
-            for (std::int64_t c = 0; c < 21; ++c) sums.set(r, c, 0);
-          }
-          const LeafSums view{sums.floats().data, split.num_leaves(), rows, 21};
-          joined.emplace_back(DType::kF32, rows, 21);
-          ops_->join_linear(part, weight, split, view, joined.back().floats());
+          const TestMatrix sums(DType::kF32, split.num_leaves() * rows, 21, 0);
+          ops_->linear_leaves(part, weight, split,
+                              {sums.floats().data, split.num_leaves(), rows, 21});
+          leaves += sums.bits();
         }
         const std::string tree = join(std::move(trees)).bits();
-        const std::string leaves = join(std::move(joined)).bits();
         if (shards == 1) {
           expected_tree = tree;
           expected_leaves = leaves;
@@ -115,7 +111,7 @@ TEST_P(ExactnessTest, JoinedShardsEqualOneProcess) {
 }
 
 /// Experts [first, first + count) of a layer of 16 with 3 per token, on rows [first_row, ...) of x;
-/// sums joined.
+/// beside the sums of others.
 class ExpertLayer {
  public:
   ExpertLayer(Random& random, const WeightKind& weight_kind, DType type)
@@ -138,6 +134,9 @@ class ExpertLayer {
         shares_.push_back(std::uniform_real_distribution<float>(0.1f, 1.0f)(random));
       }
     }
+    for (std::int64_t i = 0; i < kNumLeaves * kRows * kHidden; ++i) {
+      others_.push_back(std::uniform_real_distribution<float>(-1.0f, 1.0f)(random));
+    }
   }
 
   TestMatrix run(Ops& ops, std::int64_t first_row, std::int64_t rows, int shards) {
@@ -149,14 +148,17 @@ class ExpertLayer {
         const auto i = static_cast<std::size_t>(3 * (split.local_size() * shard + e));
         experts.push_back({weights_[i].view(), weights_[i + 1].view(), weights_[i + 2].view()});
       }
-      std::vector<float> sums(static_cast<std::size_t>(split.num_leaves() * rows * kHidden), 0.0f);
-      const LeafSums view{sums.data(), split.num_leaves(), rows, kHidden};
+      std::vector<float> sums;
+      for (int leaf = 0; leaf < split.num_leaves(); ++leaf) {
+        const std::int64_t plane = std::int64_t{shard} * split.num_leaves() + leaf;
+        const auto begin = others_.begin() + (plane * kRows + first_row) * kHidden;
+        sums.insert(sums.end(), begin, begin + rows * kHidden);
+      }
+      parts.emplace_back(DType::kF32, rows, kHidden);
       ops.routed_experts(
           x_.view().rows_from(first_row, rows),
           {ids_.data() + first_row * kTopK, shares_.data() + first_row * kTopK, rows, kTopK},
-          experts, split, view);
-      parts.emplace_back(DType::kF32, rows, kHidden);
-      ops.join_leaves(view, parts.back().floats());
+          experts, split, {sums.data(), split.num_leaves(), rows, kHidden}, parts.back().floats());
     }
     return join(std::move(parts));
   }
@@ -172,6 +174,7 @@ class ExpertLayer {
   std::vector<TestWeight> weights_;
   std::vector<std::int32_t> ids_;
   std::vector<float> shares_;
+  std::vector<float> others_;  // [kNumLeaves, kRows, kHidden]
 };
 
 TEST_P(ExactnessTest, ExpertsDoNotDependOnBatchShardsOrThreads) {
