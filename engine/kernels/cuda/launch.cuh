@@ -19,15 +19,14 @@ inline constexpr std::size_t kPlainSharedBytes = 48 * 1024;
 struct LaunchShape {
   dim3 grid;
   dim3 block;
-  std::size_t shared_bytes = 0;  // dynamic shared memory
+  std::size_t shared_bytes = 0;                      // dynamic shared memory
+  std::size_t max_shared_bytes = kPlainSharedBytes;  // what the device has for a kernel
   bool may_start_early = false;  // beside the kernel before: it waits for its turn (turns.cuh)
 };
 
-/// What a kernel may ask for on this thread's device; 0 after a failure, which comes out elsewhere.
-inline std::size_t max_shared_bytes() {
-  int device = 0;
+/// What a kernel may ask for on a device; 0 after a failure, which comes out elsewhere.
+inline std::size_t max_shared_bytes(int device) {
   int bytes = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
   if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
       cudaSuccess) {
     return 0;
@@ -44,7 +43,7 @@ cudaError_t launch(cudaStream_t stream, const LaunchShape& shape, void (*kernel)
   if (shape.shared_bytes > kPlainSharedBytes) {
     // All threads and recordings of the process share the limit: one that followed the shape would
     // fall between another thread's asking and its launch.
-    const std::size_t limit = std::max(shape.shared_bytes, max_shared_bytes());
+    const std::size_t limit = std::max(shape.shared_bytes, shape.max_shared_bytes);
     const cudaError_t granted = cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(limit));
     if (granted != cudaSuccess) return granted;

@@ -25,6 +25,7 @@ class Launcher {
  public:
   explicit Launcher(std::shared_ptr<const Stream> stream)
       : stream_(std::move(stream)),
+        max_shared_bytes_(cuda::max_shared_bytes(stream_->device())),
         has_warpgroups_(uses_warpgroups(stream_->device())),
         may_start_early_(uses_dependent_launch(stream_->device())) {}
 
@@ -34,6 +35,7 @@ class Launcher {
   template <typename... Parameters, typename... Arguments>
   void run(const LaunchShape& shape, void (*kernel)(Parameters...), Arguments&&... arguments) {
     LaunchShape turn = shape;
+    turn.max_shared_bytes = max_shared_bytes_;
     turn.may_start_early = may_start_early_;
     note(cuda_status(launch(stream_->get(), turn, kernel, std::forward<Arguments>(arguments)...),
                      "starting a kernel"));
@@ -91,6 +93,8 @@ class Launcher {
   }
 
   const Stream& stream() const { return *stream_; }
+  /// Of a kernel on this device.
+  std::size_t max_shared_bytes() const { return max_shared_bytes_; }
   bool has_warpgroups() const { return has_warpgroups_; }
   /// Whether they multiply BF16 too. Not before somebody knows that their bits are those of other
   /// kernels (bf16_product_check.h).
@@ -111,6 +115,7 @@ class Launcher {
   }
 
   std::shared_ptr<const Stream> stream_;
+  std::size_t max_shared_bytes_;
   bool has_warpgroups_;
   bool may_start_early_;
   bool has_bf16_warpgroups_ = false;

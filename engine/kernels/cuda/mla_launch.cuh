@@ -97,7 +97,7 @@ template <typename Dims, typename L>
 void run_decode(Launcher& launcher, const AbsorbedRows& pass) {
   constexpr bool kHasWideBlocks = Dims::kRank % (8 * 16) == 0;
   if constexpr (kHasWideBlocks) {
-    const std::size_t max_bytes = max_shared_bytes();
+    const std::size_t max_bytes = launcher.max_shared_bytes();
     const auto suits = [&](std::int64_t heads, std::size_t bytes) {
       return pass.shape.num_heads > heads / 2 && bytes <= max_bytes &&
              pass.results.num_splits * pass.num_rows * blocks_for(pass.shape.num_heads, heads) >=
