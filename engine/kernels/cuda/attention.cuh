@@ -199,7 +199,29 @@ __global__ void attend_kernel(AttentionCall call, SplitResults results) {
   }
 }
 
-/// Joins the splits in ascending order. out[row, head, c] with these strides; `by_row` says whether
+/// Values of a row and a head, `count` splits of them from `first` on joined in ascending order;
+/// load(split, values) reads those of one.
+template <int kValues, typename Load>
+__device__ void join_splits(const SplitResults& results, std::int64_t first, std::int64_t count,
+                            const Load& load, float (&joined)[kValues]) {
+  float largest = results.bases[first];
+  for (std::int64_t s = 1; s < count; ++s) largest = fmaxf(largest, results.bases[first + s]);
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) joined[i] = 0;
+  for (std::int64_t s = 0; s < count; ++s) {
+    const float factor = exp2f(results.bases[first + s] - largest);
+    sum = fmaf(factor, results.sums[first + s], sum);
+    float values[kValues];
+    load(first + s, values);
+#pragma unroll
+    for (int i = 0; i < kValues; ++i) joined[i] = fmaf(factor, values[i], joined[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < kValues; ++i) joined[i] = joined[i] / sum;
+}
+
+/// Joins the splits. out[row, head, c] with these strides; `by_row` says whether
 /// a row stands at its place in the step or in this call. Grid: value_dim / threads, heads, rows.
 template <typename X>
 __global__ void join_splits_kernel(SplitResults results, const AttentionRow* rows, bool by_row,
@@ -209,18 +231,15 @@ __global__ void join_splits_kernel(SplitResults results, const AttentionRow* row
   if (c >= results.value_dim) return;
   const AttentionRow row = rows[blockIdx.z];
   const std::int64_t first = (blockIdx.z * gridDim.y + blockIdx.y) * results.num_splits;
-  const std::int64_t count = num_splits(row.position);
-  float largest = results.bases[first];
-  for (std::int64_t s = 1; s < count; ++s) largest = fmaxf(largest, results.bases[first + s]);
-  float sum = 0;
-  float value = 0;
-  for (std::int64_t s = 0; s < count; ++s) {
-    const float factor = exp2f(results.bases[first + s] - largest);
-    sum = fmaf(factor, results.sums[first + s], sum);
-    value = fmaf(factor, results.values[(first + s) * results.value_dim + c], value);
-  }
+  float joined[1];
+  join_splits(
+      results, first, num_splits(row.position),
+      [&](std::int64_t split, float(&values)[1]) {
+        values[0] = results.values[split * results.value_dim + c];
+      },
+      joined);
   out[(by_row ? row.row : std::int64_t{blockIdx.z}) * row_stride + blockIdx.y * head_stride + c] =
-      encode<X>(value / sum);
+      encode<X>(joined[0]);
 }
 
 /// out[row, head * v + i] = W_uv[i] o_latent[row, head]. Grid: v_head_dim / kTileWarps, heads,

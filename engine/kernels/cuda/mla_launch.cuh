@@ -63,6 +63,8 @@ struct AbsorbedRows {
   Matrix out;
 };
 
+/// Splits of all rows that blocks of mla_project_kernel join themselves: at most 32 KiB a block.
+inline constexpr std::int64_t kMaxProjectedSplits = 16;
 /// Blocks that keep a GPU of 132 multiprocessors busy.
 inline constexpr std::int64_t kEnoughDecodeBlocks = 132;
 
@@ -130,15 +132,20 @@ void run_absorbed(Launcher& launcher, const AbsorbedRows& pass) {
   } else {
     run_decode<Dims, BFloat16>(launcher, pass);
   }
+  const LaunchShape project{dim3(Dims::kValue / kValueFeatures, heads, row_blocks),
+                            kProjectionThreads, project_shared_bytes<Dims>(pass.num_rows)};
+  if (pass.num_rows * pass.results.num_splits <= kMaxProjectedSplits) {
+    return launcher.run(project, mla_project_kernel<Dims, W, SplitLatents>,
+                        SplitLatents{pass.results, pass.rows}, pass.kv_b, pass.rows, pass.num_rows,
+                        pass.out);
+  }
   launcher.run({dim3(blocks_for(Dims::kRank, kAttentionThreads), heads,
                      static_cast<unsigned>(pass.num_rows)),
                 kAttentionThreads},
                join_splits_kernel<BFloat16>, pass.results, pass.rows, false, pass.o_latents,
                pass.shape.num_heads * Dims::kRank, std::int64_t{Dims::kRank});
-  launcher.run({dim3(Dims::kValue / kValueFeatures, heads, row_blocks), kProjectionThreads,
-                project_shared_bytes<Dims>(pass.num_rows)},
-               mla_project_kernel<Dims, W>, pass.o_latents, pass.kv_b, pass.rows, pass.num_rows,
-               pass.out);
+  launcher.run(project, mla_project_kernel<Dims, W, JoinedLatents>, JoinedLatents{pass.o_latents},
+               pass.kv_b, pass.rows, pass.num_rows, pass.out);
 }
 
 /// is_tensor_core_decode() holds.

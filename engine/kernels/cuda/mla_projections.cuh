@@ -75,7 +75,7 @@ template <typename Dims, typename W>
 __global__ void __launch_bounds__(kProjectionThreads)
     mla_absorb_kernel(Matrix q, WeightView kv_b, const AttentionRow* rows, std::int64_t num_rows,
                       BFloat16* query) {
-  take_turn();
+  let_next_start();
   constexpr int kRowStride = kTileStride<Dims::kNope>;
   constexpr int kStride = kTileStride<kAbsorbCols>;
   const std::int64_t first = std::int64_t{blockIdx.z} * kProjectionRows;
@@ -94,6 +94,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
     return query + ((first + r) * gridDim.y + head) * Dims::kCacheRow;
   };
 
+  read_constants_early();
   constexpr int kColChunks = kAbsorbCols / kChunk;
   for (int i = thread_index(); i < Dims::kNope * kColChunks; i += kProjectionThreads) {
     const int d = i / kColChunks;
@@ -101,6 +102,7 @@ __global__ void __launch_bounds__(kProjectionThreads)
     stage_weights(weights + d * kStride + col,
                   weight_at<W>(kv_b, head * Dims::kHeadFeatures + d, first_col + col));
   }
+  wait_for_turn();
   constexpr int kRowChunks = Dims::kNope / kChunk;
   for (int i = thread_index(); i < num_tiles * kMmaRows * kRowChunks; i += kProjectionThreads) {
     const int r = i / kRowChunks;
@@ -152,13 +154,62 @@ __global__ void __launch_bounds__(kProjectionThreads)
   }
 }
 
+/// Where mla_project_kernel's rows lie: [row, head, rank], joined and rounded before.
+struct JoinedLatents {
+  const BFloat16* latents;
+
+  /// Rows [first, first + count) as left operands, those behind them up to num_rows as zeros.
+  template <typename Dims>
+  __device__ void stage(BFloat16* left, std::int64_t head, std::int64_t first, int count,
+                        int num_rows) const {
+    constexpr int kChunks = Dims::kRank / kChunk;
+    for (int i = thread_index(); i < num_rows * kChunks; i += kProjectionThreads) {
+      const int r = i / kChunks;
+      const int col = i % kChunks * kChunk;
+      const std::int64_t from = ((first + r) * gridDim.y + head) * Dims::kRank + col;
+      copy_async(left + r * kTileStride<Dims::kRank> + col, r < count ? latents + from : latents,
+                 r < count ? 16 : 0);
+    }
+  }
+};
+
+/// The same as splits have left them: each block joins what it needs. The blocks of a head read the
+/// same, so this is for few of them; it saves a kernel and its turn.
+struct SplitLatents {
+  SplitResults results;
+  const AttentionRow* rows;
+
+  template <typename Dims>
+  __device__ void stage(BFloat16* left, std::int64_t head, std::int64_t first, int count,
+                        int num_rows) const {
+    constexpr int kPairs = Dims::kRank / 2;
+    for (int i = thread_index(); i < num_rows * kPairs; i += kProjectionThreads) {
+      const int r = i / kPairs;
+      const int col = i % kPairs * 2;
+      float joined[2] = {};
+      if (r < count) {
+        join_splits(
+            results, ((first + r) * gridDim.y + head) * results.num_splits,
+            num_splits(rows[first + r].position),
+            [&](std::int64_t split, float(&values)[2]) {
+              const FloatPair pair = *results.pairs(split, col);
+              values[0] = pair.values[0];
+              values[1] = pair.values[1];
+            },
+            joined);
+      }
+      store_pair(left + r * kTileStride<Dims::kRank> + col, round_pair(joined[0], joined[1]));
+    }
+  }
+};
+
 /// out[row, head * value + i] = W_uv[i] latents[row, head], rounded. Two warps share some features
 /// and have half of the rows each. Grid: value / kValueFeatures, heads, rows / kProjectionRows.
-template <typename Dims, typename W>
+template <typename Dims, typename W, typename Latents>
 __global__ void __launch_bounds__(kProjectionThreads)
-    mla_project_kernel(const BFloat16* latents, WeightView kv_b, const AttentionRow* rows,
+    mla_project_kernel(Latents latents, WeightView kv_b, const AttentionRow* rows,
                        std::int64_t num_rows, Matrix out) {
-  take_turn();
+  let_next_start();
   constexpr int kStride = kTileStride<Dims::kRank>;
   constexpr int kWarpTiles = kProjectionTiles / 2;
   const std::int64_t first = std::int64_t{blockIdx.z} * kProjectionRows;
@@ -171,18 +222,15 @@ __global__ void __launch_bounds__(kProjectionThreads)
   auto* weights = reinterpret_cast<BFloat16*>(shared_bytes);
   BFloat16* left = weights + kValueFeatures * kStride;
 
+  read_constants_early();
   constexpr int kChunks = Dims::kRank / kChunk;
   for (int i = thread_index(); i < kValueFeatures * kChunks; i += kProjectionThreads) {
     const int col = i % kChunks * kChunk;
     stage_weights(weights + i / kChunks * kStride + col,
                   weight_at<W>(kv_b, first_feature + i / kChunks, col));
   }
-  for (int i = thread_index(); i < num_tiles * kMmaRows * kChunks; i += kProjectionThreads) {
-    const int r = i / kChunks;
-    const int col = i % kChunks * kChunk;
-    const std::int64_t from = ((first + r) * gridDim.y + head) * Dims::kRank + col;
-    copy_async(left + r * kStride + col, r < count ? latents + from : latents, r < count ? 16 : 0);
-  }
+  wait_for_turn();
+  latents.template stage<Dims>(left, head, first, count, num_tiles * kMmaRows);
   commit_copies();
   wait_for_copies<0>();
   __syncthreads();
