@@ -21,23 +21,25 @@ Result<Mlp> Mlp::load(const LayerSource& source, const std::string& prefix,
   return result;
 }
 
-Matrix Mlp::activate(const LayerContext& context, const Matrix& x) const {
-  const std::int64_t width = gate_proj_.local_out_features();
-  const Matrix gate = context.workspace.gate(x.rows, width);
-  const Matrix up = context.workspace.up(x.rows, width);
-  const Matrix activated = context.workspace.activated(x.rows, width);
-  context.ops.gated_linear(x, gate_proj_.weight(), up_proj_.weight(), gate, up, activated);
-  return activated;
-}
-
 Result<MatrixView<float>> Mlp::forward(const LayerContext& context, const Matrix& x) const {
-  const MatrixView<float> update = context.workspace.update(x.rows);
-  DSL_TRY(down_proj_.forward(context.ops, context.tp, activate(context, x), update));
+  const Workspace& workspace = context.workspace;
+  const std::int64_t width = gate_proj_.local_out_features();
+  const Matrix activated = workspace.activated(x.rows, width);
+  context.ops.gated_linear(x, gate_proj_.weight(), up_proj_.weight(), workspace.gate(x.rows, width),
+                           workspace.up(x.rows, width), activated);
+  const MatrixView<float> update = workspace.update(x.rows);
+  DSL_TRY(down_proj_.forward(context.ops, context.tp, activated, update));
   return update;
 }
 
-void Mlp::leaves(const LayerContext& context, const Matrix& x, const LeafSums& sums) const {
-  down_proj_.leaves(context.ops, activate(context, x), sums);
+SharedExperts Mlp::as_shared(const Workspace& workspace, std::int64_t rows) const {
+  const std::int64_t width = gate_proj_.local_out_features();
+  return {{gate_proj_.weight(), up_proj_.weight(), down_proj_.weight()},
+          down_proj_.split(),
+          workspace.gate(rows, width),
+          workspace.up(rows, width),
+          workspace.activated(rows, width),
+          workspace.leaf_sums(rows)};
 }
 
 void Mlp::append_parameters(Parameters& parameters) {

@@ -21,14 +21,12 @@ class Mlp {
 
   /// The workspace's update, complete on every shard. x [rows, hidden_size].
   Result<MatrixView<float>> forward(const LayerContext& context, const Matrix& x) const;
-  /// The leaves of this shard's sums, to which routed experts add theirs.
-  void leaves(const LayerContext& context, const Matrix& x, const LeafSums& sums) const;
+  /// As shared experts, whose sums routed ones add to.
+  SharedExperts as_shared(const Workspace& workspace, std::int64_t rows) const;
 
   void append_parameters(Parameters& parameters);
 
  private:
-  Matrix activate(const LayerContext& context, const Matrix& x) const;
-
   parallel::ColumnParallelLinear gate_proj_;  // [intermediate_size, hidden_size]
   parallel::ColumnParallelLinear up_proj_;    // [intermediate_size, hidden_size]
   parallel::RowParallelLinear down_proj_;     // [hidden_size, intermediate_size]

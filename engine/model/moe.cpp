@@ -47,16 +47,15 @@ Result<Moe> Moe::load(const LayerSource& source, const std::string& prefix) {
 Result<MatrixView<float>> Moe::forward(const LayerContext& context, const Matrix& x) const {
   const Workspace& workspace = context.workspace;
   const Routing routing = workspace.routing(x.rows, context.layer);
-  context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
-
-  const LeafSums sums = workspace.leaf_sums(x.rows);
   if (shared_experts_) {
-    shared_experts_->leaves(context, x, sums);
+    context.ops.route_beside(x, gate_, e_score_correction_bias_, routing_, routing,
+                             shared_experts_->as_shared(workspace, x.rows));
   } else {
+    context.ops.route(x, gate_, e_score_correction_bias_, routing_, routing);
     DSL_TRY(workspace.clear_leaf_sums(x.rows));
   }
   const MatrixView<float> update = workspace.update(x.rows);
-  experts_.join(context.ops, x, routing, sums, update);
+  experts_.join(context.ops, x, routing, workspace.leaf_sums(x.rows), update);
   DSL_TRY(context.tp.all_reduce(update));
   return update;
 }

@@ -39,13 +39,10 @@ class RowParallelLinear {
 
   const WeightView& weight() const { return weight_; }
   WeightView* mutable_weight() { return &weight_; }
+  const LeafSplit& split() const { return split_; }
   std::int64_t local_in_features() const { return weight_.in_features; }
   /// x [rows, local_in_features] -> out [rows, out_features], complete on every shard.
   Status forward(Ops& ops, const TensorParallel& tp, const Matrix& x, MatrixView<float> out) const;
-  /// Leaves this shard's sums unjoined.
-  void leaves(Ops& ops, const Matrix& x, const LeafSums& sums) const {
-    ops.linear_leaves(x, weight_, split_, sums);
-  }
 
  private:
   WeightView weight_;

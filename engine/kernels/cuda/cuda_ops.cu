@@ -14,7 +14,7 @@
 #include "engine/kernels/cuda/new_rows.cuh"
 #include "engine/kernels/cuda/norm.cuh"
 #include "engine/kernels/cuda/product_choice.h"
-#include "engine/kernels/cuda/routing.cuh"
+#include "engine/kernels/cuda/routing.h"
 #include "engine/kernels/cuda/scratch_bounds.h"
 #include "engine/kernels/cuda/step_graphs.h"
 #include "engine/kernels/cuda/token_chooser.h"
@@ -216,22 +216,15 @@ class CudaOps final : public Ops {
 
   void route(const Matrix& x, const WeightView& gate, const VectorView& bias,
              const RoutingConfig& config, const Routing& routing) override {
-    const std::int64_t num_experts = gate.out_features;
-    float* logits = launcher_.scratch<float>((x.rows + 1) * num_experts);
-    if (logits == nullptr) return;
-    float* biases = bias.size == 0 ? nullptr : logits + x.rows * num_experts;
-    multiply(launcher_, x, gate, single_leaf(x.cols),
-             {logits, DType::kF32, x.rows, num_experts, num_experts});
-    if (biases != nullptr) {
-      with_weight(bias.dtype, [&](auto w) {
-        launcher_.run({dim3(blocks_for(bias.size, kElementThreads)), kElementThreads},
-                      decode_kernel<decltype(w)>, static_cast<const decltype(w)*>(bias.data),
-                      bias.size, biases);
-      });
+    route_rows(launcher_, x, gate, bias, config, routing);
+  }
+
+  void route_beside(const Matrix& x, const WeightView& gate, const VectorView& bias,
+                    const RoutingConfig& config, const Routing& routing,
+                    const SharedExperts& shared) override {
+    if (!route_few_beside(launcher_, x, gate, bias, config, routing, shared)) {
+      Ops::route_beside(x, gate, bias, config, routing, shared);
     }
-    launcher_.run(
-        {dim3(static_cast<unsigned>(x.rows)), choose_threads(config), choose_shared_bytes(config)},
-        choose_kernel, logits, biases, config, routing);
   }
 
   void routed_experts(const Matrix& x, const Routing& routing,

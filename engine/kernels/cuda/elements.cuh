@@ -22,13 +22,6 @@ __device__ T* row_of(const Matrix& matrix, std::int64_t row) {
   return static_cast<T*>(matrix.data) + row * matrix.row_stride;
 }
 
-template <typename W>
-__global__ void decode_kernel(const W* values, std::int64_t size, float* out) {
-  take_turn();
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < size) out[i] = decode(values[i]);
-}
-
 /// Grid: cols / threads, rows.
 template <typename W, typename Out>
 __global__ void embed_kernel(const std::int32_t* token_ids, WeightView table,

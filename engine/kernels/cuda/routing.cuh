@@ -178,13 +178,28 @@ __device__ inline void store_chosen(const ExpertScores& row, const RoutingConfig
   each_chosen([&](int i) { weights[i] = row.chosen_scores[i] * factor; });
 }
 
-/// `logits` [rows, n_routed_experts] contiguous; `bias` may be null. Grid: rows.
-__global__ void __launch_bounds__(kMaxChooseThreads)
-    choose_kernel(const float* logits, const float* bias,
-                  const __grid_constant__ RoutingConfig config, Routing routing) {
-  take_turn();
+/// Of an expert. A layer has few, and each is read once: their type is looked at as they are.
+__device__ inline float bias_of(const VectorView& bias, int expert) {
+  if (bias.dtype == DType::kF32) return static_cast<const float*>(bias.data)[expert];
+  if (bias.dtype == DType::kBF16) return decode(static_cast<const BFloat16*>(bias.data)[expert]);
+  return decode(static_cast<const Float16*>(bias.data)[expert]);
+}
+
+/// What experts of rows are chosen by.
+struct RoutingCall {
+  const float* logits;  // [rows, n_routed_experts] contiguous
+  VectorView bias;      // may be empty
+  RoutingConfig config;
+  Routing routing;  // the result
+};
+
+/// The experts of a row, by a block, behind its turn.
+__device__ inline void choose_of_row(const RoutingCall& call, std::int64_t row_index) {
+  const RoutingConfig& config = call.config;
+  const VectorView& bias = call.bias;
+  const Routing& routing = call.routing;
   const ExpertScores row(config);
-  const float* const row_logits = logits + std::int64_t{blockIdx.x} * row.num_experts;
+  const float* const row_logits = call.logits + row_index * row.num_experts;
   const bool is_softmax = config.scoring_func == ScoringFunc::kSoftmax;
   row.each_expert([&](int e) {
     row.scores[e] = is_softmax ? row_logits[e] : 1.0f / (1.0f + expf(-row_logits[e]));
@@ -193,9 +208,9 @@ __global__ void __launch_bounds__(kMaxChooseThreads)
     __syncthreads();
     softmax(row);
   }
-  const bool is_biased = config.topk_method == TopkMethod::kNoauxTc && bias != nullptr;
+  const bool is_biased = config.topk_method == TopkMethod::kNoauxTc && bias.size > 0;
   row.each_expert(
-      [&](int e) { row.choice[e] = is_biased ? row.scores[e] + bias[e] : row.scores[e]; });
+      [&](int e) { row.choice[e] = is_biased ? row.scores[e] + bias_of(bias, e) : row.scores[e]; });
   if (config.topk_method != TopkMethod::kGreedy && row.num_groups > 1) {
     __syncthreads();
     keep_best_groups(row, config);
@@ -210,8 +225,15 @@ __global__ void __launch_bounds__(kMaxChooseThreads)
     if (rank < row.num_chosen) row.chosen[rank] = e;
   });
   __syncthreads();
-  const std::int64_t first = blockIdx.x * routing.num_experts_per_tok;
+  const std::int64_t first = row_index * routing.num_experts_per_tok;
   store_chosen(row, config, routing.expert_ids + first, routing.weights + first);
+}
+
+/// Grid: rows.
+__global__ void __launch_bounds__(kMaxChooseThreads)
+    choose_kernel(const __grid_constant__ RoutingCall call) {
+  take_turn();
+  choose_of_row(call, blockIdx.x);
 }
 
 }  // namespace dsl::cuda

@@ -65,7 +65,7 @@ std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
 }
 
 std::int64_t routing_bytes(const OpsLimits& limits) {
-  return (limits.max_rows + 1) * limits.n_routed_experts * kFloat;
+  return limits.max_rows * limits.n_routed_experts * kFloat;
 }
 
 std::int64_t experts_bytes(const OpsLimits& limits) {

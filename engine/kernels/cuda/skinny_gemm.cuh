@@ -172,18 +172,21 @@ __device__ void skinny_slice(const SkinnyWeights<Gemm>& weights,
   }
 }
 
-/// Grid: features / kSkinnyFeatures, tiles of rows (a block takes every gridDim.y-th), groups of
-/// rows.
+/// The part of a product that a block computes.
+struct SkinnyPart {
+  std::int64_t first_feature;
+  int group;
+};
+
+/// By a block, which takes every gridDim.y-th tile of rows; it waits for its turn.
 template <typename Gemm, int kRowTiles>
-__global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, kRowTiles>))
-    skinny_gemm_kernel(const __grid_constant__ Gemm gemm) {
-  let_next_start();
+__device__ void multiply_skinny(const Gemm& gemm, const SkinnyPart& part) {
   constexpr int kRows = kRowTiles * kTileCols;
   constexpr int kOutputs = kSkinnyFeatures * kRows;
   constexpr int kFolds = (kOutputs + int{kSkinnyThreads} - 1) / int{kSkinnyThreads};
   constexpr int kHeld = held_slices<Gemm, kRowTiles>();
   float* values = reinterpret_cast<float*>(shared_bytes);
-  const std::int64_t first_feature = std::int64_t{blockIdx.x} * kSkinnyFeatures;
+  const std::int64_t first_feature = part.first_feature;
   const SkinnySlices<Gemm> slices{gemm.slices()};
   const int num_slices = slices.count();
   const int row_step = static_cast<int>(gridDim.y) * kRows;
@@ -192,7 +195,7 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
     gemm.prefetch_groups();
     wait_for_turn();
   }
-  const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
+  const typename Gemm::Group group = gemm.group(part.group);
   const int num_rows = group.num_rows;
   if (block_row >= num_rows) {
     if constexpr (Gemm::Group::kIsKnown) wait_for_turn();
@@ -261,6 +264,15 @@ __global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, k
       totals[fold].store(gemm, group, row, feature);
     }
   }
+}
+
+/// Grid: features / kSkinnyFeatures, tiles of rows, groups of rows.
+template <typename Gemm, int kRowTiles>
+__global__ void __launch_bounds__(kSkinnyThreads, (kSkinnyBlocks<Gemm::kSides, kRowTiles>))
+    skinny_gemm_kernel(const __grid_constant__ Gemm gemm) {
+  let_next_start();
+  multiply_skinny<Gemm, kRowTiles>(
+      gemm, {std::int64_t{blockIdx.x} * kSkinnyFeatures, static_cast<int>(blockIdx.z)});
 }
 
 }  // namespace dsl::cuda

@@ -223,6 +223,31 @@ class CopyingOps final : public Ops {
                [&] { device_.ops->route(x_copy, gate_copy, bias_copy, config, routing_copy); });
   }
 
+  void route_beside(const Matrix& x, const WeightView& gate, const VectorView& bias,
+                    const RoutingConfig& config, const Routing& routing,
+                    const SharedExperts& shared) override {
+    Matrix x_copy = x;
+    WeightView gate_copy = gate;
+    VectorView bias_copy = bias;
+    Routing routing_copy = routing;
+    SharedExperts shared_copy = shared;
+    DeviceCopies copies(*device_.memory);
+    copies.read(x_copy);
+    copies.read(gate_copy);
+    copies.read(bias_copy);
+    copies.read(shared_copy.weights.gate_proj);
+    copies.read(shared_copy.weights.up_proj);
+    copies.read(shared_copy.weights.down_proj);
+    copies.write(shared_copy.gate);
+    copies.write(shared_copy.up);
+    copies.write(shared_copy.activated);
+    copies.write(shared_copy.sums);
+    copies.write(routing_copy);
+    copies.run(*device_.ops, [&] {
+      device_.ops->route_beside(x_copy, gate_copy, bias_copy, config, routing_copy, shared_copy);
+    });
+  }
+
   void routed_experts(const Matrix& x, const Routing& routing,
                       std::span<const ExpertWeights> experts, const LeafSplit& split,
                       const LeafSums& sums, MatrixView<float> out) override {

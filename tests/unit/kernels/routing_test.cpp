@@ -90,7 +90,7 @@ class RouteOpTest : public VariantTest {};
 
 TEST_P(RouteOpTest, ChoosesAsTheReference) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
-    for (const DType bias_type : {DType::kF32, DType::kBF16}) {
+    for (const DType bias_type : {DType::kF32, DType::kBF16, DType::kF16}) {
       const RoutingConfig config{
           ScoringFunc::kSigmoid, TopkMethod::kNoauxTc, 64, 6, 8, 4, true, 2.5f};
       const std::int64_t rows = 37;
