@@ -1,7 +1,6 @@
 #include "launcher/controller/service_command.h"
 
-#include <charconv>
-
+#include "launcher/deployment/gateway_address.h"
 #include "launcher/process/program_paths.h"
 
 namespace dsl::launcher {
@@ -10,30 +9,14 @@ namespace {
 /// Gateways and text services finish what they have begun; the controller waits a little longer.
 constexpr const char* kDrainTimeout = "30";
 
-/// The address of instance `index` from "HOST", "HOST:PORT" or "unix:PATH".
-Result<std::string> listen_address(const std::string& asked, const std::string& host, int index) {
-  if (asked.starts_with("unix:")) return index == 0 ? asked : fmt::format("{}.{}", asked, index);
-  if (asked.empty()) return host + ":0";
-  const std::size_t colon = asked.rfind(':');
-  if (colon == std::string::npos) return asked + ":0";
-  const char* begin = asked.data() + colon + 1;
-  const char* end = asked.data() + asked.size();
-  int port = 0;
-  const auto [rest, problem] = std::from_chars(begin, end, port);
-  if (problem != std::errc() || rest != end || port < 0 || port + index > 65535) {
-    return fail(ErrorCode::kInvalidArgument, "write HOST, HOST:PORT or unix:PATH",
-                "gateway.listen: \"{}\" has no port for gateway {}", asked, index);
-  }
-  return fmt::format("{}:{}", asked.substr(0, colon), port == 0 ? 0 : port + index);
-}
-
 }  // namespace
 
 Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
                                                  const DeploymentFolder& folder,
                                                  const std::string& host, int index) {
   DSL_ASSIGN(const std::string program, find_gateway());
-  DSL_ASSIGN(const std::string listen, listen_address(spec.gateway_listen, host, index));
+  DSL_ASSIGN(const std::string listen,
+             gateway_address(spec, host, index, ErrorCode::kInvalidArgument));
   std::vector<std::string> argv = {program,
                                    "--model",
                                    spec.model,

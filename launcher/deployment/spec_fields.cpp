@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string_view>
 
+#include "launcher/deployment/gateway_address.h"
+
 namespace dsl::launcher {
 namespace {
 
@@ -213,6 +215,9 @@ Status validate(const DeploymentSpec& spec, ErrorCode code) {
     return fail(code, "give both, or neither",
                 "TLS needs a certificate and its key, but only the {} is given",
                 spec.tls_key.empty() ? "certificate" : "key");
+  }
+  if (spec.gateways > 0) {
+    DSL_TRY(gateway_address(spec, "localhost", spec.gateways - 1, code));
   }
   if (spec.replicas > 1 && has_fixed_port(spec.listen)) {
     return fail(code, "give the host alone: each replica then gets a port of its own",

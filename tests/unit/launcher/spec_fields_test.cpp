@@ -59,6 +59,18 @@ TEST(SpecFields, SchemaHasTheSameKeysAsTheTable) {
   }
 }
 
+TEST(SpecFields, RefusesGatewaysWithoutAPort) {
+  DeploymentSpec spec = valid_spec();
+  spec.gateways = 1;
+  spec.gateway_listen = "0.0.0.0:http";
+  EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("no port"));
+  spec.gateway_listen = "0.0.0.0:65535";
+  EXPECT_TRUE(validate(spec, ErrorCode::kConfig));
+  spec.gateways = 2;
+  EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message,
+              HasSubstr("no port for gateway 1"));
+}
+
 TEST(SpecFields, RefusesBadNamesAndShapes) {
   DeploymentSpec spec = valid_spec();
   EXPECT_TRUE(validate(spec, ErrorCode::kConfig));

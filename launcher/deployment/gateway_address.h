@@ -1,0 +1,16 @@
+// Where the gateways of a deployment listen.
+#pragma once
+
+#include <string>
+
+#include "launcher/deployment/spec.h"
+#include "transport/base/error.h"
+
+namespace dsl::launcher {
+
+/// Of gateway `index` on a host, as the specification's `gateway.listen` says: each has a port of
+/// its own, or a socket. An error, with this code, where it does not say a port, or none is left.
+Result<std::string> gateway_address(const DeploymentSpec& spec, const std::string& host, int index,
+                                    ErrorCode code);
+
+}  // namespace dsl::launcher
