@@ -3,13 +3,16 @@
 
 #include "engine/kernels/cuda/bf16_product_check.h"
 #include "engine/kernels/cuda/check_operands.h"
+#include "engine/kernels/cuda/gemm_launch.cuh"
 #include "engine/kernels/cuda/linear.h"
+#include "engine/kernels/cuda/linear_gemm.cuh"
 #include "engine/kernels/cuda/slices.cuh"
 
 namespace dsl::cuda {
 namespace {
 
-// A tile of 128 rows and one of 64; two warpgroups of features; a slice and half a slice.
+// A tile of 160 rows, or one of 128 and one of 64; two warpgroups of features; a slice and half a
+// slice.
 constexpr std::int64_t kComparedRows = 136;
 constexpr std::int64_t kComparedFeatures = 128;
 constexpr std::int64_t kComparedInputs = kSliceFeatures + kSliceFeatures / 2;
@@ -84,6 +87,22 @@ struct ComparedCopies {
   Result<std::vector<float>> multiply_rows(Launcher& launcher, std::int64_t count) const {
     multiply(launcher, rows.rows_from(0, count), weight, single_leaf(kComparedInputs),
              products.rows_from(0, count));
+    return read_products(launcher, count);
+  }
+  /// By tiles of 160 rows, which multiply_rows() does not choose for so few.
+  Result<std::vector<float>> multiply_wide_tiles(Launcher& launcher) const {
+    using Gemm = LinearGemm<BFloat16, BFloat16, float, GemmSum::kWhole>;
+    run_warpgroups<Gemm, 2, 160>(
+        launcher,
+        Gemm{{{rows}, kComparedRows, slices_of(weight, single_leaf(kComparedInputs))},
+             weight,
+             products},
+        kComparedFeatures, {1, kComparedRows, kComparedRows});
+    return read_products(launcher, kComparedRows);
+  }
+
+ private:
+  Result<std::vector<float>> read_products(Launcher& launcher, std::int64_t count) const {
     std::vector<float> read(static_cast<std::size_t>(count * kComparedFeatures));
     DSL_TRY(launcher.read(read.data(), products.data, read.size() * sizeof(float)));
     return read;
@@ -137,6 +156,8 @@ Result<std::optional<std::string>> find_bf16_difference(Launcher& launcher) {
   launcher.use_bf16_warpgroups(false);
   if (!by_warpgroups) return tl::unexpected<Error>(by_warpgroups.error());
   DSL_TRY(check_exact_products(operands, *by_warpgroups, launcher.stream().device()));
+  DSL_ASSIGN(const std::vector<float> by_wide_tiles, copies.multiply_wide_tiles(launcher));
+  if (auto found = first_difference(*by_warpgroups, by_wide_tiles)) return found;
   for (const std::int64_t rows : {kComparedRows, kFewComparedRows}) {
     DSL_ASSIGN(const std::vector<float> others, copies.multiply_rows(launcher, rows));
     if (auto found = first_difference(*by_warpgroups, others)) return found;

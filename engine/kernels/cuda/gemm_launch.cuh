@@ -39,7 +39,9 @@ void with_tensor_core_types(const WeightView& w, const Work& work) {
 
 /// Rows up to which each weight should be read for few rows at a time.
 inline constexpr std::int64_t kMaxSkinnyRows = 16;
-/// Tiles that keep a GPU of 132 multiprocessors busy; fewer leave most of its bandwidth idle.
+/// Of an H100 or H200.
+inline constexpr std::int64_t kMultiprocessors = 132;
+/// Tiles that keep such a GPU busy; fewer leave most of its bandwidth idle.
 inline constexpr std::int64_t kEnoughTiles = 128;
 /// Blocks that share the tiles of rows of a group whose size only the device knows.
 inline constexpr std::int64_t kMaxRowBlocks = 8;
@@ -81,13 +83,43 @@ void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, cons
 }
 
 template <typename Gemm, int kWarpgroups, int kRows>
-void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
-                    const GemmRows& rows) {
+void run_warpgroup_tiles(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                         const GemmRows& rows, unsigned row_blocks) {
   using Tile = WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>;
-  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides), rows.row_blocks(kRows),
+  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides), row_blocks,
                      static_cast<unsigned>(rows.num_groups)),
                 Tile::kThreads, Tile::kSharedBytes},
                warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm);
+}
+
+template <typename Gemm, int kWarpgroups, int kRows>
+void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                    const GemmRows& rows) {
+  run_warpgroup_tiles<Gemm, kWarpgroups, kRows>(launcher, gemm, features, rows,
+                                                rows.row_blocks(kRows));
+}
+
+/// Tiles of a group's rows, of 128 or 160. Larger ones read weights less often and leave the tensor
+/// cores less idle: 160 rows take 1.15 times as long (docs/kernels.md, computed). But a last round
+/// of tiles that keeps few multiprocessors busy takes as long as a full one.
+inline unsigned wide_row_blocks(std::int64_t feature_blocks, const GemmRows& rows) {
+  // Groups of unknown size often have a few rows more than 128, for which another tile would read
+  // all weights again; the device sees which.
+  if (rows.num_groups > 1) return rows.row_blocks(160);
+  const auto time = [&](std::int64_t tile_rows, std::int64_t time_of_tile) {
+    return time_of_tile * blocks_for(feature_blocks * rows.row_blocks(tile_rows), kMultiprocessors);
+  };
+  return rows.row_blocks(time(160, 115) < time(128, 100) ? 160 : 128);
+}
+
+/// Of many rows.
+template <typename Gemm>
+void run_wide_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
+                         const GemmRows& rows) {
+  using Tile = WarpgroupTile<typename Gemm::Weight, 2, 160>;
+  run_warpgroup_tiles<Gemm, 2, 160>(
+      launcher, gemm, features, rows,
+      wide_row_blocks(blocks_for(features, Tile::kWeightRows / Gemm::kSides), rows));
 }
 
 template <typename Gemm>
@@ -99,9 +131,7 @@ void run_warpgroup_gemm(Launcher& launcher, const Gemm& gemm, std::int64_t featu
   if (rows.expected_rows <= 32) {
     return run_warpgroups<Gemm, 1, 32>(launcher, gemm, features, rows);
   }
-  // Groups of unknown size often have a few rows more than 128, for which another tile would read
-  // all weights again.
-  run_warpgroups<Gemm, 2, Gemm::Group::kIsKnown ? 128 : 160>(launcher, gemm, features, rows);
+  run_wide_warpgroups(launcher, gemm, features, rows);
 }
 
 /// Whether a product is bound by its weights, and warps should read each for all rows at a time:
@@ -134,7 +164,7 @@ void run_many_rows(Launcher& launcher, const Gemm& gemm, std::int64_t features,
   }
   if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
     if (launcher.has_bf16_warpgroups()) {
-      return run_warpgroups<Gemm, 2, 128>(launcher, gemm, features, rows);
+      return run_wide_warpgroups(launcher, gemm, features, rows);
     }
   }
   run_tiled<Gemm, 8>(launcher, gemm, features, rows);

@@ -203,7 +203,7 @@ __device__ void multiply_warpgroup_tile(const Gemm& gemm, const typename Gemm::G
   }
 }
 
-/// The smallest tile that has so many rows: of 8, 32, 64, 128 or 160, in BF16 of 64 or 128.
+/// The smallest tile that has so many rows: of 8, 32, 64, 128 or 160, in BF16 of 64 and more.
 template <typename Gemm, int kWarpgroups, int kRows>
 __device__ void multiply_rows(const Gemm& gemm, const typename Gemm::Group& group,
                               std::int64_t first_feature, int first_row, int num_rows) {
@@ -218,11 +218,14 @@ __device__ void multiply_rows(const Gemm& gemm, const typename Gemm::Group& grou
   multiply_warpgroup_tile<Gemm, kWarpgroups, kRows>(gemm, group, first_feature, first_row);
 }
 
-/// Rows of each tile of a group: 128 of the 160 that a tile may have, unless it is one tile more.
-template <int kRows>
-__device__ int tile_rows(int num_rows) {
+/// Rows of each tile of a group: 128 of the 160 that a tile may have, where that takes as many
+/// tiles. How many a group of known size is to have the grid says.
+template <typename Group, int kRows>
+__device__ int tile_rows(const Group& group) {
   if constexpr (kRows <= 128) return kRows;
-  return num_rows <= 128 * ((num_rows + kRows - 1) / kRows) ? 128 : kRows;
+  const int num_tiles =
+      Group::kIsKnown ? static_cast<int>(gridDim.y) : (group.num_rows + kRows - 1) / kRows;
+  return group.num_rows <= 128 * num_tiles ? 128 : kRows;
 }
 
 /// Grid: features / (64 kWarpgroups / sides), tiles of rows (a block takes every gridDim.y-th),
@@ -235,7 +238,7 @@ __global__ void __launch_bounds__(
   if constexpr (kHasWarpgroupProducts) {
     constexpr int kFeatures = kWarpgroups * kWarpgroupRows / Gemm::kSides;
     const typename Gemm::Group group = gemm.group(static_cast<int>(blockIdx.z));
-    const int rows = tile_rows<kRows>(group.num_rows);
+    const int rows = tile_rows<typename Gemm::Group, kRows>(group);
     for (int row = static_cast<int>(blockIdx.y) * rows; row < group.num_rows;
          row += static_cast<int>(gridDim.y) * rows) {
       const int rows_left = group.num_rows - row;

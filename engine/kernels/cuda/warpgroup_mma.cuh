@@ -221,7 +221,7 @@ __device__ void multiply_float8(float (&d)[kRows / 2], std::uint64_t a, std::uin
 template <int kRows>
 __device__ void multiply_bfloat16(float (&d)[kRows / 2], std::uint64_t a, std::uint64_t b,
                                   bool adds) {
-  static_assert(kRows == 32 || kRows == 64 || kRows == 128);
+  static_assert(kRows == 32 || kRows == 64 || kRows == 128 || kRows == 160);
 #ifndef __CUDACC__
   test::multiply_bfloat16(d, kRows, a, b, adds);
 #else
@@ -231,8 +231,10 @@ __device__ void multiply_bfloat16(float (&d)[kRows / 2], std::uint64_t a, std::u
               DSL_SUMS_16(0));
   } else if constexpr (kRows == 64) {
     DSL_WGMMA("m64n64k16.f32.bf16.bf16", DSL_NAMES_32, "%32", "%33", "%34", ", 0, 0", DSL_SUMS_32);
-  } else {
+  } else if constexpr (kRows == 128) {
     DSL_WGMMA("m64n128k16.f32.bf16.bf16", DSL_NAMES_64, "%64", "%65", "%66", ", 0, 0", DSL_SUMS_64);
+  } else {
+    DSL_WGMMA("m64n160k16.f32.bf16.bf16", DSL_NAMES_80, "%80", "%81", "%82", ", 0, 0", DSL_SUMS_80);
   }
 #endif
 }

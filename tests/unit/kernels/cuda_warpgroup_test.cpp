@@ -27,6 +27,7 @@ namespace {
 using cuda::GemmSum;
 
 struct TestGroup {
+  static constexpr bool kIsKnown = true;
   int num_rows = 0;
 };
 
@@ -219,6 +220,7 @@ void expect_right_and_alike(const Problem& shape, std::int64_t num_rows) {
   expect_same("32 rows", problem.template run<1, 32>(1));
   expect_same("64 rows", problem.template run<2, 64>(2));
   expect_same("128 rows", problem.template run<2, 128>(1));
+  expect_same("160 rows", problem.template run<2, 160>(1));
 }
 
 TEST(CudaWarpgroup, MultipliesWholeRows) {
