@@ -14,9 +14,8 @@ namespace {
 
 /// One launch serves all experts of a layer, so that they must not differ in what it depends on.
 bool is_alike(const WeightView& a, const WeightView& b) {
-  return a.dtype == b.dtype && a.out_features == b.out_features && a.in_features == b.in_features &&
-         a.scales.block_cols == b.scales.block_cols && a.scales.first_col == b.scales.first_col &&
-         a.quantised_inputs == b.quantised_inputs;
+  return is_read_alike(a, b) && a.out_features == b.out_features &&
+         a.in_features == b.in_features && a.scales.block_cols == b.scales.block_cols;
 }
 
 void check_alike(std::span<const ExpertWeights> experts) {

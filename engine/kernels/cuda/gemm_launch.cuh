@@ -22,6 +22,12 @@ inline bool is_tensor_core_gemm(DType activations, const WeightView& w, const Le
           (w.dtype == DType::kF8E4M3 && w.scales.block_cols == kSliceFeatures));
 }
 
+/// Whether one product may read both weights, as its sides or its layers.
+inline bool is_read_alike(const WeightView& a, const WeightView& b) {
+  return a.dtype == b.dtype && a.scales.first_col == b.scales.first_col &&
+         a.quantised_inputs == b.quantised_inputs;
+}
+
 /// Calls `work` with a value of a weight's element type that tensor cores take.
 template <typename Work>
 void with_tensor_core_weight(DType dtype, const Work& work) {

@@ -114,9 +114,8 @@ bool multiply_pair(Launcher& launcher, const Matrix& x, const WeightView& w, con
     return is_tensor_core_gemm(x.dtype, layer, leaves) && !layer.quantised_inputs &&
            has_few_rows<PairGemm<BFloat16>>(layer.out_features, {1, x.rows, x.rows});
   };
-  const bool is_alike = w.dtype == other_w.dtype && w.scales.first_col == other_w.scales.first_col;
-  if (!is_alike || out.dtype != DType::kBF16 || other_out.dtype != DType::kBF16 || !has_few(w) ||
-      !has_few(other_w)) {
+  if (!is_read_alike(w, other_w) || out.dtype != DType::kBF16 || other_out.dtype != DType::kBF16 ||
+      !has_few(w) || !has_few(other_w)) {
     return false;
   }
   with_tensor_core_weight(w.dtype, [&](auto e) {
@@ -131,10 +130,7 @@ bool multiply_pair(Launcher& launcher, const Matrix& x, const WeightView& w, con
 bool multiply_gated(Launcher& launcher, const Matrix& x, const WeightView& gate_proj,
                     const WeightView& up_proj, const Matrix& activated) {
   const LeafBounds leaves = single_leaf(x.cols);
-  const bool is_alike = gate_proj.dtype == up_proj.dtype &&
-                        gate_proj.scales.first_col == up_proj.scales.first_col &&
-                        gate_proj.quantised_inputs == up_proj.quantised_inputs;
-  if (!is_alike || activated.dtype != DType::kBF16 ||
+  if (!is_read_alike(gate_proj, up_proj) || activated.dtype != DType::kBF16 ||
       !is_tensor_core_gemm(x.dtype, gate_proj, leaves) ||
       !is_tensor_core_gemm(x.dtype, up_proj, leaves)) {
     return false;

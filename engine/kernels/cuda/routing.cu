@@ -43,10 +43,6 @@ void run_beside(Launcher& launcher, const BesideGemms<W>& gemms, const RoutingCa
                choose_blocks);
 }
 
-bool is_alike(const WeightView& a, const WeightView& b) {
-  return a.dtype == b.dtype && a.scales.first_col == b.scales.first_col;
-}
-
 /// Whether tensor cores take the products with the rows as they are.
 bool is_taken(const Matrix& x, const WeightView& gate, const SharedExperts& shared) {
   const auto takes = [&](const WeightView& w, const LeafBounds& leaves) {
@@ -56,7 +52,7 @@ bool is_taken(const Matrix& x, const WeightView& gate, const SharedExperts& shar
   const LeafBounds whole = single_leaf(x.cols);
   return gate.dtype == DType::kBF16 && takes(gate, whole) && takes(weights.gate_proj, whole) &&
          takes(weights.up_proj, whole) && takes(weights.down_proj, leaf_bounds(shared.split)) &&
-         is_alike(weights.gate_proj, weights.up_proj) &&
+         is_read_alike(weights.gate_proj, weights.up_proj) &&
          weights.gate_proj.dtype == weights.down_proj.dtype;
 }
 
