@@ -11,7 +11,7 @@ namespace dsl::cuda {
 
 /// Short splits make blocks for a GPU that has little else to do, long ones leave fewer results to
 /// be joined: those of 16 heads take as many bytes as 28 cached positions.
-inline constexpr std::int64_t kMinSplitPositions = 256;
+inline constexpr std::int64_t kMinSplitPositions = 128;
 inline constexpr std::int64_t kMaxSplitPositions = 1024;
 /// Splits of a row before longer ones are made.
 inline constexpr std::int64_t kPreferredSplits = 8;
