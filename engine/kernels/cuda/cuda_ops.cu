@@ -183,10 +183,6 @@ class CudaOps final : public Ops {
                       const VectorView& norm, float eps, std::span<const std::int32_t> positions,
                       const RopeTable& table, std::span<const std::int64_t> slots,
                       const LatentCache& cache) override {
-    if (cache.dtype == DType::kF8E4M3) {
-      return Ops::rope_and_store(q, num_heads, compressed_kv, norm, eps, positions, table, slots,
-                                 cache);
-    }
     const NewRows call{q,
                        num_heads,
                        compressed_kv,
@@ -194,15 +190,21 @@ class CudaOps final : public Ops {
                        launcher_.copy(positions_, positions),
                        launcher_.copy(slots_, slots),
                        table,
-                       cache};
+                       cache,
+                       latent_layout(cache)};
     if (call.positions == nullptr || call.slots == nullptr) return;
     const unsigned query_blocks = blocks_for(num_heads * table.rope_dim / 2, kElementThreads);
-    with_activation(cache.dtype, [&](auto a) {
-      with_weight(norm.dtype, [&](auto w) {
-        launcher_.run({dim3(1 + query_blocks, static_cast<unsigned>(q.rows)), kElementThreads,
-                       kNormSharedBytes},
-                      rope_and_store_kernel<decltype(a), decltype(w)>, call,
-                      static_cast<const decltype(w)*>(norm.data));
+    const LaunchShape shape{dim3(1 + query_blocks, static_cast<unsigned>(q.rows)), kElementThreads,
+                            kNormSharedBytes};
+    with_weight(norm.dtype, [&](auto w) {
+      const auto* weights = static_cast<const decltype(w)*>(norm.data);
+      if (cache.dtype == DType::kF8E4M3) {
+        return launcher_.run(shape, rope_and_store_kernel<BFloat16, decltype(w), Float8E4M3>, call,
+                             weights);
+      }
+      with_activation(cache.dtype, [&](auto a) {
+        launcher_.run(shape, rope_and_store_kernel<decltype(a), decltype(w), decltype(a)>, call,
+                      weights);
       });
     });
   }

@@ -1,7 +1,10 @@
 // What becomes of a step's new rows before attention.
 #pragma once
 
+#include <type_traits>
+
 #include "engine/kernels/cuda/elements.cuh"
+#include "engine/kernels/cuda/fp8_latent_store.cuh"
 #include "engine/kernels/cuda/norm.cuh"
 
 namespace dsl::cuda {
@@ -16,11 +19,12 @@ struct NewRows {
   const std::int64_t* slots = nullptr;
   RopeTable table;
   LatentCache cache;
+  LatentLayout layout;  // of the cache
 };
 
-/// The first block of a row norms its latent and ropes and stores what is cached of it; others rope
-/// its queries, one thread a pair. Grid: 1 + num_heads * pairs / threads, rows.
-template <typename X, typename W>
+/// The first block of a row norms its latent and ropes and stores what is cached of it, latents as
+/// L; others rope its queries, one thread a pair. Grid: 1 + num_heads * pairs / threads, rows.
+template <typename X, typename W, typename L>
 __global__ void rope_and_store_kernel(const __grid_constant__ NewRows call, const W* norm) {
   let_next_start();
   const std::int64_t rank = call.cache.kv_lora_rank;
@@ -37,21 +41,31 @@ __global__ void rope_and_store_kernel(const __grid_constant__ NewRows call, cons
     return;
   }
   X* row = row_of<X>(call.compressed_kv, blockIdx.y);
-  X* cached =
-      static_cast<X*>(call.cache.data) + call.slots[blockIdx.y] * (rank + call.cache.rope_dim);
+  unsigned char* cached =
+      static_cast<unsigned char*>(call.cache.data) + call.slots[blockIdx.y] * call.layout.row_bytes;
+  X* cached_key = reinterpret_cast<X*>(cached + call.layout.rope_at);
   const HeldGroups<X> held = load_held_groups<X>(row, rank);
   // From the last thread on, as the first ones have more of the latent.
   for (std::int64_t pair = kElementThreads - 1 - threadIdx.x; pair < call.table.rope_dim / 2;
        pair += kElementThreads) {
     const RopePair<X> rotated = rotated_pair(row + rank + 2 * pair, pair, position, call.table);
     store_pair(rotated, row + rank + 2 * pair);
-    store_pair(rotated, cached + rank + 2 * pair);
+    store_pair(rotated, cached_key + 2 * pair);
   }
   norm_row(held, row, weights, norm, rank, call.eps,
            [&](std::int64_t first, int count, const RawGroup<X>& normed) {
              normed.store(row + first, count);
-             normed.store(cached + first, count);
+             if constexpr (std::is_same_v<L, X>) {
+               normed.store(reinterpret_cast<X*>(cached) + first, count);
+             }
            });
+  if constexpr (!std::is_same_v<L, X>) {
+    __syncthreads();
+    for (std::int64_t group = warp_index(); group < call.layout.num_scales;
+         group += kElementThreads / kWarpSize) {
+      store_latent_group(row, group, rank, call.layout, cached);
+    }
+  }
 }
 
 }  // namespace dsl::cuda
