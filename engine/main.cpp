@@ -245,6 +245,7 @@ int run_rank(RankArguments arguments) {
 
 int run(int argc, char** argv) {
   CLI::App app("One rank of a dslaunch world, and tools for its weights", "dsengine");
+  app.option_defaults()->always_capture_default();
   RankArguments arguments;
   int command_exit_code = 0;
   add_rank_options(app, arguments);

@@ -138,6 +138,7 @@ class Gateway {
 
 int run(int argc, char** argv) {
   CLI::App app("The OpenAI interface of a dslaunch deployment", "dsgateway");
+  app.option_defaults()->always_capture_default();
   Arguments arguments;
   add_options(app, arguments);
   finish_help(app,

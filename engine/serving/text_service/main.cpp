@@ -68,6 +68,7 @@ Status serve(Arguments arguments, std::string secret, const EndingSignals& endin
 
 int run(int argc, char** argv) {
   CLI::App app("A text service of a dslaunch deployment", "dstext");
+  app.option_defaults()->always_capture_default();
   Arguments arguments;
   add_options(app, arguments);
   finish_help(app,
