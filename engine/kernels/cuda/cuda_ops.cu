@@ -195,7 +195,7 @@ class CudaOps final : public Ops {
     if (call.positions == nullptr || call.slots == nullptr) return;
     const unsigned query_blocks = blocks_for(num_heads * table.rope_dim / 2, kElementThreads);
     const LaunchShape shape{dim3(1 + query_blocks, static_cast<unsigned>(q.rows)), kElementThreads,
-                            kNormSharedBytes};
+                            new_rows_shared_bytes(cache)};
     with_weight(norm.dtype, [&](auto w) {
       const auto* weights = static_cast<const decltype(w)*>(norm.data);
       if (cache.dtype == DType::kF8E4M3) {
