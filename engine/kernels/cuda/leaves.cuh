@@ -33,16 +33,6 @@ inline LeafSums leaf_rows_from(const LeafSums& sums, std::int64_t first) {
   return {sums.data + first * sums.cols, sums.num_leaves, sums.rows, sums.cols};
 }
 
-/// The leaf that holds a feature or expert of the sum; no leaf need hold any.
-__device__ inline int leaf_at(const LeafBounds& bounds, std::int64_t at) {
-  int leaf = 0;
-#pragma unroll
-  for (int i = 1; i < kNumLeaves; ++i) {
-    if (i < bounds.num_leaves && bounds.begin[i] <= at) leaf = i;
-  }
-  return leaf;
-}
-
 /// Balanced binary tree over the first `count` (a power of two) values.
 __device__ inline float join_tree(float (&values)[kNumLeaves], int count) {
 #pragma unroll
