@@ -221,8 +221,8 @@ __device__ void join_splits(const SplitResults& results, std::int64_t first, std
   for (int i = 0; i < kValues; ++i) joined[i] = joined[i] / sum;
 }
 
-/// Joins the splits. out[row, head, c] with these strides; `by_row` says whether
-/// a row stands at its place in the step or in this call. Grid: value_dim / threads, heads, rows.
+/// Joins the splits. out[row, head, c] with these strides; `by_row` says whether a row stands at
+/// its place in the step or in this call. Grid: value_dim / threads, heads, rows.
 template <typename X>
 __global__ void join_splits_kernel(SplitResults results, const AttentionRow* rows, bool by_row,
                                    X* out, std::int64_t row_stride, std::int64_t head_stride) {

@@ -235,9 +235,7 @@ class CopyingOps final : public Ops {
     copies.read(x_copy);
     copies.read(gate_copy);
     copies.read(bias_copy);
-    copies.read(shared_copy.weights.gate_proj);
-    copies.read(shared_copy.weights.up_proj);
-    copies.read(shared_copy.weights.down_proj);
+    copies.read(shared_copy.weights);
     copies.write(shared_copy.gate);
     copies.write(shared_copy.up);
     copies.write(shared_copy.activated);
@@ -260,11 +258,7 @@ class CopyingOps final : public Ops {
     copies.read(routing_copy);
     copies.read(sums_copy);
     copies.write(out);
-    for (ExpertWeights& expert : experts_) {
-      copies.read(expert.gate_proj);
-      copies.read(expert.up_proj);
-      copies.read(expert.down_proj);
-    }
+    for (ExpertWeights& expert : experts_) copies.read(expert);
     copies.run(*device_.ops, [&] {
       device_.ops->routed_experts(x_copy, routing_copy, experts_, split, sums_copy, out);
     });

@@ -25,6 +25,11 @@ class DeviceCopies {
   void read(LatentCache& cache) { add(cache, false); }
   void read(LeafSums& sums) { add(sums, false); }
   void read(Routing& routing) { add(routing, false); }
+  void read(ExpertWeights& expert) {
+    read(expert.gate_proj);
+    read(expert.up_proj);
+    read(expert.down_proj);
+  }
   void write(Matrix& matrix) { add(matrix, true); }
   void write(MatrixView<float>& matrix);
   void write(LatentCache& cache) { add(cache, true); }

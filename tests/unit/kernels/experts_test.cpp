@@ -15,7 +15,7 @@ TEST_P(ExpertsTest, RoutedExpertsEqualReference) {
     for (const DType type : {DType::kF32, DType::kBF16}) {
       for (int round = 0; round < 4; ++round) {
         // The last time all rows choose one of many experts, which has many more than it might
-        // expect.
+        // expect; the time before, each chooses more than a kernel adds at once.
         const bool is_skewed = round == 3;
         const bool has_many_choices = round == 2;
         const int shards = is_skewed ? 4 : has_many_choices ? 2 : 1 << pick(random_, 0, 2);
