@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <numeric>
-#include <random>
 #include <span>
 #include <utility>
 #include <vector>
@@ -17,6 +15,7 @@
 #include "emulated_threads.h"
 #include "emulated_wgmma.h"
 #include "transport/base/error.h"
+#include "turn_order.h"
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -38,7 +37,7 @@ constexpr std::uint32_t kSharedWindow = 1024;
 constexpr std::size_t kStackBytes = 64 * 1024;
 
 /// Why a fiber gave way.
-enum class Pause { kWarp, kBarrier, kEnded };
+enum class Pause { kWarp, kBarrier, kPhase, kEnded };
 
 constexpr int kBlockBarrier = 0;
 constexpr std::size_t kBarriers = 16;
@@ -49,6 +48,7 @@ struct Thread {
   Pause pause = Pause::kBarrier;
   int barrier = kBlockBarrier;
   int barrier_threads = 0;  // that it waits for there; of the block's, all
+  AwaitedPhase phase;
   dim3 index;
   int lane = 0;
   LaneWords* words = nullptr;  // of its warp: two rounds of 32
@@ -74,26 +74,8 @@ void resume(Thread& thread) {
   thread.fiber = std::move(thread.fiber).resume();
 }
 
-/// In which order threads and blocks take their turns. Another one each time, the same in every
-/// run: what relies on an order that the hardware does not promise (a barrier that is missing, say)
-/// shows sooner or later.
-class TurnOrder {
- public:
-  /// 0 to count - 1.
-  std::vector<unsigned> shuffled(unsigned count) {
-    std::vector<unsigned> order(count);
-    std::iota(order.begin(), order.end(), 0u);
-    std::shuffle(order.begin(), order.end(), random_);
-    return order;
-  }
-  /// Where the first of `count` in a ring takes its turn.
-  std::size_t start(std::size_t count) { return random_() % count; }
-
- private:
-  std::minstd_rand random_{1};
-};
-
-/// Runs one block: every warp until all its lanes wait at a barrier, then another warp.
+/// Runs one block: every warp until all its lanes wait at a barrier or for a phase, then another
+/// warp.
 class Block {
  public:
   Block(const dim3& shape, const std::function<void()>& body,
@@ -120,29 +102,38 @@ class Block {
     while (true) {
       bool has_run = false;
       for (const unsigned warp : order_.shuffled(static_cast<unsigned>(warps_.size()))) {
-        if (warps_[warp] != Warp::kRuns) continue;
+        if (!may_run(warp)) continue;
         has_run = true;
         run_warp(warp);
       }
       if (has_run) continue;
-      if (std::ranges::find(warps_, Warp::kWaits) == warps_.end()) return;
+      if (std::ranges::count(warps_, Warp::kEnded) == std::ssize(warps_)) return;
       // Those that have ended do not count.
+      DSL_CHECK(std::ranges::find(warps_, Warp::kAwaitsPhase) == warps_.end(),
+                "all threads of block {} of a kernel wait for others, some for a phase that does "
+                "not end",
+                blockIdx.x);
       release(kBlockBarrier);
     }
   }
 
  private:
-  enum class Warp { kRuns, kWaits, kEnded };
+  enum class Warp { kRuns, kWaits, kAwaitsPhase, kEnded };
 
   std::span<Thread> lanes_of(std::size_t warp) {
     return std::span(threads_).subspan(
         warp * kLanes, std::min<std::size_t>(kLanes, threads_.size() - warp * kLanes));
   }
-  /// Null where none waits at a barrier.
+  /// Null where all have ended.
   const Thread* waiting_lane(std::size_t warp) {
     const auto lanes = lanes_of(warp);
-    const auto found = std::ranges::find(lanes, Pause::kBarrier, &Thread::pause);
+    const auto found =
+        std::ranges::find_if(lanes, [](const Thread& lane) { return lane.pause != Pause::kEnded; });
     return found == lanes.end() ? nullptr : &*found;
+  }
+  bool may_run(std::size_t warp) {
+    return warps_[warp] == Warp::kRuns ||
+           (warps_[warp] == Warp::kAwaitsPhase && has_ended(waiting_lane(warp)->phase));
   }
 
   void release(int barrier) {
@@ -158,13 +149,17 @@ class Block {
 
   void arrive(std::size_t warp) {
     const Thread* const waiting = waiting_lane(warp);
-    warps_[warp] = waiting == nullptr ? Warp::kEnded : Warp::kWaits;
+    const bool is_phase = waiting != nullptr && waiting->pause == Pause::kPhase;
+    warps_[warp] = waiting == nullptr ? Warp::kEnded : is_phase ? Warp::kAwaitsPhase : Warp::kWaits;
     if (waiting == nullptr) return;
     for (const Thread& lane : lanes_of(warp)) {
-      DSL_CHECK(lane.pause != Pause::kBarrier || lane.barrier == waiting->barrier,
-                "lanes of a warp wait at barriers {} and {}", lane.barrier, waiting->barrier);
+      if (lane.pause == Pause::kEnded) continue;
+      DSL_CHECK(lane.pause == waiting->pause && lane.barrier == waiting->barrier &&
+                    lane.phase == waiting->phase,
+                "lanes of a warp wait at barriers {} and {}, or for other phases", lane.barrier,
+                waiting->barrier);
     }
-    if (waiting->barrier == kBlockBarrier) return;
+    if (is_phase || waiting->barrier == kBlockBarrier) return;
     int& arrived = arrived_[static_cast<std::size_t>(waiting->barrier)];
     arrived += kLanes;
     DSL_CHECK(arrived <= waiting->barrier_threads, "{} threads at barrier {} of {}", arrived,
@@ -250,6 +245,11 @@ void wait_at_barrier(int barrier, int count) {
   running->barrier = barrier;
   running->barrier_threads = count;
   give_way(Pause::kBarrier);
+}
+
+void wait_for_phase(const AwaitedPhase& phase) {
+  running->phase = phase;
+  give_way(Pause::kPhase);
 }
 
 const LaneWords* share_in_warp(const LaneWords& words) {

@@ -18,6 +18,17 @@ using LaneWords = std::array<std::uint32_t, kMaxShared>;
 /// What all lanes of the warp pass to the same call, by lane; valid until the next call but one.
 const LaneWords* share_in_warp(const LaneWords& words);
 
+/// Of a barrier in shared memory (emulated_mbarrier.h).
+struct AwaitedPhase {
+  const void* barrier = nullptr;
+  std::uint16_t number = 0;
+
+  bool operator==(const AwaitedPhase&) const = default;
+};
+/// The running thread waits, all of its warp with it.
+void wait_for_phase(const AwaitedPhase& phase);
+bool has_ended(const AwaitedPhase& phase);
+
 /// The inverse of shared_address() (emulated_wgmma.h).
 const unsigned char* shared_bytes_at(std::uint32_t address);
 
