@@ -45,8 +45,6 @@ void with_tensor_core_types(const WeightView& w, const Work& work) {
 
 /// Rows up to which each weight should be read for few rows at a time.
 inline constexpr std::int64_t kMaxSkinnyRows = 16;
-/// Of an H100 or H200.
-inline constexpr std::int64_t kMultiprocessors = 132;
 /// Tiles that keep such a GPU busy; fewer leave most of its bandwidth idle.
 inline constexpr std::int64_t kEnoughTiles = 128;
 /// Blocks that share the tiles of rows of a group whose size only the device knows.
@@ -88,34 +86,45 @@ void run_tiled(Launcher& launcher, const Gemm& gemm, std::int64_t features, cons
       tiled_gemm_kernel<Gemm, kRowTiles>, gemm);
 }
 
+/// row_tiles: of a group, whose rows the host knows if there is one alone.
 template <typename Gemm, int kWarpgroups, int kRows>
 void run_warpgroup_tiles(Launcher& launcher, const Gemm& gemm, std::int64_t features,
-                         const GemmRows& rows, unsigned row_blocks) {
-  using Tile = WarpgroupTile<typename Gemm::Weight, kWarpgroups, kRows>;
-  launcher.run({dim3(blocks_for(features, Tile::kWeightRows / Gemm::kSides), row_blocks,
-                     static_cast<unsigned>(rows.num_groups)),
-                Tile::kThreads, Tile::kSharedBytes},
-               warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm);
+                         const GemmRows& rows, std::int64_t row_tiles) {
+  using Block = WarpgroupBlock<Gemm, kWarpgroups, kRows>;
+  const std::int64_t feature_tiles = blocks_for(features, Block::Tile::kWeightRows / Gemm::kSides);
+  const bool is_known = rows.num_groups == 1;
+  const TileGrid grid{static_cast<int>(rows.num_groups), static_cast<int>(feature_tiles),
+                      is_known ? static_cast<int>(row_tiles) : 0};
+  // Groups of unknown size have more tiles than those of all rows one behind the other.
+  const std::int64_t most_tiles = feature_tiles * rows.num_groups * row_tiles;
+  const std::int64_t places = launcher.num_multiprocessors() * Block::kBlocks;
+  launcher.run({dim3(static_cast<unsigned>(std::min(most_tiles, places))),
+                Block::Tile::kBlockThreads, Block::kSharedBytes},
+               warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm, grid);
 }
 
 template <typename Gemm, int kWarpgroups, int kRows>
 void run_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t features,
                     const GemmRows& rows) {
   run_warpgroup_tiles<Gemm, kWarpgroups, kRows>(launcher, gemm, features, rows,
-                                                rows.row_blocks(kRows));
+                                                blocks_for(rows.max_rows, kRows));
 }
 
 /// Tiles of a group's rows, of 128 or 160. Larger ones read weights less often and leave the tensor
 /// cores less idle: 160 rows take 1.15 times as long (docs/kernels.md, computed). But a last round
 /// of tiles that keeps few multiprocessors busy takes as long as a full one.
-inline unsigned wide_row_blocks(std::int64_t feature_blocks, const GemmRows& rows) {
+inline std::int64_t wide_row_tiles(std::int64_t feature_tiles, const GemmRows& rows,
+                                   std::int64_t num_multiprocessors) {
+  const auto row_tiles = [&](std::int64_t tile_rows) -> std::int64_t {
+    return blocks_for(rows.max_rows, tile_rows);
+  };
   // Groups of unknown size often have a few rows more than 128, for which another tile would read
   // all weights again; the device sees which.
-  if (rows.num_groups > 1) return rows.row_blocks(160);
+  if (rows.num_groups > 1) return row_tiles(160);
   const auto time = [&](std::int64_t tile_rows, std::int64_t time_of_tile) {
-    return time_of_tile * blocks_for(feature_blocks * rows.row_blocks(tile_rows), kMultiprocessors);
+    return time_of_tile * blocks_for(feature_tiles * row_tiles(tile_rows), num_multiprocessors);
   };
-  return rows.row_blocks(time(160, 115) < time(128, 100) ? 160 : 128);
+  return row_tiles(time(160, 115) < time(128, 100) ? 160 : 128);
 }
 
 /// Of many rows.
@@ -125,7 +134,8 @@ void run_wide_warpgroups(Launcher& launcher, const Gemm& gemm, std::int64_t feat
   using Tile = WarpgroupTile<typename Gemm::Weight, 2, 160>;
   run_warpgroup_tiles<Gemm, 2, 160>(
       launcher, gemm, features, rows,
-      wide_row_blocks(blocks_for(features, Tile::kWeightRows / Gemm::kSides), rows));
+      wide_row_tiles(blocks_for(features, Tile::kWeightRows / Gemm::kSides), rows,
+                     launcher.num_multiprocessors()));
 }
 
 template <typename Gemm>

@@ -24,14 +24,16 @@ struct LaunchShape {
   bool may_start_early = false;  // beside the kernel before: it waits for its turn (turns.cuh)
 };
 
-/// What a kernel may ask for on a device; 0 after a failure, which comes out elsewhere.
+/// 0 after a failure, which comes out elsewhere.
+inline int device_attribute(cudaDeviceAttr attribute, int device) {
+  int value = 0;
+  return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess ? value : 0;
+}
+
+/// What a kernel may ask for on a device.
 inline std::size_t max_shared_bytes(int device) {
-  int bytes = 0;
-  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
-      cudaSuccess) {
-    return 0;
-  }
-  return static_cast<std::size_t>(bytes);
+  return static_cast<std::size_t>(
+      device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
 }
 
 /// Puts the kernel behind what is on the stream already. Errors that show up later come out when

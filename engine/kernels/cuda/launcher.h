@@ -26,6 +26,7 @@ class Launcher {
   explicit Launcher(std::shared_ptr<const Stream> stream)
       : stream_(std::move(stream)),
         max_shared_bytes_(cuda::max_shared_bytes(stream_->device())),
+        num_multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount, stream_->device())),
         has_warpgroups_(uses_warpgroups(stream_->device())),
         may_start_early_(uses_dependent_launch(stream_->device())) {}
 
@@ -95,6 +96,7 @@ class Launcher {
   const Stream& stream() const { return *stream_; }
   /// Of a kernel on this device.
   std::size_t max_shared_bytes() const { return max_shared_bytes_; }
+  std::int64_t num_multiprocessors() const { return num_multiprocessors_; }
   bool has_warpgroups() const { return has_warpgroups_; }
   /// Whether they multiply BF16 too. Not before somebody knows that their bits are those of other
   /// kernels (bf16_product_check.h).
@@ -116,6 +118,7 @@ class Launcher {
 
   std::shared_ptr<const Stream> stream_;
   std::size_t max_shared_bytes_;
+  std::int64_t num_multiprocessors_;
   bool has_warpgroups_;
   bool may_start_early_;
   bool has_bf16_warpgroups_ = false;

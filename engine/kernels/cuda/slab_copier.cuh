@@ -1,7 +1,8 @@
 // How slabs of both operands of a product come to shared memory.
 //
 // A `Layout` says where what lies in a stage of shared memory:
-//   kThreads, kWeightRows, kRows   of a block and its tile
+//   kThreads                       that copy, the first of a block
+//   kWeightRows, kRows             of the tile
 //   kWeightChunks, kRowChunks      16-byte chunks of a slab's row of either operand
 //   kHasScales                     whether rows of activations have scales
 //   WeightRow<sides>(row)          side and feature of a row of weights in the tile
@@ -39,6 +40,7 @@ class SlabCopier {
   static constexpr int kRowChunks = Layout::kRows * Layout::kRowChunks;
   static constexpr int kWeightCopies = kWeightChunks / Layout::kThreads;
   static constexpr int kRowCopies = (kRowChunks + Layout::kThreads - 1) / Layout::kThreads;
+  static constexpr int kScaleCopies = (Layout::kRows + Layout::kThreads - 1) / Layout::kThreads;
   static_assert(kWeightChunks % Layout::kThreads == 0 && kWeightCopies + kRowCopies <= 32);
   /// Rows that all threads copy at once: each thread the same chunk of every so many rows.
   static constexpr int kWeightRowsAtOnce = Layout::kThreads / Layout::kWeightChunks;
@@ -73,9 +75,13 @@ class SlabCopier {
     }
     are_wide_ = __ballot_sync(kAllLanes, !are_wide_) == 0;
     if constexpr (Layout::kHasScales) {
-      const int row = first_row + thread_index();
-      const bool is_row = thread_index() < Layout::kRows && row < group.num_rows;
-      scaled_row_ = is_row ? static_cast<int>(gemm.input_row(group, row)) : -1;
+#pragma unroll
+      for (int i = 0; i < kScaleCopies; ++i) {
+        const int in_tile = thread_index() + i * Layout::kThreads;
+        const int row = first_row + in_tile;
+        const bool is_row = in_tile < Layout::kRows && row < group.num_rows;
+        scaled_rows_[i] = is_row ? static_cast<int>(gemm.input_row(group, row)) : -1;
+      }
     }
   }
 
@@ -88,9 +94,11 @@ class SlabCopier {
       copy_parts(slab, stage);
     }
     if constexpr (Layout::kHasScales) {
-      if (scaled_row_ >= 0) {
-        copy_float_async(Layout::scales(stage) + threadIdx.x,
-                         gemm.inputs.scale(scaled_row_, slice));
+#pragma unroll
+      for (int i = 0; i < kScaleCopies; ++i) {
+        if (scaled_rows_[i] < 0) continue;
+        copy_float_async(Layout::scales(stage) + thread_index() + i * Layout::kThreads,
+                         gemm.inputs.scale(scaled_rows_[i], slice));
       }
     }
   }
@@ -157,9 +165,9 @@ class SlabCopier {
   // This thread's chunk of each row; another row stands for one that is not there, for addresses.
   const W* weights_[kWeightCopies];
   const X* rows_[kRowCopies];
-  std::uint32_t are_there_ = 0;  // a bit for each of them
-  bool are_wide_ = true;         // aligned to 16 bytes, all of all lanes
-  int scaled_row_ = -1;          // whose scale this thread copies
+  std::uint32_t are_there_ = 0;    // a bit for each of them
+  bool are_wide_ = true;           // aligned to 16 bytes, all of all lanes
+  int scaled_rows_[kScaleCopies];  // whose scales this thread copies; negative: none
 };
 
 }  // namespace dsl::cuda

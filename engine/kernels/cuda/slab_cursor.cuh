@@ -7,46 +7,57 @@
 
 namespace dsl::cuda {
 
-/// Walks over the slabs of all slices, in order: kFeatures each, fewer at the end of a slice.
+/// Walks over the slabs of all slices, in order: kFeatures each, fewer at the end of a slice. It
+/// looks at the table of leaves where one begins and counts otherwise, as a step may be all that
+/// lies between two products. No leaf is empty.
 template <int kFeatures>
 class SlabCursor {
  public:
-  __device__ explicit SlabCursor(const Slices& slices) : slices_(slices) { enter_slice(); }
+  __device__ explicit SlabCursor(const Slices& slices)
+      : slices_(slices), begin_(slices.leaves.begin[0]), slices_left_(slices.num_slices()) {
+    enter_leaf();
+  }
 
-  __device__ bool is_valid() const { return slice_ < slices_.num_slices(); }
+  __device__ bool is_valid() const { return slices_left_ > 0; }
   __device__ int leaf() const { return leaf_; }
   __device__ int slice() const { return slice_; }
-  __device__ FeatureRange slab() const {
-    const int left = range_.count - done_;
-    return {range_.begin + done_, left < kFeatures ? left : kFeatures};
-  }
-  __device__ bool begins_slice() const { return done_ == 0; }
-  __device__ bool ends_slice() const { return done_ + kFeatures >= range_.count; }
-  __device__ bool ends_leaf() const {
-    return ends_slice() && slice_ + 1 == slices_.first[leaf_ + 1];
-  }
+  __device__ FeatureRange slab() const { return {begin_, count()}; }
+  __device__ bool begins_slice() const { return begins_slice_; }
+  __device__ bool ends_slice() const { return slice_left_ <= kFeatures; }
+  __device__ bool ends_leaf() const { return leaf_left_ == count(); }
   __device__ void advance() {
-    if (!ends_slice()) {
-      done_ += kFeatures;
-      return;
-    }
+    const int passed = count();
+    begin_ += passed;
+    slice_left_ -= passed;
+    leaf_left_ -= passed;
+    begins_slice_ = slice_left_ == 0;
+    if (!begins_slice_) return;
     ++slice_;
-    enter_slice();
+    --slices_left_;
+    if (leaf_left_ > 0) {
+      slice_left_ = leaf_left_ < kSliceFeatures ? leaf_left_ : kSliceFeatures;
+    } else if (is_valid()) {
+      ++leaf_;
+      enter_leaf();
+    }
   }
 
  private:
-  __device__ void enter_slice() {
-    done_ = 0;
-    if (!is_valid()) return;
-    while (slices_.first[leaf_ + 1] <= slice_) ++leaf_;
-    range_ = slices_.range(leaf_, slice_);
+  __device__ int count() const { return slice_left_ < kFeatures ? slice_left_ : kFeatures; }
+  __device__ void enter_leaf() {
+    leaf_left_ = static_cast<int>(slices_.leaves.begin[leaf_ + 1] - begin_);
+    const int whole = kSliceFeatures - slices_.missing[leaf_];
+    slice_left_ = leaf_left_ < whole ? leaf_left_ : whole;
   }
 
   const Slices& slices_;
-  int leaf_ = 0;
+  std::int64_t begin_;  // of the slab
+  int slices_left_;
   int slice_ = 0;
-  int done_ = 0;  // features of the slice
-  FeatureRange range_;
+  int leaf_ = 0;
+  int slice_left_;  // features from the slab to the end of the slice
+  int leaf_left_;   // the same of the leaf
+  bool begins_slice_ = true;
 };
 
 }  // namespace dsl::cuda

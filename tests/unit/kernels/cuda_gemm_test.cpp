@@ -55,7 +55,7 @@ void expect_same_bits(const Gemm& gemm, const GemmRows& rows, std::vector<float>
   expect("tiles of 128", [&] { cuda::run_tiled<Gemm, 8>(launcher, gemm, kFeatures, few_blocks); });
   if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
     expect("warpgroups",
-           [&] { cuda::run_warpgroups<Gemm, 2, 128>(launcher, gemm, kFeatures, few_blocks); });
+           [&] { cuda::run_warpgroups<Gemm, 2, 128>(launcher, gemm, kFeatures, rows); });
     expect("wide warpgroups",
            [&] { cuda::run_warpgroups<Gemm, 2, 160>(launcher, gemm, kFeatures, rows); });
   }
@@ -148,16 +148,16 @@ TEST(CudaGemm, KernelsAgreeOnQuantisedInputs) {
 
 /// The tiles of a product's rows cover all of them, and are those that take the shorter time.
 TEST(CudaGemm, WideTilesAreChosenByTheTimeOfTheirRounds) {
-  const auto blocks = [](std::int64_t features, std::int64_t rows) {
-    return std::int64_t{cuda::wide_row_blocks(features / 128, {1, rows, rows})};
+  const auto tiles = [](std::int64_t features, std::int64_t rows) {
+    return cuda::wide_row_tiles(features / 128, {1, rows, rows}, 132);
   };
   // 4 rounds of 132 tiles each way; 6 of 128 rows against 5 of 160.
-  EXPECT_EQ(blocks(2048, 4096), 32);
-  EXPECT_EQ(blocks(3072, 4096), 26);
+  EXPECT_EQ(tiles(2048, 4096), 32);
+  EXPECT_EQ(tiles(3072, 4096), 26);
   Random random(kSeed);
   for (int round = 0; round < 100; ++round) {
     const std::int64_t rows = pick(random, 65, 9000);
-    const std::int64_t chosen = blocks(128 * pick(random, 1, 60), rows);
+    const std::int64_t chosen = tiles(128 * pick(random, 1, 60), rows);
     const std::int64_t tile_rows = rows <= 128 * chosen ? 128 : 160;
     EXPECT_GE(tile_rows * chosen, rows);
     EXPECT_LT(tile_rows * (chosen - 1), rows);

@@ -139,17 +139,19 @@ class WarpgroupProblem {
   }
 
   template <int kWarpgroups, int kRows>
-  std::vector<float> run(unsigned row_blocks) {
+  std::vector<float> run(unsigned blocks) {
     using Gemm = WarpgroupTestGemm<kSides, kSum>;
-    using Tile = cuda::WarpgroupTile<Float8E4M3, kWarpgroups, kRows>;
+    using Block = cuda::WarpgroupBlock<Gemm, kWarpgroups, kRows>;
     auto stream = cuda::Stream::open(0);
     DSL_CHECK(stream.has_value(), "{}", stream.error().to_string());
     cuda::Launcher launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
     std::ranges::fill(out_, kPoison);
     const auto features = gemm_.num_features();
-    launcher.run({dim3(cuda::blocks_for(features, Tile::kWeightRows / kSides), row_blocks),
-                  Tile::kThreads, Tile::kSharedBytes},
-                 cuda::warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm_);
+    const cuda::TileGrid grid{
+        1, static_cast<int>(cuda::blocks_for(features, Block::Tile::kWeightRows / kSides)),
+        static_cast<int>(cuda::blocks_for(gemm_.num_rows, kRows))};
+    launcher.run({dim3(blocks), Block::Tile::kBlockThreads, Block::kSharedBytes},
+                 cuda::warpgroup_gemm_kernel<Gemm, kWarpgroups, kRows>, gemm_, grid);
     EXPECT_TRUE(launcher.finish().has_value());
     return out_;
   }
