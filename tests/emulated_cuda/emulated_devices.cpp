@@ -67,7 +67,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       *value = 5;  // so few that blocks take several tiles
       break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
-      *value = dsl::test::kMaxSharedBytes;
+      *value = static_cast<int>(dsl::test::max_shared_bytes());
       break;
     default:
       return cudaErrorInvalidValue;

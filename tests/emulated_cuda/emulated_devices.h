@@ -27,6 +27,13 @@ bool is_device_memory(const void* data, std::size_t bytes);
 /// device is like this one.
 void set_emulated_swizzle(bool is_there);
 
+/// Whether products of a warp add up the first eight features before the others, as devices before
+/// Hopper do.
+void halve_emulated_products(bool adds_halves);
+
+/// What a kernel may have of shared memory; 0: as much as Hopper has. Not while kernels run.
+void limit_emulated_shared_bytes(std::size_t bytes);
+
 /// Whether products of warpgroups in BF16 round sums towards zero, which other products do not.
 void round_emulated_products_to_zero(bool rounds_to_zero);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "emulated_capture.h"
+#include "emulated_devices.h"
 #include "emulated_streams.h"
 #include "runtime_layout.h"
 #include "transport/base/error.h"
@@ -21,6 +22,7 @@ constexpr std::size_t kPlainSharedBytes = 48 * 1024;
 /// What kernels asked for beyond the shared memory that all get.
 std::mutex grants_mutex;
 std::map<const void*, std::size_t> granted_bytes;
+std::size_t most_bytes = kMaxSharedBytes;  // that they may ask for
 
 std::size_t shared_limit(const void* kernel) {
   const std::lock_guard lock(grants_mutex);
@@ -43,6 +45,17 @@ bool is_valid(const void* kernel, const cudaLaunchConfig_t& config) {
 }
 
 }  // namespace
+
+std::size_t max_shared_bytes() {
+  const std::lock_guard lock(grants_mutex);
+  return most_bytes;
+}
+
+void limit_emulated_shared_bytes(std::size_t bytes) {
+  const std::lock_guard lock(grants_mutex);
+  most_bytes = bytes == 0 ? kMaxSharedBytes : bytes;
+  granted_bytes.clear();
+}
 
 bool may_start_early(const cudaLaunchConfig_t& config) {
   return std::ranges::any_of(attributes_of(config), [](const cudaLaunchAttribute& attribute) {
@@ -71,7 +84,7 @@ cudaError_t put_grid(const void* kernel, const cudaLaunchConfig_t& config, RunGr
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   const auto is_valid = attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value >= 0 &&
-                        value <= static_cast<int>(dsl::test::kMaxSharedBytes);
+                        value <= static_cast<int>(dsl::test::max_shared_bytes());
   if (!is_valid) return cudaErrorInvalidValue;
   const std::lock_guard lock(dsl::test::grants_mutex);
   std::size_t& granted = dsl::test::granted_bytes[kernel];

@@ -9,8 +9,10 @@
 
 namespace dsl::test {
 
-/// Dynamic shared memory that a kernel may ask for: as much as Hopper has.
+/// Dynamic shared memory that a kernel may ask for at most: as much as Hopper has.
 inline constexpr std::size_t kMaxSharedBytes = 227 * 1024;
+/// And now (limit_emulated_shared_bytes).
+std::size_t max_shared_bytes();
 
 /// Whether it may run beside the kernel before, and waits for its turn itself.
 bool may_start_early(const cudaLaunchConfig_t& config);

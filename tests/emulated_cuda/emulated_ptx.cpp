@@ -1,10 +1,14 @@
 #include "emulated_ptx.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <span>
 
 #include "emulated_threads.h"
 #include "engine/tensor/dtype.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/emulated_cuda/fused_sum.h"
 #include "tests/emulated_cuda/include/cuda_runtime.h"
 #include "transport/base/error.h"
@@ -26,12 +30,28 @@ bool is_aligned(const void* data, std::uintptr_t bytes = 16) {
 
 constexpr int kCopyBytes = 16;
 
+bool adds_halves = false;
+
+float sum_of(float sum, std::span<const float, kFusedFeatures> row,
+             std::span<const float, kFusedFeatures> col) {
+  if (!adds_halves) return fused_sum(sum, row, col, SumRounding::kNearest);
+  constexpr std::size_t kHalf = kFusedFeatures / 2;
+  for (std::size_t first : {std::size_t{0}, kHalf}) {
+    std::array<float, kFusedFeatures> part{};
+    std::ranges::copy(row.subspan(first, kHalf), part.begin() + static_cast<std::ptrdiff_t>(first));
+    sum = fused_sum(sum, part, col, SumRounding::kNearest);
+  }
+  return sum;
+}
+
 void finish_copy(const PendingCopy& copy) {
   std::memset(copy.to, 0, static_cast<std::size_t>(copy.size));
   std::memcpy(copy.to, copy.from, static_cast<std::size_t>(copy.bytes));
 }
 
 }  // namespace
+
+void halve_emulated_products(bool adds) { adds_halves = adds; }
 
 void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
   const LaneWords* lanes = share_in_warp({a[0], a[1], a[2], a[3], b[0], b[1]});
@@ -48,9 +68,7 @@ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_
       cols[i][k] = bf16_of(lanes[(2 * t + static_cast<int>(i)) * 4 + holder][4 + k / 8], index);
     }
   }
-  for (std::size_t i = 0; i < 4; ++i) {
-    d[i] = fused_sum(d[i], rows[i / 2], cols[i % 2], SumRounding::kNearest);
-  }
+  for (std::size_t i = 0; i < 4; ++i) d[i] = sum_of(d[i], rows[i / 2], cols[i % 2]);
 }
 
 void load_matrices(std::uint32_t (&matrices)[4], const void* shared_row, bool transposed) {

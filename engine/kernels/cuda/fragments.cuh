@@ -92,7 +92,30 @@ struct Operand<BFloat16> {
       arranged.pairs[0][i] = is_upper ? got : kept;
       arranged.pairs[1][i] = is_upper ? kept : got;
     }
+    if constexpr (kAddsHalves) sort(arranged);
     return arranged;
+  }
+
+ private:
+  /// Whether the first eight features of a product are added up before the others, as up to
+  /// compute capability 8.9 (bit-accurate models of tensor cores, arXiv 2511.10909): then those
+  /// must be the same ones in all kernels, which read them from shared memory in order.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  static constexpr bool kAddsHalves = false;
+#else
+  static constexpr bool kAddsHalves = true;
+#endif
+
+  /// Of the features of each product, a pair of the first half, then one of the second.
+  __device__ static void sort(LaneFeatures<kProducts>& features) {
+    const bool is_odd = lane_index() % 2 == 1;
+#pragma unroll
+    for (int i = 0; i < kProducts; ++i) {
+      std::uint32_t(&pairs)[2] = features.pairs[i];
+      const std::uint32_t got = __shfl_xor_sync(kAllLanes, is_odd ? pairs[0] : pairs[1], 1);
+      pairs[0] = is_odd ? got : pairs[0];
+      pairs[1] = is_odd ? pairs[1] : got;
+    }
   }
 };
 

@@ -183,6 +183,12 @@ void run_many_rows(Launcher& launcher, const Gemm& gemm, std::int64_t features,
       return run_wide_warpgroups(launcher, gemm, features, rows);
     }
   }
+  using Weight = typename Gemm::Weight;
+  using Activation = typename Gemm::Activation;
+  // GPUs of compute capability 8.6, 8.9 and 12.0 have 99 KiB for a block.
+  if (tiled_shared_bytes<Weight, Activation, 8>() > launcher.max_shared_bytes()) {
+    return run_tiled<Gemm, 4>(launcher, gemm, features, rows);
+  }
   run_tiled<Gemm, 8>(launcher, gemm, features, rows);
 }
 

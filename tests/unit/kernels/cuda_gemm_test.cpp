@@ -12,6 +12,7 @@
 #include "engine/kernels/cuda/linear_gemm.cuh"
 #include "engine/kernels/cuda/quantise.h"
 #include "engine/kernels/quantised_inputs.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
 namespace dsl::test {
@@ -29,10 +30,12 @@ Launcher make_launcher() {
   return Launcher(std::make_shared<const cuda::Stream>(std::move(*stream)));
 }
 
+enum class Warpgroups { kCompared, kLeftOut };
+
 /// Runs every kernel; `out` is what it writes.
 template <typename Gemm>
 void expect_same_bits(const Gemm& gemm, const GemmRows& rows, std::vector<float>& out,
-                      const std::string& what) {
+                      const std::string& what, Warpgroups warpgroups = Warpgroups::kCompared) {
   Launcher launcher = make_launcher();
   // They take the tiles of other rows in turn.
   const GemmRows few_blocks{rows.num_groups, 1, 1};
@@ -53,6 +56,7 @@ void expect_same_bits(const Gemm& gemm, const GemmRows& rows, std::vector<float>
   expect("32 rows", [&] { cuda::run_skinny<Gemm, 4>(launcher, gemm, kFeatures, rows); });
   expect("tiles of 64", [&] { cuda::run_tiled<Gemm, 4>(launcher, gemm, kFeatures, rows); });
   expect("tiles of 128", [&] { cuda::run_tiled<Gemm, 8>(launcher, gemm, kFeatures, few_blocks); });
+  if (warpgroups == Warpgroups::kLeftOut) return;
   if constexpr (std::is_same_v<typename Gemm::Weight, BFloat16>) {
     expect("warpgroups",
            [&] { cuda::run_warpgroups<Gemm, 2, 128>(launcher, gemm, kFeatures, rows); });
@@ -123,8 +127,9 @@ void expect_kernels_agree(const WeightKind& kind) {
 }
 
 TEST(CudaGemm, KernelsAgreeOnBF16) { expect_kernels_agree<BFloat16, BFloat16>(DType::kBF16); }
+
 /// Rows that begin anywhere, short slices, and outputs of two weights.
-TEST(CudaGemm, KernelsAgreeOnBothSidesInBF16) {
+void expect_kernels_agree_on_both_sides(Warpgroups warpgroups) {
   Random random(kSeed);
   for (const std::int64_t size : {1, 63, 193, 333}) {
     const std::int64_t num_rows = pick(random, 1, 70);
@@ -138,8 +143,42 @@ TEST(CudaGemm, KernelsAgreeOnBothSidesInBF16) {
     const Matrix view{out.data(), DType::kBF16, num_rows, kFeatures, kFeatures};
     expect_same_bits(
         cuda::GatedGemm<BFloat16, BFloat16>{inputs.rows(), gate.view(), up.view(), view},
-        {1, num_rows, num_rows}, out, fmt::format("{} rows of {} features", num_rows, size));
+        {1, num_rows, num_rows}, out, fmt::format("{} rows of {} features", num_rows, size),
+        warpgroups);
   }
+}
+
+TEST(CudaGemm, KernelsAgreeOnBothSidesInBF16) {
+  expect_kernels_agree_on_both_sides(Warpgroups::kCompared);
+}
+
+/// As on devices before Hopper.
+TEST(CudaGemm, KernelsAgreeWhereProductsAddUpHalves) {
+  halve_emulated_products(true);
+  expect_kernels_agree_on_both_sides(Warpgroups::kLeftOut);
+  halve_emulated_products(false);
+}
+
+/// As on many GPUs of workstations.
+TEST(CudaGemm, ManyRowsNeedLittleSharedMemory) {
+  constexpr std::int64_t kSize = 140;
+  constexpr std::int64_t kRows = 90;
+  Random random(kSeed);
+  const auto w =
+      TestWeight::random(random, DType::kBF16, {.out_features = kFeatures, .in_features = kSize});
+  const auto x = TestMatrix::random(random, DType::kBF16, kRows, kSize);
+  const auto outputs_with = [&](std::size_t shared_bytes) {
+    limit_emulated_shared_bytes(shared_bytes);
+    Launcher launcher = make_launcher();
+    std::vector<float> out(kRows * kFeatures);
+    cuda::multiply(launcher, x.view(), w.view(), cuda::single_leaf(kSize),
+                   {out.data(), DType::kF32, kRows, kFeatures, kFeatures});
+    const Status finished = launcher.finish();
+    EXPECT_TRUE(finished.has_value()) << finished.error().to_string();
+    limit_emulated_shared_bytes(0);
+    return out;
+  };
+  EXPECT_EQ(outputs_with(99 * 1024), outputs_with(0));
 }
 TEST(CudaGemm, KernelsAgreeOnFloat8) { expect_kernels_agree<Float8E4M3, BFloat16>(DType::kF8E4M3); }
 TEST(CudaGemm, KernelsAgreeOnQuantisedInputs) {
