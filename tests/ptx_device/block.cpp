@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "tests/ptx_device/fault.h"
+#include "tests/ptx_device/mbarrier_rules.h"
 #include "tests/ptx_device/memory_uses.h"
 #include "tests/ptx_device/warpgroup_products.h"
 
@@ -20,7 +21,11 @@ std::uint32_t warps_for(std::uint32_t threads) { return (threads + kLanes - 1) /
 
 }  // namespace
 
-Block::Block(Grid& grid, std::array<std::uint32_t, 3> index) : grid_(grid), index_(index) {
+Block::Block(Grid& grid, std::array<std::uint32_t, 3> index)
+    : grid_(grid),
+      index_(index),
+      awaited_(warps_for(grid.shape.threads)),
+      register_counts_(grid.kernel, warps_for(grid.shape.threads)) {
   grid.shared.begin_block();
   memory_uses().begin_block();
   for (std::uint32_t warp = 0; warp < warps_for(grid.shape.threads); ++warp) {
@@ -31,12 +36,14 @@ Block::Block(Grid& grid, std::array<std::uint32_t, 3> index) : grid_(grid), inde
 
 void Block::run() {
   while (true) {
-    if (run_ready_warps() || multiply_where_all_wait() || release_full_barriers()) continue;
+    if (run_ready_warps() || pass_ended_phases() || multiply_where_all_wait() ||
+        release_full_barriers())
+      continue;
     if (std::ranges::all_of(warps_,
                             [](const Warp& warp) { return warp.state() == Warp::State::kEnded; }))
-      return;
-    throw Fault(
-        fmt::format("all warps of block {} of {} wait for others", index_[0], grid_.kernel.name));
+      return register_counts_.check();
+    throw Fault(fmt::format("all warps of block {} of {} wait for others{}", index_[0],
+                            grid_.kernel.name, waiting_for_phases()));
   }
 }
 
@@ -49,9 +56,33 @@ bool Block::run_ready_warps() {
   for (Warp* warp : order) {
     if (warp->state() != Warp::State::kReady) continue;
     has_run = true;
-    if (warp->run() == Warp::State::kAtBarrier) arrive(*warp);
+    const Warp::State state = warp->run();
+    if (state == Warp::State::kAtBarrier) arrive(*warp);
+    if (state == Warp::State::kAtMbarrier) awaited_[warp->index()] = awaited_phase(*warp);
   }
   return has_run;
+}
+
+bool Block::pass_ended_phases() {
+  bool has_passed = false;
+  for (Warp& warp : warps_) {
+    if (warp.state() != Warp::State::kAtMbarrier) continue;
+    has_passed |= pass_if_ended(warp, awaited_[warp.index()]);
+  }
+  return has_passed;
+}
+
+std::string Block::waiting_for_phases() const {
+  std::string text;
+  for (const Warp& warp : warps_) {
+    if (warp.state() != Warp::State::kAtMbarrier) continue;
+    const AwaitedPhase& awaited = awaited_[warp.index()];
+    const Mbarrier& mbarrier = grid_.shared.mbarrier(awaited.address);
+    text += fmt::format(
+        "; warp {} for phase {} of the mbarrier at {}, which lacks {} arrivals of {}", warp.index(),
+        awaited.number, awaited.address, mbarrier.pending, mbarrier.expected);
+  }
+  return text;
 }
 
 void Block::arrive(Warp& warp) {

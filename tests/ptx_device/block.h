@@ -7,12 +7,14 @@
 #include <deque>
 #include <random>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "tests/ptx_device/access_counts.h"
 #include "tests/ptx_device/global_memory.h"
 #include "tests/ptx_device/kernel.h"
 #include "tests/ptx_device/module.h"
+#include "tests/ptx_device/register_counts.h"
 #include "tests/ptx_device/shared_memory.h"
 #include "tests/ptx_device/warp.h"
 
@@ -38,6 +40,7 @@ class Block {
 
   Grid& grid() { return grid_; }
   SharedMemory& shared() { return grid_.shared; }
+  RegisterCounts& register_counts() { return register_counts_; }
   const std::array<std::uint32_t, 3>& index() const { return index_; }
 
  private:
@@ -50,12 +53,16 @@ class Block {
   void arrive(Warp& warp);
   void release(Arrivals& arrivals);
   bool release_full_barriers();
+  bool pass_ended_phases();
+  std::string waiting_for_phases() const;
   bool multiply_where_all_wait();
 
   Grid& grid_;
   std::array<std::uint32_t, 3> index_;
   std::deque<Warp> warps_;
   std::array<Arrivals, 16> barriers_;
+  std::vector<AwaitedPhase> awaited_;  // by warp, while it is at an mbarrier
+  RegisterCounts register_counts_;
 };
 
 }  // namespace dsl::test::ptx

@@ -8,6 +8,8 @@
 #include "tests/ptx_device/fault.h"
 #include "tests/ptx_device/instruction_rules.h"
 #include "tests/ptx_device/matrix_instructions.h"
+#include "tests/ptx_device/mbarrier_rules.h"
+#include "tests/ptx_device/register_counts.h"
 #include "tests/ptx_device/warp.h"
 #include "tests/ptx_device/warpgroup_products.h"
 
@@ -113,6 +115,11 @@ void add_exchange_rules(Rules& rules) {
   rules["bar.warp.sync"] = {meet_lanes, "4", Meeting::kMembers};
   rules["bar.sync"] = {nothing, "?", Meeting::kBarrier};
   rules["barrier.cta.sync"] = {nothing, "?", Meeting::kBarrier};
+  rules["mbarrier.init.shared::cta.b64"] = {init_mbarriers, "44"};
+  rules["mbarrier.arrive.shared::cta.b64"] = {arrive_at_mbarriers, "84"};
+  rules["mbarrier.try_wait.parity.shared::cta.b64"] = {nothing, "p44", Meeting::kMbarrier};
+  rules["setmaxnreg.inc.sync.aligned.u32"] = {take_registers, "4", Meeting::kWarp};
+  rules["setmaxnreg.dec.sync.aligned.u32"] = {give_registers_back, "4", Meeting::kWarp};
   rules["griddepcontrol.launch_dependents"] = {nothing, ""};
   rules["griddepcontrol.wait"] = {take_turn, ""};
   rules["fence.proxy.async.shared::cta"] = {publish, "", Meeting::kWarp};

@@ -30,6 +30,7 @@ enum class Meeting : std::uint8_t {
   kMembers,      // the lanes of a mask (the last operand) that have not ended
   kWarp,         // all 32 lanes
   kBarrier,      // threads of the block
+  kMbarrier,     // as many arrivals as a phase of a barrier in shared memory takes
   kProductsWait  // the four warps of a warpgroup
 };
 
@@ -79,6 +80,7 @@ struct Kernel {
   std::vector<Parameter> parameters;
   std::uint32_t parameter_bytes = 0;
   std::uint32_t max_threads = 0;  // 0: no limit of its own
+  std::uint32_t min_blocks = 1;   // that a processor is to have room for
   std::uint32_t local_bytes = 0;  // of a thread
   std::uint32_t register_bytes = 0;
   std::vector<Constant> constants;

@@ -99,12 +99,17 @@ class Parser {
          split_operands(head.substr(open + 1, close - open - 1))) {
       parse_parameter(declaration);
     }
-    const std::string_view limit = ".maxntid ";
-    if (const std::size_t at = head.find(limit, close); at != std::string_view::npos) {
-      const std::string_view numbers = head.substr(at + limit.size());
-      kernel_->max_threads =
-          parse_integer<std::uint32_t>(trim(numbers.substr(0, numbers.find_first_of(",\n"))));
-    }
+    const std::string_view directives = head.substr(close);
+    kernel_->max_threads = number_behind(directives, ".maxntid ").value_or(0);
+    kernel_->min_blocks = number_behind(directives, ".minnctapersm ").value_or(1);
+  }
+
+  static std::optional<std::uint32_t> number_behind(std::string_view directives,
+                                                    std::string_view name) {
+    const std::size_t at = directives.find(name);
+    if (at == std::string_view::npos) return std::nullopt;
+    const std::string_view numbers = directives.substr(at + name.size());
+    return parse_integer<std::uint32_t>(trim(numbers.substr(0, numbers.find_first_of(",\n"))));
   }
 
   /// Such as ".param .align 8 .b8 name[88]" or ".param .u64 name".

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "tests/ptx_device/address_space.h"
@@ -13,10 +14,17 @@ namespace dsl::test::ptx {
 namespace {
 
 constexpr std::size_t kWordBytes = 4;
+constexpr std::size_t kMbarrierBytes = 8;
+constexpr std::uint32_t kMaxArrivals = (1u << 20) - 1;
 
 std::size_t first_word(std::uint32_t address) { return (address - kSharedBase) / kWordBytes; }
 std::size_t end_word(std::uint32_t address, std::size_t bytes) {
   return (address - kSharedBase + bytes + kWordBytes - 1) / kWordBytes;
+}
+
+void join(WarpClock& clock, const WarpClock& other) {
+  for (std::size_t warp = 0; warp < clock.size(); ++warp)
+    clock[warp] = std::max(clock[warp], other[warp]);
 }
 
 }  // namespace
@@ -31,6 +39,11 @@ SharedMemory::SharedMemory(std::uint32_t bytes, std::uint32_t warps)
 }
 
 void SharedMemory::begin_block() {
+  for (const auto& [address, mbarrier] : mbarriers_) {
+    for (std::size_t word = first_word(address); word < end_word(address, kMbarrierBytes); ++word)
+      words_[word].is_mbarrier = false;
+  }
+  mbarriers_.clear();
   std::ranges::fill(bytes_, std::byte{0xff});
   std::array<std::uint32_t, kMaxWarps> all;
   std::iota(all.begin(), all.end(), 0u);
@@ -47,6 +60,10 @@ std::span<std::byte> SharedMemory::at(std::uint32_t address, std::size_t bytes) 
 }
 
 void SharedMemory::check_settled(std::uint32_t warp, std::size_t word) const {
+  if (words_[word].is_mbarrier) {
+    throw Fault(fmt::format("warp {} uses {} of shared memory, where an mbarrier lies", warp,
+                            kSharedBase + word * kWordBytes));
+  }
   if (!words_[word].is_copied_to) return;
   throw Fault(fmt::format("warp {} uses {} of shared memory while a copy to it is under way", warp,
                           kSharedBase + word * kWordBytes));
@@ -54,6 +71,10 @@ void SharedMemory::check_settled(std::uint32_t warp, std::size_t word) const {
 
 void SharedMemory::check_seen(std::uint32_t warp, std::size_t word) const {
   check_settled(warp, word);
+  check_ordered(warp, word);
+}
+
+void SharedMemory::check_ordered(std::uint32_t warp, std::size_t word) const {
   const Word& last = words_[word];
   if (last.written <= clocks_[warp][last.writer]) return;
   throw Fault(
@@ -75,7 +96,7 @@ void SharedMemory::read(std::uint32_t warp, LaneMask lanes, std::uint32_t addres
     check_seen(warp, word);
   }
   note_read(warp, address, bytes.size());
-  lanes_.note_read(warp, lanes, address - kSharedBase, bytes.size());
+  lanes_.note_read(time(warp), lanes, address - kSharedBase, bytes.size());
   copy_access(bytes.data(), source.data(), bytes.size());
 }
 
@@ -98,7 +119,7 @@ void SharedMemory::write(std::uint32_t warp, int lane, std::uint32_t address,
                          std::span<const std::byte> bytes) {
   check_writable(warp, address, bytes.size());
   const std::span<std::byte> target = at(address, bytes.size());
-  lanes_.note_store(warp, lane, address - kSharedBase, target, bytes);
+  lanes_.note_store(time(warp), lane, address - kSharedBase, target, bytes);
   for (std::size_t word = first_word(address); word < end_word(address, bytes.size()); ++word) {
     words_[word] = {.writer = warp, .written = clocks_[warp][warp]};
     unpublished_[warp].push_back(static_cast<std::uint32_t>(word));
@@ -164,16 +185,83 @@ void SharedMemory::publish(std::uint32_t warp) {
 
 void SharedMemory::meet(std::span<const std::uint32_t> warps) {
   WarpClock latest{};
-  for (const std::uint32_t warp : warps) {
-    for (std::uint32_t other = 0; other < num_warps_; ++other) {
-      latest[other] = std::max(latest[other], clocks_[warp][other]);
-    }
-  }
+  for (const std::uint32_t warp : warps) join(latest, clocks_[warp]);
   for (const std::uint32_t warp : warps) {
     clocks_[warp] = latest;
-    ++clocks_[warp][warp];
-    lanes_.meet(warp);
+    meet_lanes(warp);
   }
+}
+
+void SharedMemory::meet_lanes(std::uint32_t warp) {
+  lanes_.meet(time(warp));
+  ++clocks_[warp][warp];
+}
+
+void SharedMemory::init_mbarrier(std::uint32_t warp, int lane, std::uint32_t address,
+                                 std::uint32_t arrivals) {
+  if (address % kMbarrierBytes != 0)
+    throw Fault(fmt::format("an mbarrier at {}, which is not a multiple of 8", address));
+  if (arrivals < 1 || arrivals > kMaxArrivals)
+    throw Fault(fmt::format("an mbarrier for {} arrivals", arrivals));
+  if (mbarriers_.contains(address))
+    throw Fault(fmt::format("the mbarrier at {} is initialised twice", address));
+  write(warp, lane, address, std::array<std::byte, kMbarrierBytes>{});
+  for (std::size_t word = first_word(address); word < end_word(address, kMbarrierBytes); ++word)
+    words_[word].is_mbarrier = true;
+  mbarriers_[address] = {.expected = arrivals, .pending = arrivals};
+}
+
+Mbarrier& SharedMemory::mbarrier_for(std::uint32_t warp, LaneMask lanes, std::uint32_t address) {
+  const auto found = mbarriers_.find(address);
+  if (found == mbarriers_.end())
+    throw Fault(fmt::format("no mbarrier was initialised at {} of shared memory", address));
+  check_ordered(warp, first_word(address));
+  lanes_.check_seen(warp, lanes, address - kSharedBase, kMbarrierBytes);
+  return found->second;
+}
+
+void SharedMemory::arrive(std::uint32_t warp, LaneMask lanes, const LaneWords& addresses) {
+  if (const LaneMask apart = lanes_.apart(warp) & ~lanes; apart != 0) {
+    throw Fault(
+        fmt::format("lanes {:#x} of warp {} arrive, and lanes {:#x} used shared memory "
+                    "before and did not meet them",
+                    lanes, warp, apart));
+  }
+  for (LaneMask left = lanes; left != 0; left &= left - 1) {
+    const int lane = std::countr_zero(left);
+    Mbarrier& mbarrier =
+        mbarrier_for(warp, LaneMask{1} << lane, addresses[static_cast<std::size_t>(lane)]);
+    join(mbarrier.arriving, clocks_[warp]);
+    if (--mbarrier.pending != 0) continue;
+    mbarrier.pending = mbarrier.expected;
+    mbarrier.ended = mbarrier.arriving;
+    ++mbarrier.phase;
+  }
+  ++clocks_[warp][warp];
+}
+
+AwaitedPhase SharedMemory::awaited_phase(std::uint32_t warp, LaneMask lanes, std::uint32_t address,
+                                         std::uint32_t parity) {
+  if (parity > 1) throw Fault(fmt::format("a parity of {}", parity));
+  const std::uint32_t phase = mbarrier_for(warp, lanes, address).phase;
+  return {address, phase % 2 == parity ? phase : phase - 1};
+}
+
+bool SharedMemory::has_ended(std::uint32_t warp, const AwaitedPhase& awaited) {
+  const Mbarrier& mbarrier = mbarriers_.at(awaited.address);
+  const std::uint32_t ended = mbarrier.phase - awaited.number;
+  if (ended == 0) return false;
+  // Phases are known by their parity: who waits may miss both ends.
+  if (ended > 1) {
+    throw Fault(
+        fmt::format("warp {} waits for phase {} of the mbarrier at {}, and the next one "
+                    "has ended too",
+                    warp, awaited.number, awaited.address));
+  }
+  join(clocks_[warp], mbarrier.ended);
+  // Whoever arrived saw all that the lanes of its warp had done.
+  lanes_.meet({warp, mbarrier.ended[warp]});
+  return true;
 }
 
 }  // namespace dsl::test::ptx

@@ -29,6 +29,20 @@ std::uint32_t special_value(const std::string& name, const Grid& grid, const Blo
   throw Fault(fmt::format("special register {} is not known here", name));
 }
 
+/// Of a warp that got there: kReady where it need not wait for others.
+Warp::State state_at(Meeting meeting) {
+  switch (meeting) {
+    case Meeting::kBarrier:
+      return Warp::State::kAtBarrier;
+    case Meeting::kMbarrier:
+      return Warp::State::kAtMbarrier;
+    case Meeting::kProductsWait:
+      return Warp::State::kAtProducts;
+    default:
+      return Warp::State::kReady;
+  }
+}
+
 }  // namespace
 
 void set_constants(const Kernel& kernel, Registers& registers) {
@@ -117,6 +131,7 @@ bool Warp::may_execute(const Group& group, const Instruction& instruction) const
         report(instruction, fmt::format("only lanes {:#x} are left", alive_));
       return group.lanes == kAllLanes;
     case Meeting::kBarrier:
+    case Meeting::kMbarrier:
     case Meeting::kProductsWait:
       return group.lanes == alive_;
   }
@@ -176,9 +191,9 @@ void Warp::run_group(Group& group) {
         registers_.get<std::uint32_t>(instruction.operands[0], 0) != 0) {
       report(instruction, "this device waits for all groups of products alone");
     }
-    if (instruction.meeting == Meeting::kBarrier || instruction.meeting == Meeting::kProductsWait) {
+    if (const State state = state_at(instruction.meeting); state != State::kReady) {
       group.waits = true;
-      state_ = instruction.meeting == Meeting::kBarrier ? State::kAtBarrier : State::kAtProducts;
+      state_ = state;
       return;
     }
     execute(instruction, lanes);

@@ -43,6 +43,7 @@ class Warp {
   enum class State {
     kReady,
     kAtBarrier,
+    kAtMbarrier,  // waits for a phase of one
     kAtProducts,  // waits for the products of its warpgroup
     kEnded
   };

@@ -38,8 +38,8 @@ class WrittenKernels : public ::testing::Test {
 
   /// Every thread's word after a kernel of one parameter, the address of the words, has run.
   std::vector<std::uint32_t> run(std::string_view body, GridShape shape) {
-    Module module(".visible .entry kernel(\n.param .u64 words\n)\n{" + std::string(kDeclarations) +
-                  std::string(body) + "\n}\n");
+    Module module(".visible .entry kernel(\n.param .u64 words\n)\n" + limits_ + "\n{" +
+                  std::string(kDeclarations) + std::string(body) + "\n}\n");
     const auto address = reinterpret_cast<std::uint64_t>(words_.data());
     std::array<std::byte, sizeof(address)> parameters;
     std::memcpy(parameters.data(), &address, sizeof(address));
@@ -64,6 +64,7 @@ class WrittenKernels : public ::testing::Test {
     return fault_of(body, {.threads = 64, .shared_bytes = 1024});
   }
 
+  std::string limits_;  // directives that say how it is to be launched
   std::vector<std::uint32_t> words_ = std::vector<std::uint32_t>(64);
 };
 
