@@ -7,9 +7,13 @@
 
 namespace dsl {
 
-/// Scratch that one pass over some rows takes, or one row if that needs more; more rows make more
-/// passes.
-inline constexpr std::int64_t kMaxPassBytes = std::int64_t{512} << 20;
+/// Scratch that one pass over some rows or heads takes, or one of them if that needs more; more of
+/// them make more passes.
+struct PassLimits {
+  std::int64_t bytes = std::int64_t{512} << 20;
+  /// Of experts, where each pass reads all weights again: 4,096 rows of DeepSeek-V3 are one pass.
+  std::int64_t expert_bytes = std::int64_t{1280} << 20;
+};
 
 /// What bounds the ops' own memory. Sizes of experts are 0 for a model without routed ones.
 struct OpsLimits {
@@ -28,7 +32,7 @@ struct OpsLimits {
   std::int64_t num_expert_layers = 0;
   std::int64_t num_experts_per_tok = 0;
   std::int64_t moe_intermediate_size = 0;
-  std::int64_t max_pass_bytes = kMaxPassBytes;
+  PassLimits passes;
 };
 
 }  // namespace dsl

@@ -282,7 +282,7 @@ Status CudaOps::reserve(const OpsLimits& limits) {
   }
   DSL_TRY(attention_.rows.reserve(copies.rows));
   DSL_TRY(attention_.block_tables.reserve(copies.block_tables));
-  launcher_.limit_passes(limits.max_pass_bytes);
+  launcher_.limit_passes(limits.passes);
   DSL_TRY(launcher_.reserve_scratch(scratch_bytes(limits)));
   return choose_products(launcher_, limits);
 }

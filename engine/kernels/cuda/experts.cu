@@ -143,9 +143,9 @@ std::int64_t scratch_of_row(std::int64_t top_k, DType activations,
                             std::span<const ExpertWeights> experts) {
   const WeightView& gate = experts.front().gate_proj;
   const WeightView& down = experts.front().down_proj;
-  const std::int64_t pair_floats = down.out_features + down.in_features + 1;
   return ExpertInputs(activations, gate).row_bytes(gate.in_features) +
-         top_k * (pair_floats * std::int64_t{sizeof(float)} +
+         top_k * ((down.out_features + 1) * std::int64_t{sizeof(float)} +
+                  down.in_features * static_cast<std::int64_t>(size_of(activations)) +
                   ExpertInputs(activations, down).row_bytes(down.in_features));
 }
 
@@ -158,7 +158,9 @@ std::int64_t scratch_of_experts(std::int64_t rows, std::int64_t top_k, DType act
   const auto float_piece = [](std::int64_t count) {
     return scratch_piece(count * std::int64_t{sizeof(float)});
   };
-  return float_piece(pairs * down.out_features) + float_piece(pairs * down.in_features) +
+  const auto value_bytes = static_cast<std::int64_t>(size_of(activations));
+  return float_piece(pairs * down.out_features) +
+         scratch_piece(pairs * down.in_features * value_bytes) +
          float_piece(pairs + std::ssize(experts) + 1) +
          ExpertInputs(activations, gate).bytes(rows, gate.in_features) +
          ExpertInputs(activations, down).bytes(pairs, down.in_features);
@@ -179,11 +181,12 @@ void join_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_
   check_alike(experts);
   const ExpertWeights* table = launcher.copy(experts_copy, experts);
   const std::int64_t inner = experts.front().gate_proj.out_features;
+  const auto value_bytes = static_cast<std::int64_t>(size_of(x.dtype));
   const std::int64_t top_k = routing.num_experts_per_tok;
   const std::int64_t num_experts = std::ssize(experts);
   const std::int64_t first_expert = std::int64_t{split.shard} * split.local_size();
-  const std::int64_t max_rows = launcher.count_of_pass(std::min(x.rows, kMaxGridRows),
-                                                       scratch_of_row(top_k, x.dtype, experts));
+  const std::int64_t max_rows = launcher.count_of_expert_pass(
+      std::min(x.rows, kMaxGridRows), scratch_of_row(top_k, x.dtype, experts));
   auto* scratch =
       launcher.scratch<std::byte>(scratch_of_experts(max_rows, top_k, x.dtype, experts));
   if (table == nullptr || scratch == nullptr) return;
@@ -193,7 +196,8 @@ void join_routed_experts(Launcher& launcher, DeviceCopy<ExpertWeights>& experts_
     ScratchSpace space(scratch);
     const MatrixView<float> down{space.take<float>(num_pairs * sums.cols), num_pairs, sums.cols,
                                  sums.cols};
-    const Matrix activated{space.take<float>(num_pairs * inner), x.dtype, num_pairs, inner, inner};
+    const Matrix activated{space.take<std::byte>(num_pairs * inner * value_bytes), x.dtype,
+                           num_pairs, inner, inner};
     auto* begin = space.take<std::int32_t>(num_pairs + num_experts + 1);
     const ExpertPairs pairs{begin, begin + num_experts + 1};
     const Routing part{routing.expert_ids + first * top_k, routing.weights + first * top_k, rows,

@@ -78,12 +78,15 @@ class Launcher {
     ++moves_;
     return scratch_.reserve(static_cast<std::size_t>(bytes), "scratch");
   }
-  /// Of `count` rows or heads, at least one, those that a pass takes when one needs so much
-  /// scratch.
+  /// Those of `count` rows or heads that a pass takes when one needs so much scratch.
   std::int64_t count_of_pass(std::int64_t count, std::int64_t bytes_of_one) const {
-    return std::clamp(max_pass_bytes_ / bytes_of_one, std::int64_t{1}, count);
+    return cuda::count_of_pass(passes_.bytes, count, bytes_of_one);
   }
-  void limit_passes(std::int64_t bytes) { max_pass_bytes_ = bytes; }
+  /// The same of rows of experts.
+  std::int64_t count_of_expert_pass(std::int64_t count, std::int64_t bytes_of_one) const {
+    return cuda::count_of_pass(passes_.expert_bytes, count, bytes_of_one);
+  }
+  void limit_passes(const PassLimits& limits) { passes_ = limits; }
   std::int64_t scratch_bytes() const { return static_cast<std::int64_t>(scratch_.bytes()); }
 
   /// Waits for all that was started; the first failure comes out once.
@@ -124,7 +127,7 @@ class Launcher {
   bool has_bf16_warpgroups_ = false;
   bool has_attention_warpgroups_ = false;
   DeviceBuffer scratch_;
-  std::int64_t max_pass_bytes_ = kMaxPassBytes;
+  PassLimits passes_;
   std::int64_t moves_ = 0;
   std::optional<Error> failure_;
 };

@@ -13,9 +13,9 @@ constexpr std::int64_t kFloat = sizeof(float);
 
 std::int64_t ceil_div(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
 
-/// What some passes over `count` things take: all at once within the limit, at least one.
-std::int64_t pass_bytes(const OpsLimits& limits, std::int64_t count, std::int64_t bytes_of_one) {
-  return std::min(count * bytes_of_one, std::max(limits.max_pass_bytes, bytes_of_one));
+/// What the passes over `count` things or fewer take: all at once within the limit, at least one.
+std::int64_t pass_bytes(std::int64_t max_bytes, std::int64_t count, std::int64_t bytes_of_one) {
+  return std::min(count * bytes_of_one, std::max(max_bytes, bytes_of_one));
 }
 
 /// Leaves begin slices of their own.
@@ -37,7 +37,8 @@ std::int64_t padding_bytes(std::int64_t features) {
 std::int64_t linear_bytes(const OpsLimits& limits) {
   const std::int64_t features = limits.quantised_features;
   if (features == 0) return 0;
-  return pass_bytes(limits, limits.max_rows, quantised_row_bytes(limits.activations, features)) +
+  return pass_bytes(limits.passes.bytes, limits.max_rows,
+                    quantised_row_bytes(limits.activations, features)) +
          padding_bytes(features);
 }
 
@@ -45,23 +46,24 @@ std::int64_t absorbed_bytes(const OpsLimits& limits, std::int64_t num_splits) {
   const MlaShape& shape = limits.attention;
   const std::int64_t row_floats =
       shape.num_heads * (num_splits * (shape.kv_lora_rank + 2) + 2 * shape.kv_lora_rank);
-  return pass_bytes(limits, limits.max_rows, row_floats * kFloat);
+  return pass_bytes(limits.passes.bytes, limits.max_rows, row_floats * kFloat);
 }
 
 std::int64_t expanded_bytes(const OpsLimits& limits, std::int64_t num_splits) {
   const MlaShape& shape = limits.attention;
   const std::int64_t position_bytes = (shape.qk_nope_head_dim + shape.v_head_dim) * kFloat;
   const std::int64_t keys =
-      pass_bytes(limits, shape.num_heads, limits.max_positions * position_bytes);
+      pass_bytes(limits.passes.bytes, shape.num_heads, limits.max_positions * position_bytes);
   // A shorter sequence has fewer splits, and keys of more heads fit into a pass.
   const std::int64_t positions_of_heads =
-      std::max(limits.max_pass_bytes / position_bytes, limits.max_positions);
+      std::max(limits.passes.bytes / position_bytes, limits.max_positions);
   const std::int64_t splits_of_heads = std::min(
       shape.num_heads * num_splits, shape.num_heads + positions_of_heads / kMinSplitPositions);
   const std::int64_t decoded =
       limits.fp8_cache ? decoded_latent_bytes(limits.max_positions, shape) : 0;
   return decoded + keys +
-         pass_bytes(limits, limits.max_rows, splits_of_heads * (shape.v_head_dim + 2) * kFloat);
+         pass_bytes(limits.passes.bytes, limits.max_rows,
+                    splits_of_heads * (shape.v_head_dim + 2) * kFloat);
 }
 
 std::int64_t routing_bytes(const OpsLimits& limits) {
@@ -72,14 +74,15 @@ std::int64_t experts_bytes(const OpsLimits& limits) {
   if (limits.n_routed_experts == 0) return 0;
   const std::int64_t inner = limits.moe_intermediate_size;
   const std::int64_t top_k = limits.num_experts_per_tok;
-  std::int64_t row_bytes = top_k * (limits.hidden_size + inner + 1) * kFloat;
+  const auto activated_bytes = inner * static_cast<std::int64_t>(size_of(limits.activations));
+  std::int64_t row_bytes = top_k * ((limits.hidden_size + 1) * kFloat + activated_bytes);
   std::int64_t fixed_bytes = (limits.num_local_experts + 1) * kFloat + 4 * scratch_piece(1);
   if (limits.quantised_features > 0) {
     row_bytes += quantised_row_bytes(limits.activations, limits.hidden_size) +
                  top_k * quantised_row_bytes(limits.activations, inner);
     fixed_bytes += padding_bytes(limits.hidden_size) + padding_bytes(inner);
   }
-  return pass_bytes(limits, limits.max_rows, row_bytes) + fixed_bytes;
+  return pass_bytes(limits.passes.expert_bytes, limits.max_rows, row_bytes) + fixed_bytes;
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // How much memory the CUDA backend takes for itself. Plain C++: a plan is made without a GPU too.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "engine/kernels/ops_limits.h"
@@ -21,6 +22,13 @@ std::int64_t code_bytes(std::int64_t rows, std::int64_t features, std::int64_t n
 std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
 /// What the rows of an FP8 cache that a prompt attends to take in BF16, and their block table.
 std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape);
+
+/// Those of `count` rows or heads, at least one, that a pass takes when one needs so much
+/// scratch.
+constexpr std::int64_t count_of_pass(std::int64_t max_bytes, std::int64_t count,
+                                     std::int64_t bytes_of_one) {
+  return std::clamp(max_bytes / bytes_of_one, std::int64_t{1}, count);
+}
 
 /// Scratch of the checks of products before a device with warpgroups serves (warpgroup_check.h,
 /// bf16_product_check.h, attention_check.h).

@@ -1,6 +1,9 @@
 // Passes over some rows or heads, as small as they get, against all of them in one pass: bit for
 // bit. The real limit would take calls of half a gigabyte.
+#include <limits>
+
 #include "engine/kernels/cuda/cuda_ops.h"
+#include "engine/kernels/cuda/scratch_bounds.h"
 #include "tests/unit/kernels/copying_ops.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
@@ -19,14 +22,14 @@ struct PassOps {
   Ops* device = nullptr;
   std::unique_ptr<Ops> ops;
 
-  explicit PassOps(std::int64_t max_pass_bytes) {
+  explicit PassOps(const PassLimits& passes) {
     auto opened = cuda::open_cuda_device(0);
     DSL_CHECK(opened.has_value(), "{}", opened.error().to_string());
     device = opened->ops.get();
     OpsLimits limits = smallest_limits();
     // BF16 would reserve what the check of its products takes, and hide the scratch of passes.
     limits.activations = DType::kF32;
-    limits.max_pass_bytes = max_pass_bytes;
+    limits.passes = passes;
     const Status reserved = device->reserve(limits);
     DSL_CHECK(reserved.has_value(), "{}", reserved.error().to_string());
     ops = make_copying_ops(std::move(*opened));
@@ -39,8 +42,8 @@ class CudaPassesTest : public testing::Test {
   /// copy of `start`.
   template <typename Call>
   void expect_equal(const TestMatrix& start, const Call& call) const {
-    const PassOps many(1);
-    const PassOps one(kMaxPassBytes);
+    const PassOps many({.bytes = 1, .expert_bytes = 1});
+    const PassOps one(PassLimits{});
     const TestMatrix expected = start.clone();
     const TestMatrix actual = start.clone();
     call(*one.ops, expected);
@@ -61,6 +64,27 @@ TEST(CudaLimitsTest, MoreRowsThanAGridHasAreRefusedAtTheStart) {
   const Status reserved = device->ops->reserve(limits);
   ASSERT_FALSE(reserved.has_value());
   EXPECT_EQ(reserved.error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(CudaLimitsTest, AStepOf4096RowsOfDeepSeekV3IsOnePassOfExperts) {
+  OpsLimits limits = smallest_limits();
+  limits.max_rows = 4096;
+  limits.hidden_size = 7168;
+  limits.n_routed_experts = 256;
+  limits.num_local_experts = 256;
+  limits.num_experts_per_tok = 8;
+  limits.moe_intermediate_size = 2048;
+  for (const DType activations : kActivationTypes) {
+    for (const std::int64_t quantised : {0, 7168}) {
+      if (activations == DType::kF32 && quantised > 0) continue;  // four bytes a code
+      limits.activations = activations;
+      limits.quantised_features = quantised;
+      limits.passes = {};
+      const std::int64_t scratch = cuda::scratch_bytes(limits);
+      limits.passes.expert_bytes = std::numeric_limits<std::int64_t>::max();
+      EXPECT_EQ(scratch, cuda::scratch_bytes(limits)) << name_of(activations) << quantised;
+    }
+  }
 }
 
 TEST_F(CudaPassesTest, QuantisedLinear) {
