@@ -23,11 +23,13 @@ std::int64_t float_bytes(std::int64_t rows, std::int64_t features);
 /// What the rows of an FP8 cache that a prompt attends to take in BF16, and their block table.
 std::int64_t decoded_latent_bytes(std::int64_t num_positions, const MlaShape& shape);
 
-/// Those of `count` rows or heads, at least one, that a pass takes when one needs so much
-/// scratch.
+/// Those of `count` rows or heads, at least one, that a pass takes when one needs so much scratch:
+/// as few passes as the limit allows, and equal ones, as a small one costs little less.
 constexpr std::int64_t count_of_pass(std::int64_t max_bytes, std::int64_t count,
                                      std::int64_t bytes_of_one) {
-  return std::clamp(max_bytes / bytes_of_one, std::int64_t{1}, count);
+  const std::int64_t most = std::clamp(max_bytes / bytes_of_one, std::int64_t{1}, count);
+  const std::int64_t num_passes = (count + most - 1) / most;
+  return (count + num_passes - 1) / num_passes;
 }
 
 /// Scratch of the checks of products before a device with warpgroups serves (warpgroup_check.h,

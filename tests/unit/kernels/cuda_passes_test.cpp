@@ -66,6 +66,22 @@ TEST(CudaLimitsTest, MoreRowsThanAGridHasAreRefusedAtTheStart) {
   EXPECT_EQ(reserved.error().code, ErrorCode::kInvalidArgument);
 }
 
+TEST(CudaLimitsTest, PassesAreAsFewAsTheLimitAllowsAndAlike) {
+  for (std::int64_t limit = 1; limit <= 24; ++limit) {
+    for (std::int64_t bytes_of_one = 1; bytes_of_one <= 5; ++bytes_of_one) {
+      for (std::int64_t count = 1; count <= 40; ++count) {
+        const std::int64_t of_pass = cuda::count_of_pass(limit, count, bytes_of_one);
+        const std::int64_t most = std::max<std::int64_t>(limit / bytes_of_one, 1);
+        const std::int64_t num_passes = (count + of_pass - 1) / of_pass;
+        ASSERT_GE(of_pass, 1);
+        ASSERT_LE(of_pass, most);
+        ASSERT_EQ(num_passes, (count + most - 1) / most);
+        ASSERT_LT(of_pass * num_passes - count, num_passes) << "the last is shorter than need be";
+      }
+    }
+  }
+}
+
 TEST(CudaLimitsTest, AStepOf4096RowsOfDeepSeekV3IsOnePassOfExperts) {
   OpsLimits limits = smallest_limits();
   limits.max_rows = 4096;
