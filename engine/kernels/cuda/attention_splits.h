@@ -10,7 +10,7 @@
 namespace dsl::cuda {
 
 /// Short splits make blocks for a GPU that has little else to do, long ones leave fewer results to
-/// be joined: those of 16 heads take as many bytes as 28 cached positions.
+/// be joined: those of 16 heads take as many bytes as 28 cached positions (docs/kernels.md).
 inline constexpr std::int64_t kMinSplitPositions = 128;
 inline constexpr std::int64_t kMaxSplitPositions = 1024;
 /// Splits of a row before longer ones are made.
@@ -19,8 +19,11 @@ inline constexpr std::int64_t kPreferredSplits = 8;
 /// Positions of the splits of a row that attends to [0, position]. They depend on nothing else, so
 /// that a row's result is that of the row alone.
 DSL_HOST_DEVICE constexpr std::int64_t split_positions(std::int64_t position) {
+  const std::int64_t num_cached = position + 1;
   std::int64_t positions = kMinSplitPositions;
-  while (positions < kMaxSplitPositions && position >= kPreferredSplits * positions) positions *= 2;
+  while (positions < kMaxSplitPositions && num_cached >= kPreferredSplits * positions) {
+    positions *= 2;
+  }
   return positions;
 }
 

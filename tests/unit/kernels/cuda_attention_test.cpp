@@ -17,7 +17,15 @@ constexpr MlaShape kManyHeads{66, 128, 64, 128, 512, 0.07f};
 constexpr std::int64_t kQueryFeatures = 192;
 /// Its splits have 512 positions, the last one a single one; the launch has eight for every row.
 constexpr std::int64_t kLongestRow = 2560;
+/// The first whose splits have 256 positions; all four are full.
+constexpr std::int64_t kFullRow = 1023;
 constexpr std::int64_t kBatchRows = 9;
+
+// A context's last position is one less than it has positions.
+static_assert(cuda::split_positions(1022) == 128 && cuda::split_positions(1023) == 256);
+static_assert(cuda::split_positions(2046) == 256 && cuda::split_positions(2047) == 512);
+static_assert(cuda::split_positions(4094) == 512 && cuda::split_positions(4095) == 1024);
+static_assert(cuda::num_splits(4094) == 8 && cuda::num_splits(4095) == 4);
 
 std::unique_ptr<Ops> open_ops() {
   auto device = cuda::open_cuda_device(0);
@@ -43,7 +51,9 @@ void expect_rows_as_alone(const TestCache& cache) {
       TestMatrix::random(random, DType::kBF16, kBatchRows, kManyHeads.num_heads * kQueryFeatures);
   std::vector<AttentionSegment> segments;
   for (std::int64_t row = 0; row < kBatchRows; ++row) {
-    const std::int64_t position = row == 3 ? kLongestRow : 29 * row;
+    const std::int64_t position = row == 3                ? kLongestRow
+                                  : row == kBatchRows - 1 ? kFullRow
+                                                          : 29 * row;
     segments.push_back({row, 1, position, MlaForm::kAbsorbed, cache.block_table});
   }
   const TestMatrix batch(DType::kBF16, kBatchRows, kManyHeads.num_heads * 128);
