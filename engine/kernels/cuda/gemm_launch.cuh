@@ -50,19 +50,25 @@ inline constexpr std::int64_t kEnoughTiles = 128;
 /// Blocks that share the tiles of rows of a group whose size only the device knows.
 inline constexpr std::int64_t kMaxRowBlocks = 8;
 
+/// Rows of tiles that take little longer than their weights need from memory, so that a second turn
+/// costs less than many idle blocks.
+inline constexpr std::int64_t kMaxShortTile = 32;
+
 /// Groups of rows and what the host knows of their size.
 struct GemmRows {
   std::int64_t num_groups = 1;
   std::int64_t max_rows = 0;       // of a group
   std::int64_t expected_rows = 0;  // of a group, on average
 
-  /// Blocks for the tiles of a group's rows. Of several groups enough for one twice as large as
+  /// Blocks for the tiles of a group's rows. Of several groups enough for one somewhat larger than
   /// expected, whose blocks take turns if it is larger still: a block that finds nothing to do
-  /// holds its place for the time of a few reads, and there would be many.
+  /// holds its place for the time of a few reads, and there would be many (docs/kernels.md).
   unsigned row_blocks(std::int64_t tile_rows) const {
     const std::int64_t tiles = blocks_for(max_rows, tile_rows);
     if (num_groups == 1) return static_cast<unsigned>(std::min(tiles, kMaxGridRows));
-    const std::int64_t expected_tiles = blocks_for(2 * expected_rows, tile_rows);
+    const std::int64_t planned_rows =
+        tile_rows <= kMaxShortTile ? 5 * expected_rows / 4 : 2 * expected_rows;
+    const std::int64_t expected_tiles = blocks_for(planned_rows, tile_rows);
     return static_cast<unsigned>(
         std::clamp(expected_tiles, std::int64_t{1}, std::min(tiles, kMaxRowBlocks)));
   }
