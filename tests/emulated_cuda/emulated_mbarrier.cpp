@@ -55,11 +55,15 @@ void arrive_at_mbarrier(void* place) {
   std::memcpy(place, &state, sizeof(state));
 }
 
-bool mbarrier_has_ended(const void* place, unsigned parity) {
+bool wait_at_mbarrier(const void* place, unsigned parity) {
   const std::uint16_t now = valid_mbarrier(place).phase;
   const bool goes_on = now % 2 == parity;
   wait_for_phase({place, static_cast<std::uint16_t>(goes_on ? now : now - 1)});
   return true;
+}
+
+bool mbarrier_has_ended(const void* place, unsigned parity) {
+  return valid_mbarrier(place).phase % 2 != parity;
 }
 
 bool has_ended(const AwaitedPhase& awaited) {

@@ -118,6 +118,7 @@ void add_exchange_rules(Rules& rules) {
   rules["mbarrier.init.shared::cta.b64"] = {init_mbarriers, "44"};
   rules["mbarrier.arrive.shared::cta.b64"] = {arrive_at_mbarriers, "84"};
   rules["mbarrier.try_wait.parity.shared::cta.b64"] = {nothing, "p44", Meeting::kMbarrier};
+  rules["mbarrier.test_wait.parity.shared::cta.b64"] = {ask_mbarriers, "p44", Meeting::kWarp};
   rules["setmaxnreg.inc.sync.aligned.u32"] = {take_registers, "4", Meeting::kWarp};
   rules["setmaxnreg.dec.sync.aligned.u32"] = {give_registers_back, "4", Meeting::kWarp};
   rules["griddepcontrol.launch_dependents"] = {nothing, ""};

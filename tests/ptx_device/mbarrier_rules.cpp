@@ -26,6 +26,13 @@ std::uint32_t same_word(const LaneWords& words, LaneMask lanes) {
   return first;
 }
 
+/// Operands: whether the phase has ended, address, parity.
+AwaitedPhase asked_phase(Warp& warp, const Instruction& instruction) {
+  return warp.block().shared().awaited_phase(
+      warp.index(), warp.alive(), same_word(mbarrier_addresses(warp, instruction, 1), warp.alive()),
+      same_word(warp.registers().words(instruction.operands[2]), warp.alive()));
+}
+
 }  // namespace
 
 /// Operands: address, arrivals.
@@ -44,14 +51,16 @@ void arrive_at_mbarriers(Warp& warp, const Instruction& instruction, LaneMask la
   warp.block().shared().arrive(warp.index(), lanes, mbarrier_addresses(warp, instruction, 1));
 }
 
-/// Operands: whether the phase has ended, address, parity.
+void ask_mbarriers(Warp& warp, const Instruction& instruction, LaneMask lanes) {
+  SharedMemory& shared = warp.block().shared();
+  const bool has_ended = shared.has_ended(warp.index(), asked_phase(warp, instruction));
+  warp.registers().set_predicate(instruction.operands[0], lanes, has_ended ? kAllLanes : 0);
+}
+
 AwaitedPhase awaited_phase(Warp& warp) {
   const Instruction& instruction = warp.waits_at();
   try {
-    return warp.block().shared().awaited_phase(
-        warp.index(), warp.alive(),
-        same_word(mbarrier_addresses(warp, instruction, 1), warp.alive()),
-        same_word(warp.registers().words(instruction.operands[2]), warp.alive()));
+    return asked_phase(warp, instruction);
   } catch (const Fault& fault) {
     warp.report(instruction, fault.what());
   }

@@ -10,6 +10,9 @@ namespace dsl::test::ptx {
 void init_mbarriers(Warp& warp, const Instruction& instruction, LaneMask lanes);
 void arrive_at_mbarriers(Warp& warp, const Instruction& instruction, LaneMask lanes);
 
+/// mbarrier.test_wait.parity of a whole warp, whose lanes must all ask alike.
+void ask_mbarriers(Warp& warp, const Instruction& instruction, LaneMask lanes);
+
 /// Of a warp that got to mbarrier.try_wait.parity, whose lanes must all ask alike.
 AwaitedPhase awaited_phase(Warp& warp);
 /// The instruction waits as long as it takes, and says yes: programs only ask again otherwise.

@@ -41,13 +41,29 @@ struct alignas(8) Mbarrier {
   /// Until phase `phase` has ended, counted from 0, of which the one before has ended. Whole warps
   /// call.
   __device__ void wait(unsigned phase) {
-    while (!has_ended(phase)) {
+    while (!has_ended_soon(phase)) {
     }
+  }
+  /// Whether it has, for all lanes alike. What others did before is seen then.
+  __device__ bool has_ended(unsigned phase) {
+#ifdef __CUDACC__
+    std::uint32_t ended;
+    asm volatile(
+        "{\n.reg .pred ended;\nmbarrier.test_wait.parity.shared::cta.b64 ended, [%1], %2;\n"
+        "selp.u32 %0, 1, 0, ended;\n}"
+        : "=r"(ended)
+        : "r"(shared_address(this)), "r"(phase % 2)
+        : "memory");
+    const bool has_ended = ended != 0;
+#else
+    const bool has_ended = test::mbarrier_has_ended(this, phase % 2);
+#endif
+    return __ballot_sync(kAllLanes, has_ended) == kAllLanes;
   }
 
  private:
   /// Waits for a while, as long as the system sees fit.
-  __device__ bool has_ended(unsigned phase) {
+  __device__ bool has_ended_soon(unsigned phase) {
 #ifdef __CUDACC__
     std::uint32_t ended;
     asm volatile(
@@ -58,7 +74,7 @@ struct alignas(8) Mbarrier {
         : "memory");
     return ended != 0;
 #else
-    return test::mbarrier_has_ended(this, phase % 2);
+    return test::wait_at_mbarrier(this, phase % 2);
 #endif
   }
 };

@@ -56,28 +56,27 @@ class StageFiller {
   __device__ StageFiller(StageRing<kStages>& ring, unsigned char* stages, std::size_t stage_bytes)
       : ring_(ring), stages_(stages), stage_bytes_(stage_bytes) {}
 
-  /// The stage to be filled, once nobody uses it any more.
+  /// The stage to be filled, once nobody uses it any more. Until then those under way are waited
+  /// for.
   __device__ unsigned char* next() {
-    if (filled_.round() > 0) ring_.emptied[filled_.stage()].wait(filled_.round() - 1);
+    if (filled_.round() > 0) {
+      Mbarrier& emptied = ring_.emptied[filled_.stage()];
+      const unsigned phase = filled_.round() - 1;
+      while (under_way_ > 0 && !emptied.has_ended(phase)) publish();
+      emptied.wait(phase);
+    }
     return stages_ + static_cast<std::size_t>(filled_.stage()) * stage_bytes_;
   }
   /// The copies that this thread began fill it.
   __device__ void commit() {
     commit_copies();
     filled_.advance();
-    if (under_way_ < kAhead) {
-      ++under_way_;
-    } else {
-      publish();
-    }
+    ++under_way_;
+    if (under_way_ > kAhead) publish();
   }
   /// There is nothing more to be copied.
   __device__ void finish() {
-    for (int stage = under_way_; stage < kAhead; ++stage) commit_copies();
-    for (; under_way_ > 0; --under_way_) {
-      commit_copies();
-      publish();
-    }
+    while (under_way_ > 0) publish();
   }
 
  private:
@@ -86,11 +85,21 @@ class StageFiller {
   static constexpr int kAhead = kStages - 2;
   static_assert(kAhead > 0);
 
+  /// The oldest of those under way.
   __device__ void publish() {
-    wait_for_copies<kAhead>();
+    wait_for_oldest<kAhead>();
     publish_operands();
     arrive_as_warp(ring_.filled[published_.stage()]);
     published_.advance();
+    --under_way_;
+  }
+  /// At most kNewer others are under way.
+  template <int kNewer>
+  __device__ void wait_for_oldest() {
+    if constexpr (kNewer > 0) {
+      if (under_way_ <= kNewer) return wait_for_oldest<kNewer - 1>();
+    }
+    wait_for_copies<kNewer>();
   }
 
   StageRing<kStages>& ring_;
