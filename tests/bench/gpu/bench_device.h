@@ -1,49 +1,26 @@
 // The device that a case of the benchmark runs on.
 #pragma once
 
-#include <cstdlib>
 #include <optional>
-#include <string>
 
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/dependent_launch.h"
 #include "engine/kernels/cuda/warpgroups.h"
 #include "engine/kernels/ops_limits.h"
+#include "tests/unit/kernels/environment_override.h"
 
 namespace dsl::bench {
 
 enum class Warpgroups { kWhereTheyMay, kNone };
 enum class Starts { kWhereTheyMay, kOneByOne };
 
-/// A variable of the environment is "off" meanwhile.
-class SwitchedOff {
- public:
-  explicit SwitchedOff(const char* variable) : variable_(variable) {
-    if (const char* const set = std::getenv(variable)) before_ = set;
-    setenv(variable, "off", 1);
-  }
-  ~SwitchedOff() {
-    if (before_) {
-      setenv(variable_, before_->c_str(), 1);
-    } else {
-      unsetenv(variable_);
-    }
-  }
-  SwitchedOff(const SwitchedOff&) = delete;
-  SwitchedOff& operator=(const SwitchedOff&) = delete;
-
- private:
-  const char* variable_;
-  std::optional<std::string> before_;
-};
-
 /// With ops that know by what they multiply BF16, as those of a rank do before it serves.
 inline Result<Device> open_bench_device(Warpgroups warpgroups = Warpgroups::kWhereTheyMay,
                                         Starts starts = Starts::kWhereTheyMay) {
-  std::optional<SwitchedOff> no_warpgroups;
-  std::optional<SwitchedOff> one_by_one;
-  if (warpgroups == Warpgroups::kNone) no_warpgroups.emplace(cuda::kWarpgroupsVariable);
-  if (starts == Starts::kOneByOne) one_by_one.emplace(cuda::kDependentLaunchVariable);
+  std::optional<test::EnvironmentOverride> no_warpgroups;
+  std::optional<test::EnvironmentOverride> one_by_one;
+  if (warpgroups == Warpgroups::kNone) no_warpgroups.emplace(cuda::kWarpgroupsVariable, "off");
+  if (starts == Starts::kOneByOne) one_by_one.emplace(cuda::kDependentLaunchVariable, "off");
   Result<Device> device = cuda::open_cuda_device(0);
   if (!device) return device;
   // The ops take more when they are called.

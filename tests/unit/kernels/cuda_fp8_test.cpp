@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +13,7 @@
 #include "engine/kernels/cuda/cuda_ops.h"
 #include "engine/kernels/cuda/warpgroup_check.h"
 #include "tests/unit/kernels/copying_ops.h"
+#include "tests/unit/kernels/environment_override.h"
 #include "tests/unit/kernels/op_fixtures.h"
 
 namespace dsl::test {
@@ -27,9 +27,8 @@ cuda::Launcher open_launcher() {
 
 /// With warpgroups "on" or "off"; those that multiply BF16 have been looked at by then.
 std::unique_ptr<Ops> open_ops(const char* wish) {
-  setenv(cuda::kWarpgroupsVariable, wish, 1);
+  const EnvironmentOverride warpgroups(cuda::kWarpgroupsVariable, wish);
   auto device = cuda::open_cuda_device(0);
-  unsetenv(cuda::kWarpgroupsVariable);
   DSL_CHECK(device.has_value(), "{}", device.error().to_string());
   const Status reserved = device->ops->reserve(smallest_limits());
   DSL_CHECK(reserved.has_value(), "{}", reserved.error().to_string());
