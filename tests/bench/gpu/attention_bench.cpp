@@ -93,35 +93,40 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
                                                  static_cast<std::size_t>(blocks_each))});
   }
   const auto work = [&]() -> Status {
-    device.ops->mla_attention(
-        q.matrix(DType::kBF16, c.batch, q_cols),
-        weight_at(kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
-        cache_at(cached.data(), num_blocks), segments, shape,
-        y.matrix(DType::kBF16, c.batch, out_cols));
+    for (int i = 0; i < bench.sizes.ops.decode_calls; ++i) {
+      device.ops->mla_attention(
+          q.matrix(DType::kBF16, c.batch, q_cols),
+          weight_at(kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+          cache_at(cached.data(), num_blocks), segments, shape,
+          y.matrix(DType::kBF16, c.batch, out_cols));
+    }
     return {};
   };
 
   const StepInputs inputs{positions, slots, segments};
   DSL_TRY(device.ops->run_step(inputs, work));
-  // The last sequence.
-  const std::int64_t last = c.batch - 1;
   const std::int64_t cache_bytes = c.context * row_bytes;
-  DSL_ASSIGN(auto host_cache, cached.read(cached.data() + last * cache_bytes, cache_bytes));
-  DSL_ASSIGN(auto host_kv_b, kv_b.read(c.num_heads * head_rows * shape.kv_lora_rank * 2));
-  DSL_ASSIGN(auto host_q, q.read(q.data() + last * q_cols * 2, q_cols * 2));
-  DSL_ASSIGN(auto host_y, y.read(y.data() + last * out_cols * 2, out_cols * 2));
-  std::vector<float> expected(static_cast<std::size_t>(out_cols));
-  std::vector<BFloat16> expected_bits(expected.size());
-  const Matrix expected_view{expected_bits.data(), DType::kBF16, 1, out_cols, out_cols};
-  AttentionSegment segment = segments.front();
-  bench.reference.ops().mla_attention(
-      {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
-      weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
-      cache_at(host_cache.data(), blocks_each), {&segment, 1}, shape, expected_view);
-  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view,
-                       kTolerance));
+  const auto verify = [&]() -> Status {
+    DSL_ASSIGN(auto host_kv_b, kv_b.read(c.num_heads * head_rows * shape.kv_lora_rank * 2));
+    for (const std::int64_t sequence : first_middle_last(c.batch)) {
+      DSL_ASSIGN(auto host_cache, cached.read(cached.data() + sequence * cache_bytes, cache_bytes));
+      DSL_ASSIGN(auto host_q, q.read(q.data() + sequence * q_cols * 2, q_cols * 2));
+      DSL_ASSIGN(auto host_y, y.read(y.data() + sequence * out_cols * 2, out_cols * 2));
+      std::vector<BFloat16> expected(static_cast<std::size_t>(out_cols));
+      const Matrix expected_view{expected.data(), DType::kBF16, 1, out_cols, out_cols};
+      bench.reference.ops().mla_attention(
+          {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
+          weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+          cache_at(host_cache.data(), blocks_each), {&segments.front(), 1}, shape, expected_view);
+      DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view,
+                           kTolerance));
+    }
+    return {};
+  };
+  const Status verified = verify();
 
-  DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs, 1, work));
+  DSL_ASSIGN(const double seconds, recorded_seconds(device, bench.sizes.effort, inputs,
+                                                    bench.sizes.ops.decode_calls, work));
   const double pairs = static_cast<double>(c.num_heads * c.batch);
   return Measurement{
       .seconds = seconds,
@@ -130,6 +135,7 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
       .flops = 2 * pairs *
                static_cast<double>(c.context * (width + shape.kv_lora_rank) +
                                    head_rows * shape.kv_lora_rank),
+      .unverified = reason_of(verified),
       .note = "attended by " + std::string(device.ops->attention_products())};
 }
 
@@ -166,20 +172,27 @@ Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c) {
   };
 
   DSL_TRY(work());
-  // The last row of the first head, which sees the whole prompt.
-  DSL_ASSIGN(auto host_cache, cached.read(c.rows * width * 2));
-  DSL_ASSIGN(auto host_kv_b, kv_b.read(head_rows * shape.kv_lora_rank * 2));
-  DSL_ASSIGN(auto host_q, q.read(q.data() + (c.rows - 1) * q_cols * 2, q_dim * 2));
-  DSL_ASSIGN(auto host_y, y.read(y.data() + (c.rows - 1) * out_cols * 2, shape.v_head_dim * 2));
-  std::vector<BFloat16> expected(static_cast<std::size_t>(shape.v_head_dim));
-  const Matrix expected_view{expected.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim};
-  const AttentionSegment last{0, 1, c.rows - 1, MlaForm::kExpanded, table};
-  bench.reference.ops().mla_attention(
-      {host_q.data(), DType::kBF16, 1, q_dim, q_dim},
-      weight_at(host_kv_b.data(), {}, head_rows, shape.kv_lora_rank, nullptr),
-      cache_at(host_cache.data()), {&last, 1}, deepseek_shape(1), expected_view);
-  DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
-                       expected_view, kTolerance));
+  // Rows of the first head; the last one sees the whole prompt.
+  const auto verify = [&]() -> Status {
+    DSL_ASSIGN(auto host_cache, cached.read(c.rows * width * 2));
+    DSL_ASSIGN(auto host_kv_b, kv_b.read(head_rows * shape.kv_lora_rank * 2));
+    for (const std::int64_t row : first_middle_last(c.rows)) {
+      DSL_ASSIGN(auto host_q, q.read(q.data() + row * q_cols * 2, q_dim * 2));
+      DSL_ASSIGN(auto host_y, y.read(y.data() + row * out_cols * 2, shape.v_head_dim * 2));
+      std::vector<BFloat16> expected(static_cast<std::size_t>(shape.v_head_dim));
+      const Matrix expected_view{expected.data(), DType::kBF16, 1, shape.v_head_dim,
+                                 shape.v_head_dim};
+      const AttentionSegment alone{0, 1, row, MlaForm::kExpanded, table};
+      bench.reference.ops().mla_attention(
+          {host_q.data(), DType::kBF16, 1, q_dim, q_dim},
+          weight_at(host_kv_b.data(), {}, head_rows, shape.kv_lora_rank, nullptr),
+          cache_at(host_cache.data()), {&alone, 1}, deepseek_shape(1), expected_view);
+      DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, shape.v_head_dim, shape.v_head_dim},
+                           expected_view, kTolerance));
+    }
+    return {};
+  };
+  const Status verified = verify();
 
   DSL_ASSIGN(const double seconds,
              called_seconds(bench.sizes.effort, work, [&] { return device.ops->finish(); }));
@@ -190,6 +203,7 @@ Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c) {
       .flops = 2.0 * static_cast<double>(c.num_heads) *
                (rows * static_cast<double>(head_rows * shape.kv_lora_rank) +
                 rows * (rows + 1) / 2 * static_cast<double>(q_dim + shape.v_head_dim)),
+      .unverified = reason_of(verified),
       .note = "attended by " + std::string(device.ops->attention_products())};
 }
 

@@ -8,38 +8,49 @@
 
 namespace dsl::bench {
 
-Status BenchModel::load(const BenchModelShape& shape) {
-  DSL_ASSIGN(SparseCheckpoint sparse, SparseCheckpoint::make(config_));
-  sparse_ = std::make_unique<SparseCheckpoint>(std::move(sparse));
-  DSL_ASSIGN(const parallel::ParallelPlan plan,
-             parallel::ParallelPlan::make(1, 1, model::split_dimensions(config_),
-                                          model::model_costs(checkpoint(), config_)));
-  blocks_each_ = (shape.max_positions + model::kBlockTokens - 1) / model::kBlockTokens;
-  block_tables_.resize(static_cast<std::size_t>(shape.max_sequences * blocks_each_));
+Result<parallel::ParallelPlan> BenchModel::plan() const {
+  return parallel::ParallelPlan::make(1, 1, model::split_dimensions(config_),
+                                      model::model_costs(checkpoint(), config_));
+}
+
+Status BenchModel::load() {
+  DSL_ASSIGN(checkpoint::Checkpoint sparse, open_sparse_checkpoint(config_));
+  sparse_ = std::make_unique<checkpoint::Checkpoint>(std::move(sparse));
+  blocks_each_ = (shape_.max_positions + model::kBlockTokens - 1) / model::kBlockTokens;
+  block_tables_.resize(static_cast<std::size_t>(num_blocks()));
   std::iota(block_tables_.begin(), block_tables_.end(), 0);
+  DSL_ASSIGN(const parallel::ParallelPlan alone, plan());
   DSL_ASSIGN(model::StageModel stage,
-             model::StageModel::load(checkpoint(), config_, plan, parallel::TensorParallel(), ops_,
+             model::StageModel::load(checkpoint(), config_, alone, parallel::TensorParallel(), ops_,
                                      memory_,
-                                     {.max_rows = shape.max_rows,
-                                      .max_logits_rows = shape.max_sequences,
-                                      .num_blocks = shape.max_sequences * blocks_each_}));
+                                     {.max_rows = shape_.max_rows,
+                                      .max_logits_rows = shape_.max_sequences,
+                                      .num_blocks = num_blocks()}));
   stage_ = std::make_unique<model::StageModel>(std::move(stage));
   return {};
+}
+
+Result<model::MemoryPlanner> BenchModel::plan_memory() const {
+  DSL_ASSIGN(const parallel::ParallelPlan alone, plan());
+  return model::MemoryPlanner::make(
+      checkpoint(), config_, alone, 0,
+      {.max_rows = shape_.max_rows, .max_logits_rows = shape_.max_sequences},
+      [this](const OpsLimits& limits) { return ops_.needed_bytes(limits); });
 }
 
 Result<std::unique_ptr<BenchModel>> BenchModel::make(const checkpoint::ModelConfig& config,
                                                      Ops& ops, Memory& memory,
                                                      const BenchModelShape& shape) {
-  std::unique_ptr<BenchModel> result(new BenchModel(config, ops, memory));
-  DSL_TRY(result->load(shape));
+  std::unique_ptr<BenchModel> result(new BenchModel(config, ops, memory, shape));
+  DSL_TRY(result->load());
   DSL_ASSIGN(result->weights_, random_parameters(result->stage_->parameters(), memory));
   return result;
 }
 
 Result<std::unique_ptr<BenchModel>> BenchModel::make_reference(
     const checkpoint::ModelConfig& config, Ops& ops, BenchModel& of, const BenchModelShape& shape) {
-  std::unique_ptr<BenchModel> result(new BenchModel(config, ops, host_memory()));
-  DSL_TRY(result->load(shape));
+  std::unique_ptr<BenchModel> result(new BenchModel(config, ops, host_memory(), shape));
+  DSL_TRY(result->load());
   DSL_ASSIGN(result->weights_,
              copy_parameters(of.stage_->parameters(), of.memory_, result->stage_->parameters()));
   return result;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/kernels/device.h"
+#include "engine/model/memory_plan.h"
 #include "engine/model/stage_model.h"
 #include "tests/bench/gpu/sparse_checkpoint.h"
 
@@ -39,21 +40,28 @@ class BenchModel {
   /// Of one row of the last step.
   Result<std::vector<float>> logits(std::int32_t row);
 
+  /// What it should take of the device.
+  Result<model::MemoryPlanner> plan_memory() const;
+  std::int64_t num_blocks() const { return shape_.max_sequences * blocks_each_; }
+
   model::StageModel& stage() { return *stage_; }
-  const checkpoint::Checkpoint& checkpoint() const { return sparse_->checkpoint(); }
+  const checkpoint::Checkpoint& checkpoint() const { return *sparse_; }
   const checkpoint::ModelConfig& config() const { return config_; }
 
  private:
-  BenchModel(const checkpoint::ModelConfig& config, Ops& ops, Memory& memory)
-      : config_(config), ops_(ops), memory_(memory) {}
-  Status load(const BenchModelShape& shape);
+  BenchModel(const checkpoint::ModelConfig& config, Ops& ops, Memory& memory,
+             const BenchModelShape& shape)
+      : config_(config), ops_(ops), memory_(memory), shape_(shape) {}
+  Status load();
+  Result<parallel::ParallelPlan> plan() const;
 
   checkpoint::ModelConfig config_;
   Ops& ops_;
   Memory& memory_;
+  BenchModelShape shape_;
   std::int64_t blocks_each_ = 0;
   std::vector<std::int32_t> block_tables_;
-  std::unique_ptr<SparseCheckpoint> sparse_;
+  std::unique_ptr<checkpoint::Checkpoint> sparse_;
   std::unique_ptr<model::StageModel> stage_;
   Buffer weights_;
   // Of the last step: recordings keep no references to them, but the model's calls do.

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 
 namespace dsl::bench {
 namespace {
@@ -23,30 +22,26 @@ void BenchReport::set_limits(const DeviceLimits& limits) {
   write();
 }
 
-double BenchReport::limit_seconds(const Measurement& found) const {
-  double seconds = 0;
-  if (limits_.bytes_per_second > 0) seconds = found.bytes / limits_.bytes_per_second;
-  const double rate = found.is_fp8 ? limits_.fp8_flops_per_second : limits_.bf16_flops_per_second;
-  if (rate > 0) {
-    seconds = std::max(seconds, found.flops / rate);
-  }
-  return seconds;
-}
-
-void BenchReport::run(const std::string& name,
-                      const std::function<Result<Measurement>()>& measure) {
-  auto found = measure();
-  Row row{name, {}, {}};
+void BenchReport::add(const BenchCase& measured, const Result<Measurement>& found) {
+  nlohmann::json row{{"name", measured.name}};
   if (found) {
-    row.found = std::move(*found);
-    const double seconds = row.found.seconds;
-    fmt::print("{:<{}} {:>10.1f} us  {:>4.2f} of the limit  {:>6.0f} GB/s {:>7.1f} TFLOP/s  {}\n",
-               name, kNameWidth, seconds * 1e6, limit_seconds(row.found) / seconds,
-               row.found.bytes / seconds * 1e-9, row.found.flops / seconds * 1e-12, row.found.note);
+    const FractionsOfLimits fractions = fractions_of(limits_, *found);
+    fmt::print("{:<{}} {:>10.1f} us  {:>6.0f} GB/s, {:.2f}  {:>7.1f} TFLOP/s, {:.2f}  {}\n",
+               measured.name, kNameWidth, found->seconds * 1e6,
+               found->bytes / found->seconds * 1e-9, fractions.of_bandwidth,
+               found->flops / found->seconds * 1e-12, fractions.of_matrix_rate, found->note);
+    row.update(nlohmann::json(*found));
+    row["of_bandwidth"] = fractions.of_bandwidth;
+    row["of_matrix_rate"] = fractions.of_matrix_rate;
+    if (found->tokens > 0) row["tokens_per_second"] = found->tokens / found->seconds;
+    if (!found->unverified.empty()) {
+      has_failed_ = true;
+      fmt::print("  UNVERIFIED: {}\n", found->unverified);
+    }
   } else {
     has_failed_ = true;
-    row.error = found.error().message;
-    fmt::print("{:<{}} FAILED: {}\n", name, kNameWidth, found.error().to_string());
+    row["error"] = found.error().message;
+    fmt::print("{:<{}} FAILED: {}\n", measured.name, kNameWidth, found.error().to_string());
   }
   std::fflush(stdout);
   rows_.push_back(std::move(row));
@@ -55,29 +50,16 @@ void BenchReport::run(const std::string& name,
 
 void BenchReport::write() const {
   if (json_path_.empty()) return;
-  auto rows = nlohmann::json::array();
-  for (const Row& row : rows_) {
-    nlohmann::json entry{{"name", row.name}};
-    if (row.error.empty()) {
-      const Measurement& found = row.found;
-      entry["seconds"] = found.seconds;
-      entry["fraction_of_limit"] = limit_seconds(found) / found.seconds;
-      entry["bytes"] = found.bytes;
-      entry["flops"] = found.flops;
-      entry["is_fp8"] = found.is_fp8;
-      if (found.tokens > 0) entry["tokens_per_second"] = found.tokens / found.seconds;
-      if (!found.note.empty()) entry["note"] = found.note;
-    } else {
-      entry["error"] = row.error;
-    }
-    rows.push_back(std::move(entry));
-  }
   const nlohmann::json all{{"limits",
                             {{"copy_bytes_per_second", limits_.bytes_per_second},
                              {"bf16_flops_per_second", limits_.bf16_flops_per_second},
                              {"fp8_flops_per_second", limits_.fp8_flops_per_second}}},
-                           {"rows", std::move(rows)}};
-  std::ofstream(json_path_) << all.dump(1) << '\n';
+                           {"rows", rows_}};
+  // Whole at any moment: the benchmark may be stopped.
+  const std::string part = json_path_ + ".part";
+  std::ofstream(part) << all.dump(1) << '\n';
+  std::error_code ignored;
+  std::filesystem::rename(part, json_path_, ignored);
 }
 
 }  // namespace dsl::bench

@@ -13,6 +13,7 @@ struct Effort {
   int rounds = 9;
   double round_seconds = 0.02;  // long beside the wait for its end
   int max_repeats = 500;        // of a call in a round
+  double warm_seconds = 0.3;    // of calls before, as a device that was idle has low clocks
 };
 
 struct ExpertsShape {
@@ -38,6 +39,7 @@ struct OpSizes {
   std::int64_t many_heads_batch = 128;
   std::int64_t few_heads_batch = 128;
   std::int64_t decode_context = 4096;
+  int decode_calls = 4;  // of a recording: one alone would be timed with its start
   std::int64_t norm_rows = 16384;
   std::int64_t norm_cols = 7168;
 };
@@ -48,6 +50,8 @@ struct ModelSizes {
   std::int64_t prefill = 4096;  // at least all prompts
   int decode_steps = 48;
   int prefills = 5;
+  std::int64_t checked_prompt = 200;  // compared with the CPU: so many rows take the large kernels
+  double max_case_seconds = 60;
   // A model that has more is cut down to it.
   static constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
   std::int64_t max_layers = kAll;
@@ -61,6 +65,7 @@ struct ModelSizes {
 /// What a device is measured with, unless it is a rehearsal.
 struct BenchSizes {
   std::int64_t copy_bytes = std::int64_t{2} << 30;
+  double max_case_seconds = 20;
   Effort effort;
   OpSizes ops;
   ModelSizes model;
@@ -70,10 +75,11 @@ struct BenchSizes {
 /// (tests/ptx_device); and enough for the same kernels.
 inline BenchSizes rehearsal_sizes() {
   return {.copy_bytes = std::int64_t{8} << 20,
-          .effort = {.rounds = 1, .round_seconds = 0, .max_repeats = 1},
+          .max_case_seconds = 600,
+          .effort = {.rounds = 1, .round_seconds = 0, .max_repeats = 1, .warm_seconds = 0},
           .ops = {.many_rows = 160,
                   .linears = {{256, 256}, {320, 256}},
-                  .round_bytes = std::int64_t{512} << 10,
+                  .round_bytes = std::int64_t{256} << 10,
                   .v2_lite = {256, 128, 8, 6},
                   .v3 = {256, 128, 16, 8},
                   .expert_rows = 8,
@@ -82,6 +88,7 @@ inline BenchSizes rehearsal_sizes() {
                   .many_heads_batch = 132,  // so many blocks are enough for the largest kernel
                   .few_heads_batch = 4,
                   .decode_context = 32,
+                  .decode_calls = 1,
                   .norm_rows = 64,
                   .norm_cols = 512},
           .model = {.batch = 16,
@@ -89,6 +96,8 @@ inline BenchSizes rehearsal_sizes() {
                     .prefill = 128,
                     .decode_steps = 5,
                     .prefills = 1,
+                    .checked_prompt = 66,
+                    .max_case_seconds = 900,
                     .max_layers = 2,
                     .max_experts = 8,
                     .max_hidden = 256,

@@ -19,7 +19,7 @@ using cuda::cuda_status;
 /// Of the copy's end, which is compared with the source.
 constexpr std::int64_t kComparedBytes = std::int64_t{4} << 20;
 
-Result<double> copy_bytes_per_second(const BenchSizes& sizes) {
+Result<Measurement> measure_copy(const BenchSizes& sizes) {
   DSL_ASSIGN(const Device device, cuda::open_cuda_device(0));
   const std::int64_t bytes = sizes.copy_bytes;
   DSL_ASSIGN(const auto from, DeviceTensor::random(*device.memory, bytes / 4, DType::kF32, {}));
@@ -34,7 +34,7 @@ Result<double> copy_bytes_per_second(const BenchSizes& sizes) {
   if (copied != source) return fail(ErrorCode::kInternal, "", "a copy differs from its source");
   DSL_ASSIGN(const double seconds,
              called_seconds(sizes.effort, copy, [&] { return device.ops->finish(); }));
-  return 2.0 * static_cast<double>(bytes) / seconds;
+  return Measurement{.seconds = seconds, .bytes = 2.0 * static_cast<double>(bytes)};
 }
 
 }  // namespace
@@ -65,19 +65,29 @@ Result<std::string> describe_device() {
       driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
-Result<DeviceLimits> measure_limits(const BenchSizes& sizes) {
-  DeviceLimits limits;
-  DSL_ASSIGN(limits.bytes_per_second, copy_bytes_per_second(sizes));
-  for (const bool is_fp8 : {false, true}) {
-    auto& rate = is_fp8 ? limits.fp8_flops_per_second : limits.bf16_flops_per_second;
-    auto measured = cublas_flops_per_second(sizes.effort, is_fp8);
-    if (measured) {
-      rate = *measured;
-    } else {
-      fmt::print("no limit of {}: {}\n", is_fp8 ? "FP8" : "BF16", measured.error().to_string());
-    }
+void DeviceLimits::take(const Measurement& limit) {
+  if (limit.flops > 0) {
+    (limit.is_fp8 ? fp8_flops_per_second : bf16_flops_per_second) = limit.flops / limit.seconds;
+  } else {
+    bytes_per_second = limit.bytes / limit.seconds;
   }
-  return limits;
+}
+
+FractionsOfLimits fractions_of(const DeviceLimits& limits, const Measurement& found) {
+  const auto fraction = [&](double work, double limit) {
+    return limit > 0 ? work / limit / found.seconds : 0;
+  };
+  return {fraction(found.bytes, limits.bytes_per_second),
+          fraction(found.flops,
+                   found.is_fp8 ? limits.fp8_flops_per_second : limits.bf16_flops_per_second)};
+}
+
+std::vector<BenchCase> limit_cases(const BenchSizes& sizes) {
+  return {{"copy", sizes.max_case_seconds, [sizes] { return measure_copy(sizes); }},
+          {"products in BF16", sizes.max_case_seconds,
+           [sizes] { return measure_cublas(sizes.effort, false); }},
+          {"products in FP8", sizes.max_case_seconds,
+           [sizes] { return measure_cublas(sizes.effort, true); }}};
 }
 
 }  // namespace dsl::bench

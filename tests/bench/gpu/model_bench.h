@@ -1,13 +1,16 @@
 // A whole model of DeepSeek-V2-Lite's geometry: decoding and prefill.
 #pragma once
 
-#include "tests/bench/gpu/bench_report.h"
+#include <string>
+#include <vector>
+
 #include "tests/bench/gpu/bench_sizes.h"
+#include "tests/bench/gpu/case_processes.h"
 
 namespace dsl::bench {
 
-/// Verifies the model against the CPU and batches against single rows, then times it.
-/// `config_path` is its config.json, of which `sizes` may take less.
-void bench_model(BenchReport& report, const std::string& config_path, const ModelSizes& sizes);
+/// Cases that compare the model with the CPU, batches with single sequences and the device's memory
+/// with its plan, and time it. `config_path` is its config.json, of which the sizes may take less.
+std::vector<BenchCase> model_cases(const std::string& config_path, const BenchSizes& sizes);
 
 }  // namespace dsl::bench

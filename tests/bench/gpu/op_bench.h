@@ -1,8 +1,10 @@
 // Single ops in the shapes of DeepSeek-V2-Lite and DeepSeek-V3.
 #pragma once
 
+#include <vector>
+
 #include "engine/tensor/dtype.h"
-#include "tests/bench/gpu/bench_report.h"
+#include "tests/bench/gpu/case_processes.h"
 #include "tests/bench/gpu/op_reference.h"
 
 namespace dsl::bench {
@@ -34,7 +36,7 @@ struct PromptCase {
   Warpgroups warpgroups = Warpgroups::kWhereTheyMay;
 };
 
-/// Each verifies what the op computes against the scalar reference, then times it.
+/// Each verifies what the op computes against the scalar reference, and times it in any case.
 Result<Measurement> measure_linear(const OpBench& bench, const LinearCase& c);
 Result<Measurement> measure_norm(const OpBench& bench, std::int64_t rows, std::int64_t cols);
 /// With fewer experts where memory is short.
@@ -44,7 +46,7 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c);
 /// A prompt from its first position, in the expanded form.
 Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c);
 
-/// All cases.
-void bench_ops(BenchReport& report, const BenchSizes& sizes);
+/// All cases, those with a bar to meet first.
+std::vector<BenchCase> op_cases(const BenchSizes& sizes);
 
 }  // namespace dsl::bench

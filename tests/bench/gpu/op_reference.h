@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -40,6 +41,20 @@ struct OpBench {
   Reference reference;
   BenchSizes sizes;
 };
+
+/// Where one of `count` rows or sequences is looked at: each once.
+inline std::vector<std::int64_t> first_middle_last(std::int64_t count) {
+  std::vector<std::int64_t> chosen{0};
+  for (const std::int64_t i : {count / 2, count - 1}) {
+    if (i != chosen.back()) chosen.push_back(i);
+  }
+  return chosen;
+}
+
+/// What Measurement::unverified says.
+inline std::string reason_of(const Status& verified) {
+  return verified ? std::string() : verified.error().message;
+}
 
 /// What a round of calls that are no decode step of a model has for inputs.
 class PlainInputs {

@@ -25,6 +25,10 @@ inline Result<double> called_seconds(const Effort& effort, const std::function<S
     DSL_TRY(wait());
     return (now_seconds() - start) / repeats;
   };
+  for (const double end = now_seconds() + effort.warm_seconds; now_seconds() < end;) {
+    DSL_TRY(call());
+    DSL_TRY(wait());
+  }
   int repeats = effort.max_repeats;
   if (repeats > 1) {
     DSL_ASSIGN(const double first, seconds_of(1));

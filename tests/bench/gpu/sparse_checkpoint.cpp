@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "engine/checkpoint/synth_layout.h"
@@ -29,33 +30,33 @@ std::int64_t bytes_of(const model::Parameters& parameters) {
   return bytes;
 }
 
-}  // namespace
-
-Result<SparseCheckpoint> SparseCheckpoint::make(const checkpoint::ModelConfig& config) {
-  SparseCheckpoint result;
-  std::string pattern = (std::filesystem::temp_directory_path() / "dsl_gpu_XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    return fail(ErrorCode::kIo, "set TMPDIR to a directory that can be written", "cannot make {}",
-                pattern);
-  }
-  result.directory_ = pattern;
+Result<checkpoint::Checkpoint> open_file_of_holes(const checkpoint::ModelConfig& config,
+                                                  const std::filesystem::path& directory) {
   const checkpoint::SynthLayout layout = checkpoint::lay_out(
       config, {.config_path = {}, .out_dir = {}, .max_file_bytes = std::int64_t{1} << 50});
   const checkpoint::StoredFile& file = layout.files.front();
-  const std::filesystem::path path = result.directory_ / file.name;
+  const std::filesystem::path path = directory / file.name;
   std::ofstream(path, std::ios::binary) << file.header;
   if (::truncate(path.c_str(), file.size_bytes) != 0) {
     return fail(ErrorCode::kIo, "set TMPDIR to a file system with sparse files",
                 "cannot make a file of {} bytes: {}", file.size_bytes, path.string());
   }
-  DSL_ASSIGN(checkpoint::Checkpoint opened, checkpoint::Checkpoint::open(result.directory_));
-  result.checkpoint_ = std::make_unique<checkpoint::Checkpoint>(std::move(opened));
-  return result;
+  return checkpoint::Checkpoint::open(directory);
 }
 
-SparseCheckpoint::~SparseCheckpoint() {
+}  // namespace
+
+Result<checkpoint::Checkpoint> open_sparse_checkpoint(const checkpoint::ModelConfig& config) {
+  std::string directory = (std::filesystem::temp_directory_path() / "dsl_gpu_XXXXXX").string();
+  if (mkdtemp(directory.data()) == nullptr) {
+    return fail(ErrorCode::kIo, "set TMPDIR to a directory that can be written", "cannot make {}",
+                directory);
+  }
+  auto opened = open_file_of_holes(config, directory);
+  // What is mapped stays: nothing is left behind by a process that is ended.
   std::error_code ignored;
-  if (!directory_.empty()) std::filesystem::remove_all(directory_, ignored);
+  std::filesystem::remove_all(directory, ignored);
+  return opened;
 }
 
 Result<Buffer> random_parameters(const model::Parameters& parameters, Memory& memory) {

@@ -1,9 +1,6 @@
 // A checkpoint without contents: headers alone, so that a model of any size loads at once.
 #pragma once
 
-#include <filesystem>
-#include <functional>
-
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/model_config.h"
 #include "engine/runtime/memory.h"
@@ -15,23 +12,8 @@ struct Parameters;
 
 namespace dsl::bench {
 
-/// A directory with a file of holes, which takes no space. Its values must not be read. Owns and
-/// removes it.
-class SparseCheckpoint {
- public:
-  static Result<SparseCheckpoint> make(const checkpoint::ModelConfig& config);
-  SparseCheckpoint(SparseCheckpoint&&) noexcept = default;
-  SparseCheckpoint& operator=(SparseCheckpoint&&) = delete;
-  ~SparseCheckpoint();
-
-  const checkpoint::Checkpoint& checkpoint() const { return *checkpoint_; }
-
- private:
-  SparseCheckpoint() = default;
-
-  std::filesystem::path directory_;  // empty when moved from
-  std::unique_ptr<checkpoint::Checkpoint> checkpoint_;
-};
+/// Of a file of holes, which takes no space and has no name any more. Its values must not be read.
+Result<checkpoint::Checkpoint> open_sparse_checkpoint(const checkpoint::ModelConfig& config);
 
 /// Points the parameters to random values in one allocation of `memory`, which is a device's:
 /// norms about 1, linear layers such that activations keep their size.
