@@ -50,6 +50,7 @@ struct ModelSizes {
   std::int64_t prefill = 4096;  // at least all prompts
   int decode_steps = 48;
   int prefills = 5;
+  double warm_seconds = 0.3;          // of steps before those that are timed
   std::int64_t checked_prompt = 200;  // compared with the CPU: so many rows take the large kernels
   double max_case_seconds = 60;
   // A model that has more is cut down to it.
@@ -96,6 +97,7 @@ inline BenchSizes rehearsal_sizes() {
                     .prefill = 128,
                     .decode_steps = 5,
                     .prefills = 1,
+                    .warm_seconds = 0,
                     .checked_prompt = 66,
                     .max_case_seconds = 900,
                     .max_layers = 2,

@@ -170,14 +170,17 @@ Result<Measurement> measure_cublas(const Effort& effort, bool is_fp8) {
   for (const bool has_short_sums : {false, true}) {
     if (has_short_sums && !is_fp8) continue;
     Product product;
-    DSL_TRY(product.prepare(is_fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF, scale.data(), has_short_sums));
+    const Status prepared =
+        product.prepare(is_fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF, scale.data(), has_short_sums);
+    if (!prepared) continue;
     std::size_t fastest = 0;
     double fastest_seconds = std::numeric_limits<double>::infinity();
     for (std::size_t choice = 0; choice < product.num_choices(); ++choice) {
-      DSL_ASSIGN(const double seconds, seconds_of(product, choice, kTrial));
-      if (seconds >= fastest_seconds) continue;
+      // One that fails or is wrong is no limit.
+      const Result<double> seconds = seconds_of(product, choice, kTrial);
+      if (!seconds || *seconds >= fastest_seconds) continue;
       fastest = choice;
-      fastest_seconds = seconds;
+      fastest_seconds = *seconds;
     }
     DSL_ASSIGN(const double seconds, seconds_of(product, fastest, effort));
     if (best && best->seconds <= seconds) continue;

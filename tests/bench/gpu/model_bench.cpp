@@ -113,11 +113,15 @@ Result<Measurement> measure_decoding(WholeModel& whole, std::int64_t batch, bool
   // Of the steps before.
   DSL_TRY(whole.model().stage().take_bytes_read());
   const StepCounts before = whole.ops().step_counts();
+  const auto step = [&](int i) -> Status {
+    DSL_TRY(whole.decode_step(0, batch, i, !is_sampling));
+    return is_sampling ? whole.choose(batch) : Status();
+  };
+  DSL_TRY(warm_up(sizes.warm_seconds, [&] { return step(0); }));
   std::vector<double> seconds;
   for (int i = 0; i < sizes.decode_steps; ++i) {
     const double start = now_seconds();
-    DSL_TRY(whole.decode_step(0, batch, i, !is_sampling));
-    if (is_sampling) DSL_TRY(whole.choose(batch));
+    DSL_TRY(step(i));
     if (i >= kFirstSteps) seconds.push_back(now_seconds() - start);
   }
   const StepCounts after = whole.ops().step_counts();
@@ -134,6 +138,7 @@ Result<Measurement> measure_decoding(WholeModel& whole, std::int64_t batch, bool
 
 /// One sequence; logits of its last token alone.
 Result<Measurement> measure_prefill(WholeModel& whole) {
+  DSL_TRY(warm_up(whole.sizes().warm_seconds, [&] { return whole.prefill(); }));
   std::vector<double> seconds;
   for (int i = 0; i < whole.sizes().prefills; ++i) {
     const double start = now_seconds();

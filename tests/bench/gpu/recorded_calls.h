@@ -15,6 +15,12 @@ inline double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Calls for so long, each to its end: a device that was idle has low clocks.
+inline Status warm_up(double seconds, const std::function<Status()>& call) {
+  for (const double end = now_seconds() + seconds; now_seconds() < end;) DSL_TRY(call());
+  return {};
+}
+
 /// Median seconds of `call`, which starts something on the device and has been called before;
 /// `wait` returns when all that was started has ended.
 inline Result<double> called_seconds(const Effort& effort, const std::function<Status()>& call,
@@ -25,10 +31,11 @@ inline Result<double> called_seconds(const Effort& effort, const std::function<S
     DSL_TRY(wait());
     return (now_seconds() - start) / repeats;
   };
-  for (const double end = now_seconds() + effort.warm_seconds; now_seconds() < end;) {
+  const auto call_to_its_end = [&]() -> Status {
     DSL_TRY(call());
-    DSL_TRY(wait());
-  }
+    return wait();
+  };
+  DSL_TRY(warm_up(effort.warm_seconds, call_to_its_end));
   int repeats = effort.max_repeats;
   if (repeats > 1) {
     DSL_ASSIGN(const double first, seconds_of(1));
