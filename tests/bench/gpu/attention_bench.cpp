@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <functional>
 #include <numeric>
 
 #include "engine/kernels/latent_layout.h"
@@ -108,20 +109,24 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
   const std::int64_t cache_bytes = c.context * row_bytes;
   const auto verify = [&]() -> Status {
     DSL_ASSIGN(auto host_kv_b, kv_b.read(c.num_heads * head_rows * shape.kv_lora_rank * 2));
+    std::vector<std::function<Status(const Reference&)>> checks;
     for (const std::int64_t sequence : first_middle_last(c.batch)) {
       DSL_ASSIGN(auto host_cache, cached.read(cached.data() + sequence * cache_bytes, cache_bytes));
       DSL_ASSIGN(auto host_q, q.read(q.data() + sequence * q_cols * 2, q_cols * 2));
       DSL_ASSIGN(auto host_y, y.read(y.data() + sequence * out_cols * 2, out_cols * 2));
-      std::vector<BFloat16> expected(static_cast<std::size_t>(out_cols));
-      const Matrix expected_view{expected.data(), DType::kBF16, 1, out_cols, out_cols};
-      bench.reference.ops().mla_attention(
-          {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
-          weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
-          cache_at(host_cache.data(), blocks_each), {&segments.front(), 1}, shape, expected_view);
-      DSL_TRY(verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view,
-                           kTolerance));
+      checks.push_back([&, host_cache = std::move(host_cache), host_q = std::move(host_q),
+                        host_y = std::move(host_y)](const Reference& reference) mutable {
+        std::vector<BFloat16> expected(static_cast<std::size_t>(out_cols));
+        const Matrix expected_view{expected.data(), DType::kBF16, 1, out_cols, out_cols};
+        reference.ops().mla_attention(
+            {host_q.data(), DType::kBF16, 1, q_cols, q_cols},
+            weight_at(host_kv_b.data(), {}, c.num_heads * head_rows, shape.kv_lora_rank, nullptr),
+            cache_at(host_cache.data(), blocks_each), {&segments.front(), 1}, shape, expected_view);
+        return verify_close({host_y.data(), DType::kBF16, 1, out_cols, out_cols}, expected_view,
+                            kTolerance);
+      });
     }
-    return {};
+    return verify_side_by_side(checks);
   };
   const Status verified = verify();
 

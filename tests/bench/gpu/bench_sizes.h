@@ -66,7 +66,7 @@ struct ModelSizes {
 /// What a device is measured with, unless it is a rehearsal.
 struct BenchSizes {
   std::int64_t copy_bytes = std::int64_t{2} << 30;
-  double max_case_seconds = 20;
+  double max_case_seconds = 30;
   Effort effort;
   OpSizes ops;
   ModelSizes model;

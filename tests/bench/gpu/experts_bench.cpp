@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <random>
 
@@ -75,7 +76,8 @@ Result<Measurement> measure_experts(const OpBench& bench, ExpertsCase c) {
 
   call(0);
   // A row with its experts alone on the host; others only have the form of their weights.
-  const auto verify_row = [&](std::int64_t row) -> Status {
+  const auto check_of_row =
+      [&](std::int64_t row) -> Result<std::function<Status(const Reference&)>> {
     std::vector<ExpertWeights> host_experts(experts.size(), expert_at(nullptr, host_scales.data()));
     std::vector<std::vector<std::byte>> host_weights;
     const auto of_row = static_cast<std::size_t>(row * c.shape.top_k);
@@ -88,25 +90,34 @@ Result<Measurement> measure_experts(const OpBench& bench, ExpertsCase c) {
     }
     DSL_ASSIGN(auto host_x, x.read(x.data() + row * c.shape.hidden * bytes_of(DType::kBF16),
                                    c.shape.hidden * bytes_of(DType::kBF16)));
-    std::vector<float> zeros(static_cast<std::size_t>(kNumLeaves * c.shape.hidden), 0.0f);
-    std::vector<float> expected(static_cast<std::size_t>(c.shape.hidden));
-    bench.reference.ops().routed_experts(
-        {host_x.data(), DType::kBF16, 1, c.shape.hidden, c.shape.hidden},
-        {host_ids.data() + of_row, host_shares.data() + of_row, 1, c.shape.top_k}, host_experts,
-        split, {zeros.data(), kNumLeaves, 1, c.shape.hidden},
-        {expected.data(), 1, c.shape.hidden, c.shape.hidden});
-    // Where the largest activation of a block is rounded to the next value, so are many codes.
-    const double tolerance = c.form.quantised_inputs ? 0.1 : 0.02;
     DSL_ASSIGN(auto actual,
                joined.read(joined.data() + row * c.shape.hidden * bytes_of(DType::kF32),
                            c.shape.hidden * bytes_of(DType::kF32)));
-    return verify_close({actual.data(), DType::kF32, 1, c.shape.hidden, c.shape.hidden},
-                        {expected.data(), DType::kF32, 1, c.shape.hidden, c.shape.hidden},
-                        tolerance);
+    // Whose views stay right as the weights that they view are moved along.
+    return [&, of_row, host_experts = std::move(host_experts),
+            host_weights = std::move(host_weights), host_x = std::move(host_x),
+            actual = std::move(actual)](const Reference& reference) mutable -> Status {
+      std::vector<float> zeros(static_cast<std::size_t>(kNumLeaves * c.shape.hidden), 0.0f);
+      std::vector<float> expected(static_cast<std::size_t>(c.shape.hidden));
+      reference.ops().routed_experts(
+          {host_x.data(), DType::kBF16, 1, c.shape.hidden, c.shape.hidden},
+          {host_ids.data() + of_row, host_shares.data() + of_row, 1, c.shape.top_k}, host_experts,
+          split, {zeros.data(), kNumLeaves, 1, c.shape.hidden},
+          {expected.data(), 1, c.shape.hidden, c.shape.hidden});
+      // Where the largest activation of a block is rounded to the next value, so are many codes.
+      const double tolerance = c.form.quantised_inputs ? 0.1 : 0.02;
+      return verify_close({actual.data(), DType::kF32, 1, c.shape.hidden, c.shape.hidden},
+                          {expected.data(), DType::kF32, 1, c.shape.hidden, c.shape.hidden},
+                          tolerance);
+    };
   };
   const auto verify = [&]() -> Status {
-    for (const std::int64_t row : first_middle_last(c.rows)) DSL_TRY(verify_row(row));
-    return {};
+    std::vector<std::function<Status(const Reference&)>> checks;
+    for (const std::int64_t row : first_middle_last(c.rows)) {
+      DSL_ASSIGN(auto check, check_of_row(row));
+      checks.push_back(std::move(check));
+    }
+    return verify_side_by_side(checks);
   };
   const Status verified = verify();
 

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
+#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/kernels/dispatch.h"
@@ -49,6 +52,25 @@ inline std::vector<std::int64_t> first_middle_last(std::int64_t count) {
     if (i != chosen.back()) chosen.push_back(i);
   }
   return chosen;
+}
+
+/// Checks side by side, each given a reference of its own: of large ops one takes seconds. The
+/// first that fails.
+inline Status verify_side_by_side(
+    const std::vector<std::function<Status(const Reference&)>>& checks) {
+  const auto run = [](const std::function<Status(const Reference&)>& check) -> Status {
+    DSL_ASSIGN(const Reference reference, Reference::make());
+    return check(reference);
+  };
+  std::vector<std::future<Status>> running;
+  for (const auto& check : checks)
+    running.push_back(std::async(std::launch::async, run, std::cref(check)));
+  Status first_failure;
+  for (auto& check : running) {
+    Status verified = check.get();
+    if (first_failure && !verified) first_failure = std::move(verified);
+  }
+  return first_failure;
 }
 
 /// What Measurement::unverified says.
