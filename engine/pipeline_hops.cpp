@@ -40,6 +40,8 @@ Result<PipelineHops> PipelineHops::open(Memory& memory, wire::Wire& wire, Outbox
     DSL_ASSIGN(hops.outgoing_, hops.make_slots("rows for the stage after"));
   }
   if (hops.options_.memory == parallel::HopMemory::kDevice) {
+    // The wire writes beside the device's order: what zeroes the buffers must have run before.
+    DSL_TRY(hops.options_.finish_ops());
     if (Status probed = hops.probe(deadline); !probed) {
       return tl::unexpected<Error>(probe_error(std::move(probed).error()));
     }

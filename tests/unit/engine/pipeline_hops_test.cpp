@@ -7,6 +7,7 @@
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <thread>
 #include <utility>
 
 #include "transport/inproc/inproc_world.h"
@@ -39,15 +40,20 @@ class CountedMemory final : public HostMemory {
   void give_back(void* data, std::size_t) override { delete[] static_cast<std::byte*>(data); }
 };
 
-/// A device on the host whose copies run when somebody waits for them.
+/// A device on the host whose work runs when somebody waits for it.
 class LateMemory final : public Memory {
  public:
   bool is_host() const override { return false; }
   std::int64_t free_bytes() const override { return 1 << 30; }
   std::int64_t total_bytes() const override { return 1 << 30; }
-  Status zero(void* data, std::size_t bytes) override { return own_.zero(data, bytes); }
+  Status zero(void* data, std::size_t bytes) override {
+    return start([=] { std::memset(data, 0, bytes); });
+  }
   Status write(void* to, const void* from, std::size_t bytes) override {
-    return own_.write(to, from, bytes);
+    const auto* begin = static_cast<const std::byte*>(from);
+    return start([to, staged = std::vector<std::byte>(begin, begin + bytes)] {
+      std::memcpy(to, staged.data(), staged.size());
+    });
   }
   Status read(void* to, const void* from, std::size_t bytes) override {
     run_all();
@@ -55,11 +61,12 @@ class LateMemory final : public Memory {
   }
   CountedMemory& staging() override { return staging_; }
   Status start_copy(void* to, const void* from, std::size_t bytes) override {
-    copies_.push_back([=] { std::memcpy(to, from, bytes); });
-    ++num_started_;
-    return {};
+    return start([=] { std::memcpy(to, from, bytes); });
   }
-  Status copy_rows(const RowCopy& copy) override { return own_.copy_rows(copy); }
+  Status copy_rows(const RowCopy& copy) override {
+    run_all();
+    return own_.copy_rows(copy);
+  }
   Result<std::unique_ptr<Mark>> make_mark() override { return std::make_unique<LateMark>(*this); }
 
   void run_all() { run_until(num_started_); }
@@ -82,21 +89,58 @@ class LateMemory final : public Memory {
     std::size_t place_ = 0;
   };
 
+  Status start(std::function<void()> work) {
+    started_.push_back(std::move(work));
+    ++num_started_;
+    return {};
+  }
   void run_until(std::size_t place) {
-    while (num_started_ - copies_.size() < place) {
-      copies_.front()();
-      copies_.pop_front();
+    while (num_started_ - started_.size() < place) {
+      started_.front()();
+      started_.pop_front();
     }
   }
   Result<void*> take(std::size_t bytes, std::string_view what) override {
-    return own_.allocate(bytes, what);
+    DSL_ASSIGN(void* const data, own_.allocate(bytes, what));
+    DSL_TRY(zero(data, bytes));
+    return data;
   }
-  void give_back(void* data, std::size_t bytes) override { own_.release(data, bytes); }
+  void give_back(void* data, std::size_t bytes) override {
+    run_all();
+    own_.release(data, bytes);
+  }
 
   CountedMemory own_;
   CountedMemory staging_;
-  std::deque<std::function<void()>> copies_;
+  std::deque<std::function<void()>> started_;
   std::size_t num_started_ = 0;
+};
+
+/// Carries the memory of such a device, as UCX does: when a message comes, not in the device's
+/// order.
+class AnyMemoryWire final : public wire::Wire {
+ public:
+  explicit AnyMemoryWire(std::unique_ptr<wire::Wire> wire) : wire_(std::move(wire)) {}
+
+  int rank() const override { return wire_->rank(); }
+  int world_size() const override { return wire_->world_size(); }
+  bool carries(wire::MemoryType) const override { return true; }
+  Result<wire::Request> send(int peer, wire::Tag tag, ConstBytes data, wire::MemoryType) override {
+    return wire_->send(peer, tag, data, wire::MemoryType::kHost);
+  }
+  Result<wire::Request> receive(int peer, wire::Tag tag, MutableBytes data,
+                                wire::MemoryType) override {
+    return wire_->receive(peer, tag, data, wire::MemoryType::kHost);
+  }
+  Status wait(wire::Request request, Deadline deadline) override {
+    return wire_->wait(request, deadline);
+  }
+  Result<bool> done(wire::Request request) override { return wire_->done(request); }
+  std::vector<wire::LinkReport> links() const override { return wire_->links(); }
+  void abort(Error reason) override { wire_->abort(std::move(reason)); }
+
+ private:
+  std::unique_ptr<wire::Wire> wire_;
 };
 
 struct Rows {
@@ -120,7 +164,7 @@ struct End {
     (wire->rank() == 0 ? options.after : options.before) = 1 - wire->rank();
     options.max_rows = kMaxRows;
     options.row_bytes = kRowBytes;
-    options.memory = HopMemory::kPinned;
+    options.memory = hop_memory;
     options.chunk_bytes = kChunkBytes;
     options.finish_ops = [this]() -> Status {
       memory.run_all();
@@ -130,9 +174,13 @@ struct End {
     return PipelineHops::open(memory, *wire, outbox, std::move(options), Deadline::after(5s));
   }
 
-  explicit End(std::unique_ptr<wire::Wire> own_wire)
-      : wire(std::move(own_wire)), outbox(*wire), hops(open().value()) {}
+  explicit End(std::unique_ptr<wire::Wire> own_wire, HopMemory memory_of_hops = HopMemory::kPinned)
+      : hop_memory(memory_of_hops),
+        wire(std::move(own_wire)),
+        outbox(*wire),
+        hops(open().value()) {}
 
+  HopMemory hop_memory;
   LateMemory memory;
   std::unique_ptr<wire::Wire> wire;
   std::optional<Error> ops_failure;
@@ -172,6 +220,28 @@ TEST_F(PipelineHopsTest, RowsOfStepsOfAllSizesArriveInTheSameBuffers) {
     EXPECT_EQ(end->memory.staging().num_allocations, kHopSlots);
     EXPECT_EQ(end->memory.staging().allocated_bytes(), end->hops.buffer_bytes());
     EXPECT_EQ(end->memory.allocated_bytes(), 0);
+  }
+}
+
+/// The buffers are zeroed in the device's order, and the first messages come beside it.
+TEST_F(PipelineHopsTest, WhatArrivesAtOnceInADeviceIsNotZeroedAfterwards) {
+  inproc::World world(2);
+  const auto make_end = [&](int rank) {
+    return std::make_unique<End>(std::make_unique<AnyMemoryWire>(world.make_wire(rank)),
+                                 HopMemory::kDevice);
+  };
+  std::unique_ptr<End> receiver;
+  std::thread opening([&] { receiver = make_end(1); });
+  const std::unique_ptr<End> sender = make_end(0);
+  opening.join();
+  for (std::uint64_t step = 0; step < kHopSlots; ++step) {
+    ASSERT_TRUE(receiver->hops.expect(step, kMaxRows));
+    const Rows sent = rows_of_step(step, kMaxRows);
+    ASSERT_TRUE(sender->hops.send(step, Rows(sent).matrix(), Deadline::after(5s)));
+    Rows arrived(kMaxRows);
+    ASSERT_TRUE(receiver->hops.receive(arrived.matrix(), Deadline::after(5s)));
+    receiver->memory.run_all();
+    EXPECT_EQ(arrived.values, sent.values) << "step " << step;
   }
 }
 
