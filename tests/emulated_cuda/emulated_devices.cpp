@@ -24,6 +24,7 @@ void reset_peaks() { device_memory().reset_peaks(); }
 std::int64_t page_locked_bytes_in_use() { return device_memory().page_locked_use().in_use; }
 std::int64_t page_locked_bytes_peak() { return device_memory().page_locked_use().peak; }
 void limit_page_locked_bytes(std::int64_t bytes) { device_memory().limit_page_locked(bytes); }
+void set_emulated_reuse(bool is_reused) { device_memory().set_reuse(is_reused); }
 bool is_device_memory(const void* data, std::size_t bytes) {
   return device_memory().is_of_device(data, bytes);
 }

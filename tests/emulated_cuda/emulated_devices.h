@@ -20,6 +20,10 @@ std::int64_t page_locked_bytes_in_use();
 std::int64_t page_locked_bytes_peak();
 void limit_page_locked_bytes(std::int64_t bytes);
 
+/// Whether memory of a device that is given back is the first to be given out again, as drivers do:
+/// what grows may keep its address. Not while any is in use.
+void set_emulated_reuse(bool is_reused);
+
 /// Whether all of it is a device's memory.
 bool is_device_memory(const void* data, std::size_t bytes);
 

@@ -52,12 +52,11 @@ class DeviceMemory {
 
   /// Null when the thread's device or the system has no more.
   void* allocate(std::size_t bytes) {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    const std::size_t size = (bytes + page - 1) / page * page;
     const std::lock_guard lock(mutex_);
+    const std::size_t size = (bytes + granule_ - 1) / granule_ * granule_;
     Device& device = current();
     if (device.in_use + static_cast<std::int64_t>(bytes) > bytes_of_device_) return nullptr;
-    void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* data = mmap(next_, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return nullptr;
     std::memset(data, 0xff, size);
     mprotect(data, size, PROT_NONE);
@@ -74,6 +73,7 @@ class DeviceMemory {
     const Area& area = found->second;
     devices_[static_cast<std::size_t>(area.device)].in_use -= area.asked;
     munmap(data, area.mapped);
+    if (granule_ == kReusedBytes) next_ = data;
     areas_.erase(found);
   }
 
@@ -138,6 +138,12 @@ class DeviceMemory {
     devices_.assign(static_cast<std::size_t>(count), {});
     bytes_of_device_ = bytes == 0 ? machine_bytes() : bytes;
   }
+  void set_reuse(bool is_reused) {
+    const std::lock_guard lock(mutex_);
+    DSL_CHECK(areas_.empty(), "{} areas of the devices' memory are in use", areas_.size());
+    granule_ = is_reused ? kReusedBytes : kPageBytes;
+    next_ = nullptr;
+  }
   int num_devices() {
     const std::lock_guard lock(mutex_);
     return static_cast<int>(devices_.size());
@@ -154,6 +160,10 @@ class DeviceMemory {
     std::int64_t asked = 0;
     int device = 0;
   };
+
+  /// What grows within that finds room at its old address.
+  static constexpr std::size_t kReusedBytes = std::size_t{1} << 20;
+  inline static const auto kPageBytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 
   static std::int64_t machine_bytes() { return sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE); }
   Device& current() { return devices_[static_cast<std::size_t>(current_device)]; }
@@ -182,6 +192,8 @@ class DeviceMemory {
 
   std::mutex mutex_;
   std::map<void*, Area> areas_;
+  std::size_t granule_ = kPageBytes;  // of areas
+  void* next_ = nullptr;              // where the next one is asked for
   std::vector<Device> devices_ = std::vector<Device>(1);
   std::int64_t bytes_of_device_ = machine_bytes();
   std::map<void*, std::pair<std::size_t, std::unique_ptr<std::byte[]>>> page_locked_areas_;

@@ -46,9 +46,6 @@ class DeviceCopy {
     return static_cast<const T*>(buffer_.data());
   }
 
-  /// Null before the first copy.
-  const void* address() const { return buffer_.data(); }
-
  private:
   static constexpr std::size_t kMinBytes = 16 << 10;
 

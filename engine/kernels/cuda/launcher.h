@@ -45,9 +45,9 @@ class Launcher {
   /// The device's copy; null after a failure.
   template <typename T>
   const T* copy(DeviceCopy<T>& device_copy, std::span<const T> values) {
-    const void* const address = device_copy.address();
+    const std::int64_t held = device_copy.held_bytes();
     Result<const T*> copied = device_copy.of(values, *stream_);
-    moves_ += device_copy.address() == address ? 0 : 1;
+    moves_ += device_copy.held_bytes() == held ? 0 : 1;
     if (copied) return *copied;
     note(tl::unexpected<Error>(std::move(copied).error()));
     return nullptr;
@@ -56,9 +56,9 @@ class Launcher {
   /// Until the next call, by whatever op. Null after a failure.
   template <typename T>
   T* scratch(std::int64_t count) {
-    const void* const address = scratch_.data();
+    const std::size_t held = scratch_.bytes();
     Status reserved = scratch_.reserve(static_cast<std::size_t>(count) * sizeof(T), "scratch");
-    moves_ += scratch_.data() == address ? 0 : 1;
+    moves_ += scratch_.bytes() == held ? 0 : 1;
     if (reserved) return static_cast<T*>(scratch_.data());
     note(std::move(reserved));
     return nullptr;
@@ -110,7 +110,8 @@ class Launcher {
   void use_attention_warpgroups(bool is_wanted) {
     has_attention_warpgroups_ = is_wanted && has_warpgroups_;
   }
-  /// How often a copy or the scratch got another address.
+  /// How often a copy or the scratch was allocated anew. Not whether it then had another address:
+  /// that is the driver's choice, which the shards of a stage need not share.
   const std::int64_t& moves() const { return moves_; }
 
  private:

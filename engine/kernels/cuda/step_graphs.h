@@ -30,7 +30,7 @@ class StepGraphs {
  public:
   /// Runs a step: the first with a key by calling `work`, which lets buffers grow to what it needs,
   /// the second by recording `work`, later ones by repeating that. `moves` counts how often a
-  /// buffer got another address, also while `work` runs: what was recorded before is worthless
+  /// buffer was allocated anew, also while `work` runs: what was recorded before is worthless
   /// then.
   Status run(const Stream& stream, const StepKey& key, const std::int64_t& moves,
              const std::function<Status()>& work) {
