@@ -148,6 +148,7 @@ cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
   if (!dsl::test::is_current(stream)) return cudaErrorInvalidResourceHandle;
+  if (to == nullptr || from == nullptr) return cudaErrorInvalidValue;
   if (kind == cudaMemcpyDefault) {
     if (!dsl::test::device_memory().owns(to, bytes) ||
         !dsl::test::device_memory().owns(from, bytes)) {

@@ -26,8 +26,10 @@ class DeviceCopy {
   }
   std::int64_t held_bytes() const { return static_cast<std::int64_t>(buffer_.bytes()); }
 
-  /// Valid until the next call; the copy is in order with the stream's kernels.
+  /// Valid until the next call; the copy is in order with the stream's kernels. Of an empty array
+  /// there is none, and perhaps no address.
   Result<const T*> of(std::span<const T> values, const Stream& stream) {
+    if (values.empty()) return static_cast<const T*>(buffer_.data());
     const auto* bytes = reinterpret_cast<const std::byte*>(values.data());
     if (is_valid_ && std::equal(bytes, bytes + values.size_bytes(), last_.begin(), last_.end())) {
       return static_cast<const T*>(buffer_.data());

@@ -103,6 +103,7 @@ cudaError_t cudaFree(void* data);
 /// Of the thread's device.
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaMemsetAsync(void* data, int byte, std::size_t bytes, cudaStream_t stream);
+/// Refuses null pointers, also of no bytes, of which CUDA's manual says nothing.
 /// With cudaMemcpyDefault, which is for page-locked memory and a device's, the copy has not run yet
 /// when the call returns, but in a later call for the stream, as it may be with a real one.
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,

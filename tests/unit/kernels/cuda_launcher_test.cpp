@@ -43,5 +43,18 @@ TEST_F(CudaLauncherTest, WhatGrowsAtItsOldAddressHasMoved) {
   EXPECT_EQ(launcher.moves(), before_copy + 1);
 }
 
+TEST_F(CudaLauncherTest, AnEmptyArrayIsNotCopied) {
+  cuda::Launcher launcher(open_stream());
+  cuda::DeviceCopy<float> copy("test");
+  launcher.copy(copy, std::span<const float>());
+  const Status never_copied = launcher.finish();
+  EXPECT_TRUE(never_copied.has_value()) << never_copied.error().to_string();
+  const std::vector<float> values(10, 1.0F);
+  const float* const copied = launcher.copy(copy, std::span(values));
+  EXPECT_EQ(launcher.copy(copy, std::span<const float>()), copied);
+  const Status copied_before = launcher.finish();
+  EXPECT_TRUE(copied_before.has_value()) << copied_before.error().to_string();
+}
+
 }  // namespace
 }  // namespace dsl::test
