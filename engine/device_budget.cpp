@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/engine_rank.h"
+#include "engine/kernels/cuda/sum_buffer.h"
 #include "engine/model/latent_caches.h"
 #include "engine/model/model_costs.h"
 #include "engine/parallel/parallel_plan.h"
@@ -68,12 +69,25 @@ std::string binary_size(std::int64_t bytes) {
 }
 
 std::int64_t DeviceBudget::reserve() const {
-  return std::min(kDeviceReserveBytes + (tp > 1 ? kGroupReserveBytes : 0),
-                  total / kSmallestReservePart);
+  return std::min(kDeviceReserveBytes, total / kSmallestReservePart) + group;
 }
 
 std::int64_t DeviceBudget::available() const {
   return std::max<std::int64_t>(free / num_ranks - reserve(), 0);
+}
+
+std::int64_t group_bytes(int tp, const EngineOptions& options,
+                         const checkpoint::ModelConfig& config) {
+  if (tp == 1) return 0;
+  const std::int64_t received =
+      cuda::received_values(largest_sum(options, config),
+                            cuda::gathered_limit(tp, cuda::kExchangeBytes), tp) *
+      std::int64_t{sizeof(float)};
+  return received + kCommunicatorBytes + (tp - 1) * kPeerBytes;
+}
+
+std::int64_t largest_sum(const EngineOptions& options, const checkpoint::ModelConfig& config) {
+  return options.max_batch_tokens * config.hidden_size;
 }
 
 model::MemoryPlanOptions plan_options(const EngineOptions& options,

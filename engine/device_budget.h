@@ -17,8 +17,12 @@ namespace dsl::engine {
 /// What is kept of a device for what is not planned: kernels that the driver loads when they are
 /// first used, recorded steps (some megabytes each), and pieces between allocations.
 inline constexpr std::int64_t kDeviceReserveBytes = std::int64_t{1} << 30;
-/// The same for the buffers of a communicator, where shards sum on the device.
-inline constexpr std::int64_t kGroupReserveBytes = std::int64_t{512} << 20;
+/// What a communicator over NCCL takes of each device: about 9.5 MB for a channel to a peer, at
+/// most 32 of them to each other shard, and 256 MiB for gathers and itself. Reckoned from NCCL's
+/// buffer sizes, not measured, and for devices on paper alone: ranks connect before they look at
+/// what is free.
+inline constexpr std::int64_t kPeerBytes = std::int64_t{304} << 20;
+inline constexpr std::int64_t kCommunicatorBytes = std::int64_t{256} << 20;
 /// What CUDA takes for a process before anything is allocated; it is gone from what a rank finds
 /// free, but not from the size of a device on paper.
 inline constexpr std::int64_t kContextBytes = std::int64_t{512} << 20;
@@ -27,14 +31,21 @@ struct DeviceBudget {
   std::string device;  // its name
   std::int64_t free = 0;
   std::int64_t total = 0;
-  int num_ranks = 1;  // that take equal parts of what is free
-  int tp = 1;
+  int num_ranks = 1;       // that take equal parts of what is free
+  std::int64_t group = 0;  // bytes that a communicator will take, where that has not happened
 
-  /// Small devices, as tests have them, keep less.
+  /// The group's, and for the driver: small devices, as tests have them, keep less for that.
   std::int64_t reserve() const;
   /// For this rank's plan.
   std::int64_t available() const;
 };
+
+/// Values that shards sum at once.
+std::int64_t largest_sum(const EngineOptions& options, const checkpoint::ModelConfig& config);
+
+/// What `tp` shards take of each of their devices to sum over NCCL, in steps of the options' size.
+std::int64_t group_bytes(int tp, const EngineOptions& options,
+                         const checkpoint::ModelConfig& config);
 
 struct Split {
   int tp = 1;

@@ -235,14 +235,20 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
         "FP8 activations: linears with FP8 weights quantise their inputs, and multiply them as {}",
         device.ops->fp8_products());
   }
-  DSL_ASSIGN(const int num_device_ranks,
-             engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
-                                        agreement));
   DSL_ASSIGN(parallel::HopPath hop_path,
              engine::agree_on_hop_path(device, options.pp, wire, agreement));
   auto tensor_group = engine::tensor_group_of(plan, rank, wire);
   DSL_ASSIGN(parallel::TensorPath tensor_path,
              engine::agree_on_tensor_path(device, tensor_group.get(), agreement));
+  DSL_ASSIGN(tensor_path, engine::connect_shards(
+                              std::move(tensor_path), device, engine::largest_sum(options, config),
+                              tensor_group.get(), Deadline::after(kAgreementPatience)));
+  // Returns when all ranks have come here, so that what any of them took of a device to be
+  // connected is seen by those that share it.
+  const Deadline planning = Deadline::after(kAgreementPatience);
+  DSL_ASSIGN(const int num_device_ranks,
+             engine::count_device_ranks(wire, device.identifier, kernels_of(options, *device.ops),
+                                        planning));
   const engine::RankOnDevice on_device{
       options,
       *checkpoint,
@@ -261,12 +267,8 @@ Result<std::unique_ptr<Engine>> Engine::create(EngineOptions options, wire::Wire
     DSL_ASSIGN(planner, engine::plan_memory(on_device));
     DSL_ASSIGN(own_tokens, engine::cacheable_tokens(on_device, *planner, num_device_ranks));
   }
-  DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, agreement));
+  DSL_ASSIGN(const std::int64_t kv_tokens, engine::agree_on_cache(wire, own_tokens, planning));
 
-  DSL_ASSIGN(tensor_path,
-             engine::connect_shards(std::move(tensor_path), device,
-                                    options.max_batch_tokens * config.hidden_size,
-                                    tensor_group.get(), Deadline::after(kAgreementPatience)));
   const std::int64_t max_context = std::min(config.max_position_embeddings, kv_tokens);
   DSL_ASSIGN(auto worker,
              RankWorker::create({std::move(options), std::move(config), std::move(checkpoint),

@@ -34,8 +34,9 @@ struct RankPlace {
 /// the rank that was started otherwise than rank 0.
 Result<RankPlace> agree(wire::Wire* wire, const RankOffer& offer, Deadline deadline);
 
-/// How many ranks compute on the same device of the same node; `identifier` is empty for the CPU,
-/// which counts as a device of one rank. Rank 0 warns when kernels differ.
+/// Returns when all ranks have called it. How many ranks compute on the same device of the same
+/// node; `identifier` is empty for the CPU, which counts as a device of one rank. Rank 0 warns when
+/// kernels differ.
 Result<int> count_device_ranks(wire::Wire* wire, std::string_view identifier,
                                std::string_view kernels, Deadline deadline);
 

@@ -44,10 +44,11 @@ model::MemoryPlanOptions options_of(const PlanArguments& arguments,
 }
 
 /// A device on paper; a large one where its size is not said.
-DeviceBudget budget_of(const PlanArguments& arguments, int tp) {
+DeviceBudget budget_of(const PlanArguments& arguments, const checkpoint::ModelConfig& config,
+                       int tp) {
   const std::int64_t bytes = arguments.device_bytes > 0 ? arguments.device_bytes : kLargeDevice;
   const std::int64_t free = std::max<std::int64_t>(bytes - engine::kContextBytes, 0);
-  return {"such a device", free, bytes, 1, tp};
+  return {"such a device", free, bytes, 1, engine::group_bytes(tp, arguments.engine, config)};
 }
 
 /// Tokens of the cache: as asked, or what every rank's device has room for, or one whole context.
@@ -62,12 +63,12 @@ Result<std::int64_t> tokens_of(const PlanArguments& arguments,
   const auto other_split = [&](std::int64_t kv_tokens) {
     return engine::fewest_ranks(
         weights, config, options_of(arguments, config), kv_tokens,
-        [&](int tp) { return budget_of(arguments, tp).available(); }, cuda::backend_bytes);
+        [&](int tp) { return budget_of(arguments, config, tp).available(); }, cuda::backend_bytes);
   };
   const std::int64_t most = engine::most_useful_tokens(options, config);
   std::int64_t tokens = most;
   for (std::size_t rank = 0; rank < planners.size(); ++rank) {
-    auto fits = engine::fit_cache(planners[rank], budget_of(arguments, options.tp),
+    auto fits = engine::fit_cache(planners[rank], budget_of(arguments, config, options.tp),
                                   options.kv_tokens, most, other_split);
     if (!fits) {
       return tl::unexpected<Error>(
@@ -149,7 +150,7 @@ Status plan_command(PlanArguments& arguments) {
   for (const MemoryPlanner& planner : planners) {
     ranks.push_back(planner.with_blocks(engine::blocks_of(kv_tokens)));
   }
-  const std::int64_t reserve = budget_of(arguments, options.tp).reserve();
+  const std::int64_t reserve = budget_of(arguments, config, options.tp).reserve();
   (arguments.is_json ? print_json : print_table)(plan, ranks, kv_tokens, reserve);
   return {};
 }

@@ -30,12 +30,14 @@ Result<model::MemoryPlanner> plan_memory(const RankOnDevice& rank) {
 Result<std::int64_t> cacheable_tokens(const RankOnDevice& rank, const model::MemoryPlanner& planner,
                                       int num_ranks) {
   const Memory& memory = *rank.device.memory;
-  const DeviceBudget budget{rank.device.name, memory.free_bytes(), memory.total_bytes(), num_ranks,
-                            rank.plan.tp()};
+  // The shards are connected: what that took is not free any more.
+  const DeviceBudget budget{rank.device.name, memory.free_bytes(), memory.total_bytes(), num_ranks};
+  const bool has_group = rank.shard_link == parallel::ShardLink::kDevices;
+  const std::int64_t group = has_group ? group_bytes(rank.plan.tp(), rank.options, rank.config) : 0;
   const auto other_split = [&](std::int64_t kv_tokens) {
-    const auto available = [alone = budget](int tp) mutable {
+    const auto available = [&, alone = budget](int tp) mutable {
       alone.num_ranks = 1;
-      alone.tp = tp;
+      alone.group = std::max<std::int64_t>(group_bytes(tp, rank.options, rank.config) - group, 0);
       return alone.available();
     };
     return fewest_ranks(rank.checkpoint, rank.config, options_of(rank), kv_tokens, available,

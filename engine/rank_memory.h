@@ -30,8 +30,9 @@ struct RankOnDevice {
 /// `device` must outlive the planner.
 Result<model::MemoryPlanner> plan_memory(const RankOnDevice& rank);
 
-/// Tokens that the rank can cache where `num_ranks` share its device: as many as the options ask
-/// for, or what is left. kOutOfMemory has the arithmetic.
+/// Once all ranks on its device are connected: tokens that the rank can cache where `num_ranks`
+/// share its device: as many as the options ask for, or what is left. kOutOfMemory has the
+/// arithmetic.
 Result<std::int64_t> cacheable_tokens(const RankOnDevice& rank, const model::MemoryPlanner& planner,
                                       int num_ranks);
 

@@ -243,7 +243,7 @@ TEST_F(DeviceMemoryTest, TheCacheTakesWhatIsLeft) {
   test::set_emulated_devices(1, bytes);
   wanted.kv_tokens = 0;
   const auto world = start(wanted);
-  const engine::DeviceBudget budget{"", bytes, bytes, 1, 1};
+  const engine::DeviceBudget budget{"", bytes, bytes};
   EXPECT_LE(test::device_bytes_peak(0), budget.available());
   EXPECT_GT(test::device_bytes_peak(0), budget.available() - (std::int64_t{64} << 10));
   EXPECT_GT(world->leader().info().kv_tokens, 96);
@@ -315,6 +315,26 @@ TEST_F(DeviceMemoryTest, ANumberedDeviceIsThatOneForEveryRank) {
   EXPECT_EQ(test::device_bytes_in_use(0), 0);
   EXPECT_EQ(test::device_bytes_in_use(1), planned(*world));
   EXPECT_FALSE(device_opener("cuda:x").has_value());
+}
+
+/// What NCCL takes of a device is known when the ranks are connected, also those that share it.
+TEST_F(DeviceMemoryTest, TheCacheLeavesWhatACommunicatorTakes) {
+  use("v3_fp8");
+  constexpr std::int64_t kDeviceBytes = std::int64_t{24} << 20;
+  constexpr std::int64_t kCommunicatorBytes = std::int64_t{5} << 20;
+  test::set_emulated_devices(2, kDeviceBytes);
+  test::set_emulated_communicator_bytes(kCommunicatorBytes);
+  for (const int pp : {1, 2}) {
+    SCOPED_TRACE(fmt::format("pp {}", pp));
+    EngineOptions wanted = options(2, pp);
+    wanted.kv_tokens = 0;
+    const auto world = start(wanted);
+    EXPECT_EQ(world->leader().info().tensor_path, "nccl");
+    const std::int64_t left = kDeviceBytes - pp * kCommunicatorBytes;
+    EXPECT_GT(test::device_bytes_peak(0), kDeviceBytes - left / 2) << "a large cache";
+    EXPECT_EQ(world->generate(request()).token_ids.size(), 2u);
+  }
+  test::set_emulated_communicator_bytes(0);
 }
 
 /// Ranks that share a device take equal parts of what is free.

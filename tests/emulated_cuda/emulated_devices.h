@@ -24,6 +24,9 @@ void limit_page_locked_bytes(std::int64_t bytes);
 /// what grows may keep its address. Not while any is in use.
 void set_emulated_reuse(bool is_reused);
 
+/// What a communicator takes of the device of each of its ranks; 0 unless a test says more.
+void set_emulated_communicator_bytes(std::int64_t bytes);
+
 /// Whether all of it is a device's memory.
 bool is_device_memory(const void* data, std::size_t bytes);
 

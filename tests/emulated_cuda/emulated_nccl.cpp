@@ -1,3 +1,4 @@
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -11,6 +12,7 @@
 
 #include "nccl.h"
 #include "tests/emulated_cuda/emulated_capture.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/emulated_cuda/emulated_memory.h"
 #include "tests/emulated_cuda/emulated_streams.h"
 #include "transport/base/error.h"
@@ -21,6 +23,8 @@ namespace {
 using Message = std::vector<std::byte>;
 
 constexpr auto kBetweenPolls = std::chrono::microseconds(50);
+
+std::atomic<std::int64_t> communicator_bytes = 0;
 
 /// Where the ranks of one communicator meet. All but `mutex` is guarded by it.
 struct Hub {
@@ -39,6 +43,13 @@ struct Hub {
     return false;
   }
 };
+
+/// Null when the device has no more. They go with the communicator.
+std::shared_ptr<void> take_buffers() {
+  const auto bytes = static_cast<std::size_t>(communicator_bytes.load());
+  void* const data = device_memory().allocate(bytes);
+  return {data, [](void* taken) { device_memory().release(taken); }};
+}
 
 std::shared_ptr<Hub> hub_of(const ncclUniqueId& id) {
   static std::mutex mutex;
@@ -153,6 +164,7 @@ void place(const Exchange& exchange) {
 
 struct ncclComm {
   std::shared_ptr<dsl::test::Member> member;
+  std::shared_ptr<void> buffers;
 };
 
 namespace dsl::test {
@@ -171,6 +183,10 @@ ncclResult_t add_to_group(ncclComm_t comm, cudaStream_t stream, const Add& add) 
 }  // namespace
 }  // namespace dsl::test
 
+void dsl::test::set_emulated_communicator_bytes(std::int64_t bytes) {
+  dsl::test::communicator_bytes = bytes;
+}
+
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
   static std::mutex mutex;
   static int next = 0;
@@ -184,11 +200,17 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int num_ranks, ncclUniqueId id, int rank,
                                     ncclConfig_t* config) {
   if (rank < 0 || rank >= num_ranks || config->blocking != 0) return ncclInvalidArgument;
+  std::shared_ptr<void> buffers;
+  if (dsl::test::communicator_bytes > 0) {
+    buffers = dsl::test::take_buffers();
+    if (buffers == nullptr) return ncclUnhandledCudaError;
+  }
   const std::shared_ptr<dsl::test::Hub> hub = dsl::test::hub_of(id);
   const std::lock_guard lock(hub->mutex);
   hub->num_ranks = num_ranks;
   hub->devices[rank] = dsl::test::current_device;
-  *comm = new ncclComm{std::make_shared<dsl::test::Member>(dsl::test::Member{hub, rank})};
+  *comm = new ncclComm{std::make_shared<dsl::test::Member>(dsl::test::Member{hub, rank}),
+                       std::move(buffers)};
   return ncclInProgress;
 }
 

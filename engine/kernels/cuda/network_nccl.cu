@@ -1,18 +1,15 @@
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "engine/kernels/cuda/network.h"
 #include "engine/kernels/cuda/shard_sums.cuh"
+#include "engine/kernels/cuda/sum_buffer.h"
 #include "engine/runtime/cuda/communicator.h"
 #include "engine/runtime/cuda/device_buffer.h"
 
 namespace dsl::cuda {
 namespace {
-
-/// Slices begin at multiples of 16 bytes, with which NCCL copies whole words.
-constexpr std::int64_t kSliceAlignment = 4;
 
 /// Part of the values that one shard sums.
 struct Slice {
@@ -24,24 +21,6 @@ Slice slice_of(std::int64_t count, int shards, int shard) {
   const std::int64_t units = (count + kSliceAlignment - 1) / kSliceAlignment;
   const auto bound = [&](int i) { return std::min(units * i / shards * kSliceAlignment, count); };
   return {bound(shard), bound(shard + 1) - bound(shard)};
-}
-
-/// The most values that every shard gathers whole.
-std::int64_t gathered_limit(int shards, const NetworkOptions& options) {
-  // What gathering has to carry beyond the other way: (n - 1) payloads against 2 (n - 1) / n.
-  const std::int64_t surplus = std::int64_t{shards - 1} * (shards - 2);
-  if (surplus == 0 && options.exchange_bytes > 0) return std::numeric_limits<std::int64_t>::max();
-  return options.exchange_bytes / std::int64_t{sizeof(float)} * shards /
-         std::max(surplus, std::int64_t{1});
-}
-
-/// Each shard gets a slice of so many.
-std::int64_t warm_up_values(int shards) { return kSliceAlignment * shards; }
-
-/// Floats that sums of at most `max_values` receive.
-std::int64_t received_values(std::int64_t max_values, std::int64_t gathered_limit, int shards) {
-  const std::int64_t slice = max_values / shards + 2 * kSliceAlignment;
-  return std::max({std::min(max_values, gathered_limit), slice, warm_up_values(shards)}) * shards;
 }
 
 ncclResult_t first_error(ncclResult_t before, ncclResult_t called) {
@@ -186,7 +165,8 @@ class NcclNetwork final : public DeviceNetwork {
 
   Result<std::unique_ptr<DeviceCollectives>> join(const GroupId& group, const Place& place,
                                                   Deadline deadline) override {
-    const NcclCollectives::Limits limits{place.max_values, gathered_limit(place.shards, options_)};
+    const NcclCollectives::Limits limits{place.max_values,
+                                         gathered_limit(place.shards, options_.exchange_bytes)};
     DeviceBuffer received;
     DSL_TRY(received.reserve(
         static_cast<std::size_t>(received_values(limits.values, limits.gathered, place.shards)) *
