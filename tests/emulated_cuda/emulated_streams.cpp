@@ -98,6 +98,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) {
   DSL_CHECK(dsl::test::is_current(stream), "a thread that uses device {} asks about one of {}",
             dsl::test::current_device, stream->device);
   if (!dsl::test::may_be_asked(stream)) return cudaErrorStreamCaptureUnsupported;
+  const std::lock_guard lock(stream->driver);
   return stream->num_tasks == 0 ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -111,7 +112,10 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaFree(void* data) {
-  cudaDeviceSynchronize();
+  for (const cudaStream_t stream : dsl::test::streams().used_by_this_thread()) {
+    const std::lock_guard lock(stream->driver);
+    cudaStreamSynchronize(stream);
+  }
   dsl::test::device_memory().release(data);
   return cudaSuccess;
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <mutex>
 
 #include "cuda_runtime_api.h"
 
@@ -27,6 +28,7 @@ struct CUstream_st {
   /// Whether the last thing put there is a kernel, which nobody has waited for.
   std::atomic<bool> follows_kernel{false};
   std::atomic<int> user{0};  // number of the last thread that put something there
+  std::mutex driver{};       // held by what waits for it inside of the driver
   std::atomic<bool> is_capturing{false};
   std::atomic<bool> is_capture_broken{false};
 

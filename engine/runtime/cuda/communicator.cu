@@ -11,6 +11,9 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kWatchInterval = std::chrono::milliseconds(10);
 /// Between looks while ranks come together, which takes NCCL a second or so.
 constexpr auto kJoinInterval = std::chrono::milliseconds(1);
+/// For CUDA to say whether the stream is idle. It answers at once, unless a call of another thread
+/// has locked it out.
+constexpr auto kAnswerPatience = std::chrono::milliseconds(500);
 /// For the peers' last messages when a communicator ends in good order.
 constexpr auto kFarewellPatience = std::chrono::seconds(2);
 
@@ -148,7 +151,8 @@ Status Communicator::after_wait() {
 }
 
 void Communicator::before_recording() {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !is_asking_; });  // which would break the recording
   is_recording_ = true;
 }
 
@@ -192,24 +196,49 @@ void Communicator::watch() {
     }
     if (is_ending_) return;
     changed_.wait_for(lock, kWatchInterval, [&] { return is_ending_ || failure_; });
-    if (!is_ending_ && !failure_ && due_) look();
+    if (!is_ending_ && !failure_ && due_) look(lock);
   }
 }
 
-void Communicator::look() {
+void Communicator::look(std::unique_lock<std::mutex>& lock) {
   const ncclResult_t found = state_of(comm_);
   if (!check(found) || Clock::now() <= *due_) return;
   if (is_recording_) {
     // Nothing runs, but NCCL itself may wait for peers before it takes a group.
     if (found != ncclInProgress) return;
-  } else if (stream_->is_idle()) {
-    due_.reset();  // nobody has had a reason to wait
-    return;
+  } else {
+    const auto asked_about = due_;
+    const bool is_late = answer_.valid();  // to a question about what was on the stream before
+    if (!is_late) ask_whether_idle();
+    lock.unlock();
+    const bool is_answered = answer_.wait_for(kAnswerPatience) == std::future_status::ready;
+    const bool is_idle = is_answered && answer_.get();
+    lock.lock();
+    if (is_ending_ || failure_ || is_recording_ || due_ != asked_about) return;
+    if (is_answered && is_late) return;
+    if (is_idle) {
+      due_.reset();  // nobody has had a reason to wait
+      return;
+    }
   }
   give_up({ErrorCode::kPeerHung,
            fmt::format("an exchange of {}: another shard has sent nothing for {:.1f} s",
                        name_of(place_), seconds(patience_)),
            std::string(kSilentRemedy)});
+}
+
+void Communicator::ask_whether_idle() {
+  is_asking_ = true;
+  answer_ = std::async(std::launch::async, [this] {
+    static_cast<void>(stream_->enter_thread());
+    const bool is_idle = stream_->is_idle();
+    {
+      const std::lock_guard lock(mutex_);
+      is_asking_ = false;
+    }
+    changed_.notify_all();
+    return is_idle;
+  });
 }
 
 void Communicator::expect_an_end() { due_ = Clock::now() + patience_; }

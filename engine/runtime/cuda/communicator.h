@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,8 +22,10 @@ namespace dsl::cuda {
 /// Owns a communicator, and a thread that aborts it when what was put on the stream has not run in
 /// time or NCCL reports an error. Polling in Stream::wait would not do: other calls of CUDA, such
 /// as cudaFree and copies from pageable memory, wait for the stream too. An abort ends the kernels
-/// that wait for peers, and so all of these calls. Recordings of the stream that hold groups must
-/// be destroyed before the communicator, which would wait for them without end. Thread-compatible.
+/// that wait for peers, and so all of these calls. They may hold locks of the driver until then, so
+/// what the abort depends on asks CUDA nothing without a limit of time. Recordings of the stream
+/// that hold groups must be destroyed before the communicator, which would wait for them without
+/// end. Thread-compatible.
 class Communicator final : public StreamWatch {
  public:
   using Duration = std::chrono::steady_clock::duration;
@@ -58,7 +61,9 @@ class Communicator final : public StreamWatch {
   Status settle();
   void watch();
   // With the mutex held:
-  void look();
+  void look(std::unique_lock<std::mutex>& lock);
+  /// A thread of its own asks: it may be locked out until the abort.
+  void ask_whether_idle();
   void expect_an_end();
   /// An error of NCCL is the communicator's end.
   Status check(ncclResult_t result);
@@ -76,7 +81,9 @@ class Communicator final : public StreamWatch {
   std::optional<Error> failure_;
   bool is_recording_ = false;
   bool is_ending_ = false;
+  bool is_asking_ = false;  // CUDA about the stream
   std::thread watcher_;
+  std::future<bool> answer_;  // the watcher's
 };
 
 /// `what` names the operation. A peer that has gone is kPeerLost, the rest kTransport.

@@ -98,7 +98,8 @@ cudaError_t cudaDeviceSynchronize();
 /// Filled with bytes that are NaN in every floating-point type. Only kernels and the copies below
 /// reach it: the host that reads or writes it itself ends with SIGSEGV.
 cudaError_t cudaMalloc(void** data, std::size_t bytes);
-/// As with CUDA, waits for what the thread has put on streams.
+/// As with CUDA, waits for what the thread has put on streams. Until then cudaStreamQuery for these
+/// waits too, as it may with a driver that has locked itself.
 cudaError_t cudaFree(void* data);
 /// Of the thread's device.
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);

@@ -192,5 +192,25 @@ TEST(NcclFailureTest, NoCallOutlastsAShardThatHasLeft) {
   EXPECT_EQ(outcomes[0].error().code, ErrorCode::kPeerHung);
 }
 
+/// Nor may the watcher wait for what such a call has locked.
+TEST(NcclFailureTest, ACallThatLocksTheDriverDoesNotOutlastAShardThatHasLeft) {
+  const auto began = Clock::now();
+  const auto outcomes = run_world({.shards = 2}, [](Shard& shard) -> Status {
+    DSL_TRY(expect(shard.sum(values_of(shard.rank, 10), kPatience).has_value(), "a sum"));
+    if (shard.rank == 1) return {};
+    std::vector<float> values(10);
+    const std::size_t bytes = values.size() * sizeof(float);
+    DSL_ASSIGN(const Buffer buffer, Buffer::allocate(*shard.memory, bytes, "test"));
+    shard.path.devices->set_patience(kShortPatience);
+    DSL_TRY(shard.path.devices->all_reduce_tree({buffer.as<float>(), values.size()}));
+    cudaFree(nullptr);
+    return shard.memory->read(values.data(), buffer.data(), bytes);
+  });
+  EXPECT_LT(Clock::now() - began, kFarBeyond);
+  EXPECT_TRUE(outcomes[1].has_value());
+  ASSERT_FALSE(outcomes[0].has_value());
+  EXPECT_EQ(outcomes[0].error().code, ErrorCode::kPeerHung) << outcomes[0].error().to_string();
+}
+
 }  // namespace
 }  // namespace dsl::parallel
