@@ -22,6 +22,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "operation not permitted when stream is capturing";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
+    default:
+      break;
   }
   return "unrecognized error code";
 }
