@@ -1,9 +1,11 @@
 #include "emulated_capture.h"
 
+#include <atomic>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "emulated_devices.h"
 #include "emulated_streams.h"
 
 using Recording = std::vector<std::function<cudaError_t()>>;
@@ -17,6 +19,8 @@ struct CUgraphExec_st {
 
 namespace dsl::test {
 namespace {
+
+std::atomic<bool> recordings_fail = false;
 
 struct Capture {
   cudaStream_t stream = nullptr;  // null: none
@@ -67,7 +71,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 
+void dsl::test::fail_emulated_recordings(bool fails) { recordings_fail = fails; }
+
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long) {
+  if (dsl::test::recordings_fail) return cudaErrorInvalidValue;
   *instance = std::make_unique<CUgraphExec_st>(CUgraphExec_st{graph->recording}).release();
   return cudaSuccess;
 }

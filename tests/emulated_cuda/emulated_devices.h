@@ -24,6 +24,9 @@ void limit_page_locked_bytes(std::int64_t bytes);
 /// what grows may keep its address. Not while any is in use.
 void set_emulated_reuse(bool is_reused);
 
+/// Whether recordings of a stream cannot be prepared for launches.
+void fail_emulated_recordings(bool fails);
+
 /// What a communicator takes of the device of each of its ranks; 0 unless a test says more.
 void set_emulated_communicator_bytes(std::int64_t bytes);
 

@@ -54,7 +54,7 @@ class CudaOps final : public Ops {
     const bool is_decode =
         std::all_of(inputs.segments.begin(), inputs.segments.end(),
                     [](const auto& segment) { return segment.form == MlaForm::kAbsorbed; });
-    if (!is_decode) {
+    if (!is_decode || !graphs_.is_on()) {
       graphs_.count_called();
       return work();
     }
@@ -62,9 +62,8 @@ class CudaOps final : public Ops {
     launcher_.copy(positions_, inputs.positions);
     launcher_.copy(slots_, inputs.slots);
     copy_absorbed_rows(launcher_, attention_, inputs.segments);
-    return graphs_.run(launcher_.stream(),
-                       {std::ssize(inputs.positions), absorbed_splits(inputs.segments)},
-                       launcher_.moves(), work);
+    return graphs_.run(launcher_, {std::ssize(inputs.positions), absorbed_splits(inputs.segments)},
+                       work);
   }
   StepCounts step_counts() const override { return graphs_.counts(); }
 

@@ -96,6 +96,10 @@ class Launcher {
     return tl::unexpected<Error>(*std::exchange(failure_, std::nullopt));
   }
 
+  const std::optional<Error>& failure() const { return failure_; }
+  /// As it was before launches whose failures do not matter.
+  void set_failure(std::optional<Error> failure) { failure_ = std::move(failure); }
+
   const Stream& stream() const { return *stream_; }
   /// Of a kernel on this device.
   std::size_t max_shared_bytes() const { return max_shared_bytes_; }
@@ -112,7 +116,7 @@ class Launcher {
   }
   /// How often a copy or the scratch was allocated anew. Not whether it then had another address:
   /// that is the driver's choice, which the shards of a stage need not share.
-  const std::int64_t& moves() const { return moves_; }
+  std::int64_t moves() const { return moves_; }
 
  private:
   /// The first failure stays: what follows works on garbage, and nobody reads it.

@@ -84,6 +84,8 @@ class Stream {
   }
   /// Whether all that was put on the stream has run; from any thread, but not while it records.
   bool is_idle() const { return cudaStreamQuery(stream_) != cudaErrorNotReady; }
+  /// Whether what runs here depends on other ranks.
+  bool is_watched() const { return watch_ != nullptr; }
   /// Null for none; must outlive the waits.
   void set_watch(StreamWatch* watch) { watch_ = watch; }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -15,6 +16,7 @@
 #include "engine/parallel/linear.h"
 #include "engine/parallel/tensor_parallel.h"
 #include "engine/parallel/tensor_path.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/parallel/shard_threads.h"
 
 namespace dsl::parallel {
@@ -224,6 +226,35 @@ TEST(NcclStepFailureTest, ARecordingThatFailsIsAnError) {
     return expect_bits(repeated, recorded);
   });
   for (const Status& outcome : outcomes) {
+    EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
+  }
+}
+
+/// A shard that called alone what another repeats would wait for it without end.
+TEST(NcclStepFailureTest, ShardsThatCannotRecordAreToldToCall) {
+  test::fail_emulated_recordings(true);
+  const Outcomes refused = run_layers(2, [&](ShardedLayers& layers) -> Status {
+    DSL_TRY(layers.step(2, 0));
+    const auto second = layers.step(2, 1);
+    return second ? Status() : tl::unexpected<Error>(second.error());
+  });
+  test::fail_emulated_recordings(false);
+  for (const Status& outcome : refused) {
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, ErrorCode::kInternal) << outcome.error().to_string();
+    EXPECT_NE(outcome.error().remedy.find("DSL_STEP_GRAPHS=off for all ranks"), std::string::npos)
+        << outcome.error().to_string();
+  }
+  ASSERT_EQ(::setenv("DSL_STEP_GRAPHS", "off", 1), 0);
+  const Outcomes called = run_layers(2, [&](ShardedLayers& layers) -> Status {
+    DSL_ASSIGN(const auto first, layers.step(2, 0));
+    DSL_TRY(layers.step(2, 1));
+    DSL_ASSIGN(const auto again, layers.step(2, 0));
+    DSL_TRY(expect(layers.counts().called == 3, "steps that were called"));
+    return expect_bits(again, first);
+  });
+  ASSERT_EQ(::unsetenv("DSL_STEP_GRAPHS"), 0);
+  for (const Status& outcome : called) {
     EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
   }
 }
