@@ -27,6 +27,9 @@ void set_emulated_reuse(bool is_reused);
 /// Whether recordings of a stream cannot be prepared for launches.
 void fail_emulated_recordings(bool fails);
 
+/// Whether the machine has an NCCL.
+void set_emulated_nccl(bool is_there);
+
 /// What a communicator takes of the device of each of its ranks; 0 unless a test says more.
 void set_emulated_communicator_bytes(std::int64_t bytes);
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/runtime/cuda/nccl_functions.h"
 #include "nccl.h"
 #include "tests/emulated_cuda/emulated_capture.h"
 #include "tests/emulated_cuda/emulated_devices.h"
@@ -25,6 +26,7 @@ using Message = std::vector<std::byte>;
 constexpr auto kBetweenPolls = std::chrono::microseconds(50);
 
 std::atomic<std::int64_t> communicator_bytes = 0;
+std::atomic<bool> is_nccl_there = true;
 
 /// Where the ranks of one communicator meet. All but `mutex` is guarded by it.
 struct Hub {
@@ -185,6 +187,26 @@ ncclResult_t add_to_group(ncclComm_t comm, cudaStream_t stream, const Add& add) 
 
 void dsl::test::set_emulated_communicator_bytes(std::int64_t bytes) {
   dsl::test::communicator_bytes = bytes;
+}
+
+void dsl::test::set_emulated_nccl(bool is_there) { dsl::test::is_nccl_there = is_there; }
+
+dsl::Result<dsl::cuda::NcclFunctions> dsl::cuda::load_nccl() {
+  if (!dsl::test::is_nccl_there)
+    return fail(ErrorCode::kNotFound, "", "the emulated one is hidden");
+  return NcclFunctions{ncclGetUniqueId,
+                       ncclCommInitRankConfig,
+                       ncclCommGetAsyncError,
+                       ncclCommFinalize,
+                       ncclCommDestroy,
+                       ncclCommAbort,
+                       ncclGetErrorString,
+                       ncclGetLastError,
+                       ncclGroupStart,
+                       ncclGroupEnd,
+                       ncclSend,
+                       ncclRecv,
+                       ncclAllGather};
 }
 
 ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {

@@ -13,7 +13,8 @@ struct NetworkOptions {
   std::int64_t exchange_bytes = kExchangeBytes;
 };
 
-/// What groups exchange runs on the stream. Null where this build has no NCCL.
+/// What groups exchange runs on the stream. Null where this build or this
+/// machine has no NCCL.
 Result<std::unique_ptr<DeviceNetwork>> open_network(std::shared_ptr<Stream> stream,
                                                     const NetworkOptions& options = {});
 

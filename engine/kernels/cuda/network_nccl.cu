@@ -7,6 +7,7 @@
 #include "engine/kernels/cuda/sum_buffer.h"
 #include "engine/runtime/cuda/communicator.h"
 #include "engine/runtime/cuda/device_buffer.h"
+#include "transport/base/log.h"
 
 namespace dsl::cuda {
 namespace {
@@ -34,9 +35,10 @@ class NcclCollectives final : public DeviceCollectives {
     std::int64_t values = 0;    // of one sum
     std::int64_t gathered = 0;  // of one that is gathered whole
   };
-  NcclCollectives(std::unique_ptr<Communicator> communicator, std::shared_ptr<Stream> stream,
-                  DeviceBuffer received, const Limits& limits)
-      : stream_(std::move(stream)),
+  NcclCollectives(const NcclFunctions& nccl, std::unique_ptr<Communicator> communicator,
+                  std::shared_ptr<Stream> stream, DeviceBuffer received, const Limits& limits)
+      : nccl_(nccl),
+        stream_(std::move(stream)),
         received_(std::move(received)),
         communicator_(std::move(communicator)),
         limits_(limits) {}
@@ -71,11 +73,11 @@ class NcclCollectives final : public DeviceCollectives {
     const std::size_t count = mine.size();
     if (count == 0) return {};
     return communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
-      if (shard() != 0) return ncclSend(mine.data(), count, ncclFloat32, 0, comm, stream);
+      if (shard() != 0) return nccl_.send(mine.data(), count, ncclFloat32, 0, comm, stream);
       ncclResult_t result = ncclSuccess;
       for (int peer = 1; peer < shards(); ++peer) {
         float* to = others.data() + static_cast<std::size_t>(peer - 1) * count;
-        result = first_error(result, ncclRecv(to, count, ncclFloat32, peer, comm, stream));
+        result = first_error(result, nccl_.receive(to, count, ncclFloat32, peer, comm, stream));
       }
       return result;
     });
@@ -88,7 +90,7 @@ class NcclCollectives final : public DeviceCollectives {
 
   Status sum_gathered(std::span<float> values) {
     DSL_TRY(communicator_->put([&](ncclComm_t comm, cudaStream_t stream) {
-      return ncclAllGather(values.data(), received(), values.size(), ncclFloat32, comm, stream);
+      return nccl_.all_gather(values.data(), received(), values.size(), ncclFloat32, comm, stream);
     }));
     return sum_received(values, static_cast<std::int64_t>(values.size()));
   }
@@ -119,12 +121,12 @@ class NcclCollectives final : public DeviceCollectives {
         const std::span<const float> out = sent(to);
         const std::span<float> in = received(from);
         if (!out.empty()) {
-          result =
-              first_error(result, ncclSend(out.data(), out.size(), ncclFloat32, to, comm, stream));
+          result = first_error(result,
+                               nccl_.send(out.data(), out.size(), ncclFloat32, to, comm, stream));
         }
         if (!in.empty()) {
-          result =
-              first_error(result, ncclRecv(in.data(), in.size(), ncclFloat32, from, comm, stream));
+          result = first_error(
+              result, nccl_.receive(in.data(), in.size(), ncclFloat32, from, comm, stream));
         }
       }
       return result;
@@ -140,6 +142,7 @@ class NcclCollectives final : public DeviceCollectives {
         "starting the sum of the shards");
   }
 
+  const NcclFunctions nccl_;
   std::shared_ptr<Stream> stream_;
   DeviceBuffer received_;
   std::unique_ptr<Communicator> communicator_;  // ends what uses the buffer
@@ -148,16 +151,20 @@ class NcclCollectives final : public DeviceCollectives {
 
 class NcclNetwork final : public DeviceNetwork {
  public:
-  NcclNetwork(std::shared_ptr<Stream> stream, std::string device_id, const NetworkOptions& options)
-      : stream_(std::move(stream)), device_id_(std::move(device_id)), options_(options) {}
+  NcclNetwork(const NcclFunctions& nccl, std::shared_ptr<Stream> stream, std::string device_id,
+              const NetworkOptions& options)
+      : nccl_(nccl),
+        stream_(std::move(stream)),
+        device_id_(std::move(device_id)),
+        options_(options) {}
 
   std::string device_id() const override { return device_id_; }
   std::size_t group_id_size() const override { return sizeof(ncclUniqueId); }
 
   Result<GroupId> new_group() override {
     ncclUniqueId id;
-    if (const ncclResult_t result = ncclGetUniqueId(&id); result != ncclSuccess) {
-      return tl::unexpected<Error>(nccl_error(result, nullptr, "naming a group for NCCL"));
+    if (const ncclResult_t result = nccl_.get_unique_id(&id); result != ncclSuccess) {
+      return tl::unexpected<Error>(nccl_error(nccl_, result, nullptr, "naming a group for NCCL"));
     }
     const auto* begin = reinterpret_cast<const std::byte*>(&id);
     return GroupId(begin, begin + sizeof(id));
@@ -175,14 +182,15 @@ class NcclNetwork final : public DeviceNetwork {
     ncclUniqueId id;
     std::memcpy(&id, group.data(), sizeof(id));
     DSL_ASSIGN(auto communicator,
-               Communicator::join(id, {place.shard, place.shards}, stream_, deadline));
-    auto collectives = std::make_unique<NcclCollectives>(std::move(communicator), stream_,
+               Communicator::join(nccl_, id, {place.shard, place.shards}, stream_, deadline));
+    auto collectives = std::make_unique<NcclCollectives>(nccl_, std::move(communicator), stream_,
                                                          std::move(received), limits);
     DSL_TRY(collectives->warm_up(deadline));
     return collectives;
   }
 
  private:
+  const NcclFunctions nccl_;
   std::shared_ptr<Stream> stream_;
   std::string device_id_;
   NetworkOptions options_;
@@ -192,10 +200,16 @@ class NcclNetwork final : public DeviceNetwork {
 
 Result<std::unique_ptr<DeviceNetwork>> open_network(std::shared_ptr<Stream> stream,
                                                     const NetworkOptions& options) {
+  const Result<NcclFunctions> nccl = load_nccl();
+  if (!nccl) {
+    log(LogLevel::kInfo, "no NCCL for sums of tensor shards: {}. Remedy: {}", nccl.error().message,
+        nccl.error().remedy);
+    return nullptr;
+  }
   char id[32];
   DSL_TRY(cuda_status(cudaDeviceGetPCIBusId(id, sizeof(id), stream->device()),
                       fmt::format("asking CUDA device {} for its address", stream->device())));
-  return std::make_unique<NcclNetwork>(std::move(stream), id, options);
+  return std::make_unique<NcclNetwork>(*nccl, std::move(stream), id, options);
 }
 
 }  // namespace dsl::cuda

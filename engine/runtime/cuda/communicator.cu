@@ -19,18 +19,18 @@ constexpr auto kFarewellPatience = std::chrono::seconds(2);
 
 bool is_error(ncclResult_t result) { return result != ncclSuccess && result != ncclInProgress; }
 
-ncclResult_t state_of(ncclComm_t comm) {
+ncclResult_t state_of(const NcclFunctions& nccl, ncclComm_t comm) {
   ncclResult_t state = ncclSuccess;
-  const ncclResult_t asked = ncclCommGetAsyncError(comm, &state);
+  const ncclResult_t asked = nccl.get_async_error(comm, &state);
   return asked == ncclSuccess ? state : asked;
 }
 
 /// Polls until NCCL has done what it was asked for; ncclInProgress at the deadline.
-ncclResult_t wait_for(ncclComm_t comm, Deadline deadline) {
-  ncclResult_t state = state_of(comm);
+ncclResult_t wait_for(const NcclFunctions& nccl, ncclComm_t comm, Deadline deadline) {
+  ncclResult_t state = state_of(nccl, comm);
   while (state == ncclInProgress && !deadline.expired()) {
     std::this_thread::sleep_for(kJoinInterval);
-    state = state_of(comm);
+    state = state_of(nccl, comm);
   }
   return state;
 }
@@ -46,9 +46,10 @@ constexpr std::string_view kSilentRemedy =
 
 }  // namespace
 
-Error nccl_error(ncclResult_t result, ncclComm_t comm, const std::string& what) {
-  const char* detail = comm == nullptr ? "" : ncclGetLastError(comm);
-  std::string message = fmt::format("{}: {}", what, ncclGetErrorString(result));
+Error nccl_error(const NcclFunctions& nccl, ncclResult_t result, ncclComm_t comm,
+                 const std::string& what) {
+  const char* detail = comm == nullptr ? "" : nccl.get_last_error(comm);
+  std::string message = fmt::format("{}: {}", what, nccl.get_error_string(result));
   if (detail != nullptr && *detail != '\0') message += fmt::format(" ({})", detail);
   if (result == ncclRemoteError) {
     return {ErrorCode::kPeerLost, std::move(message),
@@ -58,7 +59,8 @@ Error nccl_error(ncclResult_t result, ncclComm_t comm, const std::string& what) 
           "set NCCL_DEBUG=INFO and read the rank's log; DSL_TENSOR_SUMS=host goes without NCCL"};
 }
 
-Result<std::unique_ptr<Communicator>> Communicator::join(const ncclUniqueId& id, const Place& place,
+Result<std::unique_ptr<Communicator>> Communicator::join(const NcclFunctions& nccl,
+                                                         const ncclUniqueId& id, const Place& place,
                                                          std::shared_ptr<Stream> stream,
                                                          Deadline deadline) {
   const auto began = Clock::now();
@@ -66,22 +68,25 @@ Result<std::unique_ptr<Communicator>> Communicator::join(const ncclUniqueId& id,
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   ncclComm_t comm = nullptr;
-  ncclResult_t result = ncclCommInitRankConfig(&comm, place.size, id, place.rank, &config);
-  if (!is_error(result)) result = wait_for(comm, deadline);
+  ncclResult_t result = nccl.init_rank(&comm, place.size, id, place.rank, &config);
+  if (!is_error(result)) result = wait_for(nccl, comm, deadline);
   if (result == ncclSuccess) {
-    return std::unique_ptr<Communicator>(new Communicator(comm, place, std::move(stream)));
+    return std::unique_ptr<Communicator>(new Communicator(nccl, comm, place, std::move(stream)));
   }
   Error error = result == ncclInProgress ? Error{ErrorCode::kPeerHung,
                                                  fmt::format("{}: not all had come after {:.1f} s",
                                                              what, seconds(Clock::now() - began)),
                                                  std::string(kSilentRemedy)}
-                                         : nccl_error(result, comm, what);
-  if (comm != nullptr) ncclCommAbort(comm);
+                                         : nccl_error(nccl, result, comm, what);
+  if (comm != nullptr) nccl.abort(comm);
   return tl::unexpected<Error>(std::move(error));
 }
 
-Communicator::Communicator(ncclComm_t comm, const Place& place, std::shared_ptr<Stream> stream)
-    : place_(place), stream_(std::move(stream)), comm_(comm), watcher_([this] { watch(); }) {
+Communicator::Communicator(const NcclFunctions& nccl, ncclComm_t comm, const Place& place,
+                           std::shared_ptr<Stream> stream)
+    : nccl_(nccl), place_(place), stream_(std::move(stream)), comm_(comm), watcher_([this] {
+        watch();
+      }) {
   stream_->set_watch(this);
 }
 
@@ -98,12 +103,12 @@ Communicator::~Communicator() {
   // own, which would open a context there.
   static_cast<void>(stream_->enter_thread());
   // Peers may still read what this rank has sent. With work that cannot end, only an abort does.
-  const bool is_quiet = !is_error(ncclCommFinalize(comm_)) &&
-                        wait_for(comm_, Deadline::after(kFarewellPatience)) == ncclSuccess;
+  const bool is_quiet = !is_error(nccl_.finalize(comm_)) &&
+                        wait_for(nccl_, comm_, Deadline::after(kFarewellPatience)) == ncclSuccess;
   if (is_quiet) {
-    ncclCommDestroy(comm_);
+    nccl_.destroy(comm_);
   } else {
-    ncclCommAbort(comm_);
+    nccl_.abort(comm_);
   }
 }
 
@@ -116,10 +121,10 @@ Status Communicator::put(const std::function<ncclResult_t(ncclComm_t, cudaStream
   {
     const std::lock_guard lock(mutex_);
     DSL_TRY(failure());
-    ncclResult_t result = ncclGroupStart();
+    ncclResult_t result = nccl_.group_start();
     if (!is_error(result)) {
       result = enqueue(comm_, stream_->get());
-      const ncclResult_t ended = ncclGroupEnd();
+      const ncclResult_t ended = nccl_.group_end();
       if (!is_error(result)) result = ended;
     }
     DSL_TRY(check(result));
@@ -136,7 +141,7 @@ Status Communicator::settle() {
     {
       const std::lock_guard lock(mutex_);
       DSL_TRY(failure());
-      const ncclResult_t found = state_of(comm_);
+      const ncclResult_t found = state_of(nccl_, comm_);
       DSL_TRY(check(found));
       if (found == ncclSuccess) return {};
     }
@@ -169,7 +174,7 @@ Status Communicator::before_launch() {
   {
     const std::lock_guard lock(mutex_);
     DSL_TRY(failure());
-    DSL_TRY(check(state_of(comm_)));
+    DSL_TRY(check(state_of(nccl_, comm_)));
     expect_an_end();
   }
   // The launch itself may wait for the stream, so the mutex is left to the watcher. Should it abort
@@ -190,7 +195,7 @@ void Communicator::watch() {
       const ncclComm_t comm = std::exchange(comm_, nullptr);
       lock.unlock();
       // It lasts until recordings with groups are destroyed, by threads that learn of the failure.
-      ncclCommAbort(comm);
+      nccl_.abort(comm);
       lock.lock();
       continue;
     }
@@ -201,7 +206,7 @@ void Communicator::watch() {
 }
 
 void Communicator::look(std::unique_lock<std::mutex>& lock) {
-  const ncclResult_t found = state_of(comm_);
+  const ncclResult_t found = state_of(nccl_, comm_);
   if (!check(found) || Clock::now() <= *due_) return;
   if (is_recording_) {
     // Nothing runs, but NCCL itself may wait for peers before it takes a group.
@@ -245,7 +250,7 @@ void Communicator::expect_an_end() { due_ = Clock::now() + patience_; }
 
 Status Communicator::check(ncclResult_t result) {
   if (is_error(result)) {
-    give_up(nccl_error(result, comm_, fmt::format("an exchange of {}", name_of(place_))));
+    give_up(nccl_error(nccl_, result, comm_, fmt::format("an exchange of {}", name_of(place_))));
   }
   return failure();
 }

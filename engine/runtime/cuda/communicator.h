@@ -1,8 +1,6 @@
 // NCCL among the ranks of a group, such that no call and no wait outlasts a silent rank.
 #pragma once
 
-#include <nccl.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -13,6 +11,7 @@
 #include <string>
 #include <thread>
 
+#include "engine/runtime/cuda/nccl_functions.h"
 #include "engine/runtime/cuda/stream.h"
 #include "transport/base/deadline.h"
 #include "transport/base/error.h"
@@ -35,7 +34,8 @@ class Communicator final : public StreamWatch {
   };
 
   /// Returns when all have called it. kPeerHung after the deadline.
-  static Result<std::unique_ptr<Communicator>> join(const ncclUniqueId& id, const Place& place,
+  static Result<std::unique_ptr<Communicator>> join(const NcclFunctions& nccl,
+                                                    const ncclUniqueId& id, const Place& place,
                                                     std::shared_ptr<Stream> stream,
                                                     Deadline deadline);
   ~Communicator() override;
@@ -55,7 +55,8 @@ class Communicator final : public StreamWatch {
   Status before_launch() override;
 
  private:
-  Communicator(ncclComm_t comm, const Place& place, std::shared_ptr<Stream> stream);
+  Communicator(const NcclFunctions& nccl, ncclComm_t comm, const Place& place,
+               std::shared_ptr<Stream> stream);
 
   /// Until the last group is on the stream, or in the recording.
   Status settle();
@@ -71,6 +72,7 @@ class Communicator final : public StreamWatch {
   void give_up(Error reason);
   Status failure() const;
 
+  const NcclFunctions nccl_;
   const Place place_;
   const std::shared_ptr<Stream> stream_;
   std::mutex mutex_;
@@ -87,6 +89,7 @@ class Communicator final : public StreamWatch {
 };
 
 /// `what` names the operation. A peer that has gone is kPeerLost, the rest kTransport.
-Error nccl_error(ncclResult_t result, ncclComm_t comm, const std::string& what);
+Error nccl_error(const NcclFunctions& nccl, ncclResult_t result, ncclComm_t comm,
+                 const std::string& what);
 
 }  // namespace dsl::cuda

@@ -10,6 +10,8 @@
 #include "engine/parallel/tensor_parallel.h"
 #include "engine/parallel/tensor_path.h"
 #include "engine/runtime/cuda/device_memory.h"
+#include "engine/runtime/cuda/nccl_functions.h"
+#include "tests/emulated_cuda/emulated_devices.h"
 #include "tests/unit/parallel/shard_threads.h"
 
 namespace dsl::parallel {
@@ -102,6 +104,32 @@ TEST(TensorPathTest, ShardsOnOneDeviceSumThroughTheHost) {
   for (const Status& outcome : run_world({.shards = 2, .share_a_device = true}, work)) {
     EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
   }
+}
+
+TEST(TensorPathTest, ShardsWithoutNcclSumThroughTheHost) {
+  test::set_emulated_nccl(false);
+  const auto work = [](Shard& shard) -> Status {
+    DSL_TRY(expect(shard.path.reason == "shard 0 has no network of devices (NCCL)",
+                   fmt::format("another reason than {}", shard.path.reason)));
+    DSL_ASSIGN(const std::vector<float> sums, shard.sum(values_of(shard.rank, 33), kPatience));
+    return expect(sums == tree_of(2, 33), "the tree");
+  };
+  for (const Status& outcome : run_world({.shards = 2}, work)) {
+    EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
+  }
+  test::set_emulated_nccl(true);
+}
+
+TEST(NcclLibraryTest, ALibraryThatIsNotThereOrLacksFunctionsIsTold) {
+  const auto absent = cuda::open_nccl("libdsl_no_such_nccl.so.2");
+  ASSERT_FALSE(absent.has_value());
+  EXPECT_EQ(absent.error().code, ErrorCode::kNotFound);
+  EXPECT_NE(absent.error().message.find("libdsl_no_such_nccl.so.2"), std::string::npos)
+      << absent.error().to_string();
+  const auto other = cuda::open_nccl("libm.so.6");
+  ASSERT_FALSE(other.has_value());
+  EXPECT_NE(other.error().message.find("libm.so.6: it has no ncclGetUniqueId"), std::string::npos)
+      << other.error().to_string();
 }
 
 TEST(NcclFailureTest, AShardThatNeverComesEndsTheWaitOfTheOthers) {
