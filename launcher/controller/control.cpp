@@ -73,6 +73,10 @@ class Controller {
       }
       publish_replicas();
       write_record();
+      if (look_.expired()) {
+        keeper_.look();
+        look_ = Deadline::after(RecordKeeper::kLookInterval);
+      }
       if (replicas_.all_gone()) {
         log(LogLevel::kInfo, "the last replica has gone");
         return {};
@@ -182,6 +186,7 @@ class Controller {
   std::vector<ServicePool> pools_;
   WantedServices wanted_;
   std::array<std::int64_t, 3> wanted_stamp_ = {};
+  Deadline look_ = Deadline::after(RecordKeeper::kLookInterval);  // at the record
 };
 
 /// Not left in the environment: children get it explicitly.

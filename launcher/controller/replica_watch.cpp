@@ -1,14 +1,34 @@
 #include "launcher/controller/replica_watch.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
 
 namespace dsl::launcher {
 namespace {
 
 constexpr int kCertain = 2;
+
+/// The replicas seen before that live although the registry has lost their records. They will write
+/// them again. On Slurm a record cannot be lost, and nobody here could tell who lives.
+std::vector<DeploymentRecord> without_record(
+    const std::optional<std::vector<DeploymentRecord>>& before,
+    const std::vector<DeploymentRecord>& now) {
+  std::vector<DeploymentRecord> found;
+  if (!before) return found;
+  std::copy_if(before->begin(), before->end(), std::back_inserter(found),
+               [&](const DeploymentRecord& replica) {
+                 const bool is_told = std::any_of(now.begin(), now.end(), [&](const auto& other) {
+                   return is_same_part(other, replica);
+                 });
+                 return !is_told && replica.cluster == ClusterKind::kLocal &&
+                        replica.state != DeploymentState::kFailed && is_alive(replica.owner);
+               });
+  return found;
+}
 
 }  // namespace
 
@@ -32,10 +52,14 @@ void ReplicaWatch::take(std::vector<DeploymentRecord> records) {
     return record.part != DeploymentPart::kReplica || record.name != services_.name ||
            record.launch_id != services_.launch_id;
   });
+  const std::lock_guard lock(mutex_);
+  for (DeploymentRecord& replica : without_record(latest_, records)) {
+    records.push_back(std::move(replica));
+  }
+  sort_records(records);
   const bool lives = std::any_of(
       records.begin(), records.end(),
       [](const DeploymentRecord& record) { return record.state != DeploymentState::kFailed; });
-  const std::lock_guard lock(mutex_);
   seen_ = seen_ || lives;
   num_empty_ = lives ? 0 : num_empty_ + 1;
   latest_ = std::move(records);

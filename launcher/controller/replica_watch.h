@@ -25,7 +25,8 @@ class ReplicaWatch {
 
   /// The replicas of the launch at the last answer; none before the first.
   std::optional<std::vector<DeploymentRecord>> latest() const;
-  /// True when replicas have been seen and two answers in a row had no live one any more.
+  /// True when replicas have been seen and two answers in a row had no live one any more. A local
+  /// replica whose record alone is gone lives, and stays in latest().
   bool all_gone() const;
 
  private:

@@ -21,8 +21,12 @@ bool is_worth_keeping(const DeploymentRecord& record) {
 }  // namespace
 
 Result<std::unique_ptr<LocalRegistry>> LocalRegistry::open() {
-  DSL_ASSIGN(const std::filesystem::path folder, runtime_folder());
-  return open(folder);
+  DSL_ASSIGN(const std::filesystem::path state, state_folder());
+  DSL_TRY(make_private_folder(state));
+  DSL_TRY(make_private_folder(state / "registry"));
+  std::string place = pid_space();  // "n1/pid:[4026531836]"
+  std::replace(place.begin(), place.end(), '/', '.');
+  return open(state / "registry" / place);
 }
 
 Result<std::unique_ptr<LocalRegistry>> LocalRegistry::open(const std::filesystem::path& folder) {
@@ -63,6 +67,18 @@ Status LocalRegistry::update(const DeploymentRecord& record) {
     return fail(ErrorCode::kDeploymentNotFound, "", "launch {} of the deployment \"{}\" is gone",
                 record.launch_id, record.name);
   }
+  return write_private_file(path_of(record), to_json(record));
+}
+
+Status LocalRegistry::restore(const DeploymentRecord& record) {
+  std::error_code problem;
+  if (std::filesystem::exists(path_of(record), problem)) return {};
+  DSL_TRY(make_private_folder(folder_));
+  DSL_ASSIGN(const UniqueFd lock, lock_file(folder_ / ".lock"));
+  const Result<DeploymentRecord> current = read(path_of(record));
+  if (current || current.error().code != ErrorCode::kNotFound) return {};
+  log(LogLevel::kWarning, "the record of {} was gone, and is written again to {}",
+      describe_part(record), folder_.string());
   return write_private_file(path_of(record), to_json(record));
 }
 

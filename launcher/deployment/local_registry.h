@@ -12,13 +12,15 @@ namespace dsl::launcher {
 /// a reader never sees half a record.
 class LocalRegistry : public Registry {
  public:
-  /// In runtime_folder().
+  /// In state_folder()/registry, in a folder of this host and pid namespace: others that share the
+  /// home cannot tell which of its processes live.
   static Result<std::unique_ptr<LocalRegistry>> open();
   /// In `folder`, which is made if it does not exist.
   static Result<std::unique_ptr<LocalRegistry>> open(const std::filesystem::path& folder);
 
   Status create(const DeploymentRecord& record) override;
   Status update(const DeploymentRecord& record) override;
+  Status restore(const DeploymentRecord& record) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
   Result<AllocationName> name_of(const std::string& allocation_id) override;

@@ -24,21 +24,6 @@ tl::unexpected<Error> io_failure(std::string_view operation, const std::filesyst
               path.string(), std::strerror(errno));
 }
 
-Result<std::filesystem::path> folder_from(const char* variable) {
-  const char* set = std::getenv(variable);
-  if (set != nullptr && set[0] == '/') return std::filesystem::path(set) / "dslaunch";
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || home[0] != '/') {
-    const passwd* user = ::getpwuid(::geteuid());
-    home = user != nullptr ? user->pw_dir : nullptr;
-  }
-  if (home == nullptr || home[0] != '/') {
-    return fail(ErrorCode::kConfig, "set HOME", "there is no home folder: HOME and {} are not set",
-                variable);
-  }
-  return std::filesystem::path(home) / ".local/state/dslaunch";
-}
-
 /// Another user who made the file first must not have his content taken for ours.
 Status check_private(const struct stat& status, const std::filesystem::path& path) {
   if (status.st_uid == ::geteuid() && (status.st_mode & 077) == 0) return {};
@@ -60,17 +45,29 @@ Status write_all(int fd, std::string_view content, const std::filesystem::path& 
 
 }  // namespace
 
-Result<std::filesystem::path> runtime_folder() { return folder_from("XDG_RUNTIME_DIR"); }
-Result<std::filesystem::path> state_folder() { return folder_from("XDG_STATE_HOME"); }
+Result<std::filesystem::path> state_folder() {
+  const char* set = std::getenv("XDG_STATE_HOME");
+  if (set != nullptr && set[0] == '/') return std::filesystem::path(set) / "dslaunch";
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || home[0] != '/') {
+    const passwd* user = ::getpwuid(::geteuid());
+    home = user != nullptr ? user->pw_dir : nullptr;
+  }
+  if (home == nullptr || home[0] != '/') {
+    return fail(ErrorCode::kConfig, "set HOME",
+                "there is no home folder: HOME and XDG_STATE_HOME are not set");
+  }
+  return std::filesystem::path(home) / ".local/state/dslaunch";
+}
 
 Status make_private_folder(const std::filesystem::path& folder) {
   std::error_code problem;
   if (folder.has_parent_path() && !std::filesystem::exists(folder.parent_path(), problem)) {
-    if (!problem) std::filesystem::create_directories(folder.parent_path(), problem);
     if (problem) {
       errno = problem.value();
       return io_failure("make", folder.parent_path());
     }
+    DSL_TRY(make_private_folder(folder.parent_path()));
   }
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return io_failure("make", folder);
   struct stat status = {};

@@ -11,14 +11,12 @@
 
 namespace dsl::launcher {
 
-/// ${XDG_RUNTIME_DIR:-~/.local/state}/dslaunch: the registry of this machine.
-Result<std::filesystem::path> runtime_folder();
-/// ${XDG_STATE_HOME:-~/.local/state}/dslaunch: logs and secrets; on a cluster usually a shared
-/// home.
+/// ${XDG_STATE_HOME:-~/.local/state}/dslaunch: registry, logs and secrets. It outlives a logout, as
+/// what runs does; on a cluster it usually lies in a shared home.
 Result<std::filesystem::path> state_folder();
 
-/// Makes the folder and those above it, 0700. One that exists must belong to this user and be
-/// closed to others.
+/// Makes the folder and those above it that are missing, 0700. One that exists must belong to this
+/// user and be closed to others.
 Status make_private_folder(const std::filesystem::path& folder);
 
 /// Writes a 0600 file beside `path`, syncs it and renames it over `path`: a reader sees the old or

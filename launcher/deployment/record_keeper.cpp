@@ -7,8 +7,17 @@
 namespace dsl::launcher {
 
 void RecordKeeper::write() {
+  look();
   const Status written = registry_.update(record_);
   if (!written) log(LogLevel::kWarning, "the record: {}", written.error().to_string());
+}
+
+void RecordKeeper::look() {
+  const Status restored = registry_.restore(record_);
+  if (!restored && !cannot_restore_) {
+    log(LogLevel::kWarning, "the record: {}", restored.error().to_string());
+  }
+  cannot_restore_ = !restored;
 }
 
 void RecordKeeper::write_failure(const Error& error) {

@@ -1,6 +1,8 @@
 // A running part's own side of its record.
 #pragma once
 
+#include <chrono>
+
 #include "launcher/cluster/allocator.h"
 #include "launcher/deployment/registry.h"
 
@@ -16,10 +18,16 @@ class RecordKeeper {
   DeploymentRecord& record() { return record_; }
   void write();
   void write_failure(const Error& error);
+  /// Writes the record when it is gone; to be called every kLookInterval, for as long as the part
+  /// does not end.
+  void look();
+
+  static constexpr std::chrono::milliseconds kLookInterval{1000};
 
  private:
   Registry& registry_;
   DeploymentRecord record_;
+  bool cannot_restore_ = false;  // told already
 };
 
 /// Fills in what the part's program knows of itself (owner, allocation, nodes) and writes the

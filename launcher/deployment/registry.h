@@ -27,6 +27,10 @@ class Registry {
   /// gone. On Slurm this writes the comment of job record.allocation_id.
   virtual Status update(const DeploymentRecord& record) = 0;
 
+  /// Writes the record of a part that lives when it is gone, e.g. because somebody removed the
+  /// folder; one that is there stays as it is. On Slurm a record lives as long as its job.
+  virtual Status restore(const DeploymentRecord& record) = 0;
+
   /// All parts of all deployments, by name; replicas by number, then the services. On Slurm a
   /// record reflects its job: a pending job is kPending, a job that ended badly is kFailed with
   /// kSlurmJobEnded unless its comment holds the supervisor's own error.

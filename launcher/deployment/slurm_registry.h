@@ -19,6 +19,7 @@ class SlurmRegistry : public Registry {
 
   Status create(const DeploymentRecord& record) override;
   Status update(const DeploymentRecord& record) override;
+  Status restore(const DeploymentRecord&) override { return {}; }
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
   Result<AllocationName> name_of(const std::string& allocation_id) override;

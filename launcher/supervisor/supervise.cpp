@@ -20,16 +20,17 @@ namespace {
 using std::chrono::seconds;
 
 constexpr seconds kStopTime{10};
-constexpr seconds kRecordInterval{1};
 
-/// Writes the progress of loading now and then.
+/// Writes the progress of loading now and then, and the record when it is gone.
 class LoadRecorder {
  public:
   explicit LoadRecorder(RecordKeeper& keeper) : keeper_(keeper) {}
 
   void operator()(const LoadState& load) {
-    if (load.total == 0 || !next_.expired()) return;
-    next_ = Deadline::after(kRecordInterval);
+    if (!next_.expired()) return;
+    next_ = Deadline::after(RecordKeeper::kLookInterval);
+    keeper_.look();
+    if (load.total == 0) return;
     keeper_.record().bytes_loaded = load.bytes;
     keeper_.record().bytes_total = load.total;
     keeper_.write();
@@ -74,7 +75,10 @@ Error run_world(WorldOptions options, Allocator& allocator, Cancellation& cancel
     write_ready(keeper, *ready);
     (*world)->on_failure([&](const Error& error) { cancellation.cancel(error); });
     std::optional<Error> told;
-    while (!told) told = cancellation.wait(Deadline::never());
+    while (!told) {
+      keeper.look();
+      told = cancellation.wait(Deadline::after(RecordKeeper::kLookInterval));
+    }
     reason = *std::move(told);
   } else {
     reason = std::move(ready).error();

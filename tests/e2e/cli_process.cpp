@@ -101,8 +101,8 @@ CliProcess CliHome::start(const std::vector<std::string>& arguments, const std::
 
 std::vector<std::string> CliHome::environment() const {
   // No Slurm here: a cluster of the machine must not be seen.
-  std::vector<std::string> given = {mark_, "HOME=" + path_.string(), "XDG_STATE_HOME=",
-                                    "XDG_RUNTIME_DIR=", "DSLAUNCH_SLURM_MODULE=/nonexistent"};
+  std::vector<std::string> given = {mark_, "HOME=" + path_.string(),
+                                    "XDG_STATE_HOME=", "DSLAUNCH_SLURM_MODULE=/nonexistent"};
   given.insert(given.end(), variables_.begin(), variables_.end());
   std::map<std::string, std::string> by_name;
   for (char** variable = environ; *variable != nullptr; ++variable) {

@@ -3,7 +3,7 @@
 set -euo pipefail
 cmake=$1 build=$2 model=$3 has_slurm=$4
 folder=$(mktemp -d)
-export HOME=$folder/home XDG_STATE_HOME= XDG_RUNTIME_DIR=
+export HOME=$folder/home XDG_STATE_HOME=
 unset DSLAUNCH_ENGINE DSLAUNCH_GATEWAY DSLAUNCH_TEXT DSLAUNCH_SLURM_MODULE
 prefix=$folder/elsewhere
 finish() {

@@ -188,6 +188,23 @@ TEST_F(ServicesTest, ServicesEndWithTheLastReplica) {
   EXPECT_EQ(home_.run({"status"}).out, "no deployments\n");
 }
 
+TEST_F(ServicesTest, LoseNothingWithTheRegistry) {
+  ASSERT_EQ(up({"--gateways", "1"}).exit_code, 0);
+  const std::string url = home_.run({"url", "demo"}).out;
+  const std::vector<pid_t> before = home_.processes();
+  std::filesystem::remove_all(home_.path() / ".local/state/dslaunch/registry");
+  EXPECT_EQ(home_.run({"status"}).exit_code, 0) << "makes it anew, empty";
+  const auto has_both = [&] {
+    const json now = status();
+    return now.contains("replicas") && now["replicas"].size() == 1U &&
+           now["controller"].is_object() && now["controller"]["state"] == "ready";
+  };
+  EXPECT_TRUE(eventually(seconds(10), has_both)) << status();
+  EXPECT_EQ(home_.run({"url", "demo"}).out, url);
+  EXPECT_EQ(home_.processes(), before);
+  EXPECT_EQ(home_.run({"down", "demo"}).exit_code, 0);
+}
+
 TEST_F(ServicesTest, ReplicasComeAndGoOneByOne) {
   const CliResult started = up({"--replicas", "2", "--gateways", "1", "--json"});
   ASSERT_EQ(started.exit_code, 0) << started.err;

@@ -32,8 +32,7 @@ class Deployment:
         self._home = pathlib.Path(tempfile.mkdtemp(prefix="dsl-serving-"))
         self._environment = {
             "HOME": str(self._home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8",
-            "XDG_STATE_HOME": str(self._home / "state"), "XDG_RUNTIME_DIR": str(self._home / "run")}
-        (self._home / "run").mkdir(mode=0o700)
+            "XDG_STATE_HOME": str(self._home / "state")}
         try:
             self.dslaunch("up", str(model), "--name", NAME, "--gateways", "1", "--threads", "2",
                           "--kv-tokens", "65536", *up_arguments)

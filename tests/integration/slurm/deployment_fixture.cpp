@@ -52,8 +52,6 @@ Finished DeploymentTest::up(const std::vector<std::string>& more) const {
 std::vector<std::string> DeploymentTest::in_home() const {
   return {"env",
           "-u",
-          "XDG_RUNTIME_DIR",
-          "-u",
           "XDG_STATE_HOME",
           "-u",
           "DSLAUNCH_SECRET",

@@ -15,17 +15,11 @@
 
 namespace dsl::launcher {
 
-/// Its folder is where dslaunch keeps its state and registry while this lives.
+/// Its folder is where dslaunch keeps its state while this lives.
 class ScratchHome {
  public:
-  ScratchHome() {
-    ::setenv("XDG_STATE_HOME", folder_.path().c_str(), 1);
-    ::setenv("XDG_RUNTIME_DIR", folder_.path().c_str(), 1);
-  }
-  ~ScratchHome() {
-    ::unsetenv("XDG_STATE_HOME");
-    ::unsetenv("XDG_RUNTIME_DIR");
-  }
+  ScratchHome() { ::setenv("XDG_STATE_HOME", folder_.path().c_str(), 1); }
+  ~ScratchHome() { ::unsetenv("XDG_STATE_HOME"); }
   ScratchHome(const ScratchHome&) = delete;
   ScratchHome& operator=(const ScratchHome&) = delete;
 

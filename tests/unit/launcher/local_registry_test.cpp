@@ -96,6 +96,19 @@ TEST_F(LocalRegistryTest, UpdatesAndRemovesOnlyTheSameLaunch) {
   EXPECT_TRUE(registry_->remove(a_record("a", "01"))) << "gone already is fine";
 }
 
+TEST_F(LocalRegistryTest, RestoresOnlyWhatIsGone) {
+  DeploymentRecord record = a_record("a", "01");
+  ASSERT_TRUE(registry_->create(record));
+  std::filesystem::remove_all(scratch_.path() / "reg");
+  ASSERT_TRUE(registry_->restore(record));
+  EXPECT_TRUE(registry_->current(record));
+  record.state = DeploymentState::kReady;
+  ASSERT_TRUE(registry_->restore(record));
+  EXPECT_EQ(registry_->current(record)->state, DeploymentState::kStarting) << "it was there";
+  ASSERT_TRUE(registry_->restore(a_record("a", "02")));
+  EXPECT_EQ(registry_->find("a")->launch_id, "01");
+}
+
 TEST_F(LocalRegistryTest, SkipsABrokenRecord) {
   ASSERT_TRUE(registry_->create(a_record("good", "01")));
   std::ofstream(scratch_.path() / "reg/bad.json") << "{";

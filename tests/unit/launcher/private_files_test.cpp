@@ -22,6 +22,7 @@ TEST(PrivateFiles, AreForTheirOwnerOnlyWhateverTheUmask) {
   ASSERT_TRUE(make_private_folder(scratch.path() / "a/b"));
   ASSERT_TRUE(write_private_file(scratch.path() / "a/b/f", "content"));
   ::umask(before);
+  EXPECT_EQ(mode_of(scratch.path() / "a"), 0700U);
   EXPECT_EQ(mode_of(scratch.path() / "a/b"), 0700U);
   EXPECT_EQ(mode_of(scratch.path() / "a/b/f"), 0600U);
   EXPECT_EQ(read_private_file(scratch.path() / "a/b/f", 100), "content");
