@@ -67,7 +67,7 @@ Status restore_to_rotation(const DeploymentRecord& replica) {
   WantedChange change;
   change.restore_replica = replica.replica;
   const Result<WantedServices> changed = change_wanted(folder, change);
-  if (changed || changed.error().code == ErrorCode::kNotFound) return {};  // never had services
+  if (changed || changed.error().code == ErrorCode::kNotFound) return {};  // was never drained
   return tl::unexpected<Error>(changed.error());
 }
 
@@ -150,6 +150,10 @@ Status DeploymentLaunch::choose_parts() {
     });
     if (!is_up) parts_.push_back(Part{std::move(request), ""});
   }
+  for (const DeploymentRecord& record : known) {
+    if (!is_replica(record) || record.state == DeploymentState::kFailed) continue;
+    num_live_replicas_ = std::max(num_live_replicas_, record.replica + 1);
+  }
   const bool same_model = joins_ && live->model == spec_.model && live->tp == spec_.tp &&
                           live->pp == spec_.pp && live->state != DeploymentState::kStopping;
   if (!joins_ || (same_model && !parts_.empty())) return {};
@@ -164,7 +168,14 @@ Status DeploymentLaunch::make_folder() {
   DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(spec_.name));
   if (!joins_) DSL_TRY(folder.remove());
   DSL_TRY(folder.make());
-  DSL_TRY(write_wanted(folder, wanted_of(spec_)));
+  const Result<WantedServices> before = read_wanted(folder);
+  const bool has_services = is_services(parts_.back().request.record);
+  if (has_services || !before) {
+    WantedServices wanted = wanted_of(spec_);
+    if (joins_) wanted.replicas = before ? before->replicas : num_live_replicas_;
+    DSL_TRY(write_wanted(folder, wanted));
+  }
+  if (!has_services) return {};
   std::error_code ignored;
   return std::filesystem::exists(folder.keys(), ignored) ? Status{} : write_keys(folder, spec_);
 }
@@ -186,7 +197,7 @@ Status DeploymentLaunch::start_parts() {
     }
     if (is_first) {
       DSL_TRY(hold_secret(up));
-      if (parts_.back().request.record.part == DeploymentPart::kServices) DSL_TRY(make_folder());
+      DSL_TRY(make_folder());
       is_first = false;
     }
     if (joins_ && request.record.part == DeploymentPart::kReplica) {
@@ -204,6 +215,16 @@ Status DeploymentLaunch::start_parts() {
 Status DeploymentLaunch::hold_secret(const AllocationName& up) {
   return joins_ ? secrets_.add_owner(launch_id_, up)
                 : secrets_.save(launch_id_, {spec_.name, secret_, {up}});
+}
+
+void DeploymentLaunch::keep() {
+  kept_ = true;
+  WantedChange change;
+  change.min_replicas = spec_.replicas;
+  const Result<DeploymentFolder> folder = DeploymentFolder::of(spec_.name);
+  if (!folder) return;  // it was there a moment ago
+  const Result<WantedServices> wanted = change_wanted(*folder, change);
+  if (!wanted) log(LogLevel::kWarning, "the wanted numbers: {}", wanted.error().to_string());
 }
 
 DeploymentLaunch::~DeploymentLaunch() {

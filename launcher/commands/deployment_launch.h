@@ -37,7 +37,8 @@ class DeploymentLaunch {
       Cancellation& cancellation, const std::function<void(const LaunchProgress&)>& on_progress);
 
   const std::string& secret() const { return secret_; }
-  void keep() { kept_ = true; }
+  /// The parts stay up, and are wanted from now on.
+  void keep();
 
  private:
   struct Part {
@@ -60,7 +61,8 @@ class DeploymentLaunch {
   SecretStore secrets_;
   std::string launch_id_;
   std::string secret_;
-  bool joins_ = false;  // other parts of the launch are up
+  bool joins_ = false;         // other parts of the launch are up
+  int num_live_replicas_ = 0;  // of those: the highest number + 1
   std::vector<Part> parts_;
   bool kept_ = false;
 };

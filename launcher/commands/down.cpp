@@ -8,6 +8,8 @@
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployments.h"
 #include "launcher/commands/replica_drain.h"
+#include "launcher/deployment/deployment_folder.h"
+#include "launcher/deployment/wanted_services.h"
 
 namespace dsl::launcher {
 namespace {
@@ -21,12 +23,38 @@ struct DownFlags {
   int drain_timeout_s = 30;
 };
 
+/// One that is wanted but gone already is wanted no more; false where there is no such replica.
+Result<bool> forget_lost_replica(const std::string& name, int replica) {
+  DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(name));
+  const Result<WantedServices> wanted = read_wanted(folder);
+  if (!wanted || replica >= wanted->replicas || wanted->draining.count(replica) != 0) return false;
+  WantedChange change;
+  change.drain_replica = replica;
+  DSL_TRY(change_wanted(folder, change));
+  return true;
+}
+
+int tell_replica_down(const DeploymentRecord& part, int replica, std::int64_t num_cut,
+                      const OutputOptions& output) {
+  if (output.json) {
+    const nlohmann::json object = {
+        {"down", {part.name}}, {"replica", replica}, {"requests_cut", num_cut}};
+    std::puts(object.dump().c_str());
+  } else {
+    fmt::print("{}, replica {} is down{}\n", part.name, replica,
+               num_cut > 0 ? fmt::format("; {} requests had to move", num_cut) : "");
+  }
+  return 0;
+}
+
 Result<int> down_replica(const DownFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(flags.name));
   const auto found = std::find_if(parts.begin(), parts.end(), [&](const DeploymentRecord& part) {
     return is_replica(part) && part.replica == *flags.replica;
   });
   if (found == parts.end()) {
+    DSL_ASSIGN(const bool was_lost, forget_lost_replica(flags.name, *flags.replica));
+    if (was_lost) return tell_replica_down(parts.front(), *flags.replica, 0, output);
     return fail(ErrorCode::kNotFound, fmt::format("see: dslaunch status {}", flags.name),
                 "the deployment \"{}\" has no replica {}", flags.name, *flags.replica);
   }
@@ -38,15 +66,7 @@ Result<int> down_replica(const DownFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::int64_t num_cut,
              drain_replica(*found, std::chrono::seconds(flags.drain_timeout_s)));
   DSL_TRY(end_part(*found, Deadline::after(kDownStopTime)));
-  if (output.json) {
-    const nlohmann::json object = {
-        {"down", {flags.name}}, {"replica", *flags.replica}, {"requests_cut", num_cut}};
-    std::puts(object.dump().c_str());
-  } else {
-    fmt::print("{} is down{}\n", describe_part(*found),
-               num_cut > 0 ? fmt::format("; {} requests had to move", num_cut) : "");
-  }
-  return 0;
+  return tell_replica_down(*found, *flags.replica, num_cut, output);
 }
 
 Result<int> down(const DownFlags& flags, const OutputOptions& output) {

@@ -44,14 +44,14 @@ Result<std::int64_t> drain_replica(const DeploymentRecord& replica, milliseconds
   WantedChange change;
   change.drain_replica = replica.replica;
   const Result<WantedServices> told = change_wanted(folder, change);
-  if (told) {
+  if (told && told->total() > 0) {
     const std::string id = fmt::format("engine-{}", replica.replica);
     const Deadline followed = Deadline::after(kFollowTime);
     while (!says_draining(folder, id) && !followed.expired()) {
       DSL_TRY(wait(cancellation, kStatePollInterval));
     }
     DSL_TRY(wait(cancellation, kNotice));
-  } else if (told.error().code != ErrorCode::kNotFound) {
+  } else if (!told && told.error().code != ErrorCode::kNotFound) {
     return tl::unexpected<Error>(told.error());
   }
   DSL_ASSIGN(const SecretStore secrets, SecretStore::open());

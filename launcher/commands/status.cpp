@@ -10,6 +10,7 @@
 
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/replica_overview.h"
 #include "launcher/commands/service_access.h"
 #include "launcher/commands/world_json.h"
 #include "launcher/deployment/log_folder.h"
@@ -22,12 +23,17 @@ namespace {
 using nlohmann::ordered_json;
 using Parts = std::vector<DeploymentRecord>;
 
+/// A deployment with what is known of it.
+struct Deployment {
+  Parts parts;
+  ServiceOverview services;
+  ReplicaOverview replicas;
+};
+
 struct StatusFlags {
   std::string name;
   bool names_only = false;
 };
-
-bool is_ready(const DeploymentRecord& part) { return part.state == DeploymentState::kReady; }
 
 ordered_json error_object(const Error& error) {
   return {{"code", fmt::format("DSL-{}", static_cast<int>(error.code))},
@@ -77,22 +83,30 @@ ordered_json controller_object(const ServiceOverview& overview) {
 }
 
 /// The part that stands for the deployment, and lists of all.
-ordered_json to_object(const Parts& parts, const ServiceOverview& overview) {
-  const DeploymentRecord& first = standing_for(parts);
+ordered_json to_object(const Deployment& deployment) {
+  const DeploymentRecord& first = standing_for(deployment.parts);
   ordered_json object = {
       {"name", first.name}, {"cluster", to_string(first.cluster)}, {"model", first.model}};
   object.update(part_object(first));
+  if (deployment.replicas.is_degraded() && first.state == DeploymentState::kReady) {
+    object["state"] = state_of(deployment.parts, deployment.replicas);
+  }
   ordered_json replicas = ordered_json::array();
-  for (const DeploymentRecord& part : parts) {
+  for (const DeploymentRecord& part : deployment.parts) {
     if (!is_replica(part)) continue;
     ordered_json replica = {{"replica", part.replica}};
     replica.update(part_object(part));
     replicas.push_back(std::move(replica));
   }
   object["replicas"] = std::move(replicas);
-  object["controller"] = controller_object(overview);
-  object["wanted"] = ordered_json::parse(to_json(overview.wanted));
-  object["services"] = services_object(overview);
+  ordered_json lost = ordered_json::array();
+  for (const LostReplica& replica : deployment.replicas.lost) {
+    lost.push_back({{"replica", replica.replica}, {"reason", replica.reason}});
+  }
+  object["lost_replicas"] = std::move(lost);
+  object["controller"] = controller_object(deployment.services);
+  object["wanted"] = ordered_json::parse(to_json(deployment.services.wanted));
+  object["services"] = services_object(deployment.services);
   return object;
 }
 
@@ -100,38 +114,20 @@ std::string age_of(const DeploymentRecord& record) {
   return human_duration(static_cast<double>(std::time(nullptr) - record.started_unix_s));
 }
 
-std::string state_of(const DeploymentRecord& record) {
-  std::string state(to_string(record.state));
-  if (record.state == DeploymentState::kStarting && record.bytes_total > 0) {
-    state += fmt::format(" {} %", record.bytes_loaded * 100 / record.bytes_total);
-  }
-  return state;
-}
-
-/// "2/3": ready ones of all.
-std::string replicas_of(const Parts& parts) {
-  const auto all = std::count_if(parts.begin(), parts.end(), is_replica);
-  const auto ready = std::count_if(parts.begin(), parts.end(), [](const DeploymentRecord& part) {
-    return is_replica(part) && is_ready(part);
-  });
-  return fmt::format("{}/{}", ready, all);
-}
-
 std::string services_of(const ServiceOverview& overview) {
   if (overview.controller_is_lost()) return "lost";
   return overview.controller ? state_of(*overview.controller) : "-";
 }
 
-void print_table(const std::vector<Parts>& deployments,
-                 const std::vector<ServiceOverview>& overviews) {
+void print_table(const std::vector<Deployment>& deployments) {
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "STATE", "CLUSTER", "REPLICAS", "SERVICES", "TP", "PP", "AGE", "NODES", "MODEL"}};
-  for (std::size_t i = 0; i < deployments.size(); ++i) {
-    const DeploymentRecord& record = standing_for(deployments[i]);
-    rows.push_back({record.name, state_of(record), std::string(to_string(record.cluster)),
-                    replicas_of(deployments[i]), services_of(overviews[i]),
-                    std::to_string(record.tp), std::to_string(record.pp), age_of(record),
-                    fmt::format("{}", fmt::join(record.nodes, ",")), record.model});
+  for (const auto& [parts, services, replicas] : deployments) {
+    const DeploymentRecord& record = standing_for(parts);
+    rows.push_back({record.name, state_of(parts, replicas), std::string(to_string(record.cluster)),
+                    fmt::format("{}/{}", replicas.num_ready, replicas.num_wanted),
+                    services_of(services), std::to_string(record.tp), std::to_string(record.pp),
+                    age_of(record), fmt::format("{}", fmt::join(record.nodes, ",")), record.model});
   }
   std::fputs(deployments.empty() ? "no deployments\n" : format_table(rows).c_str(), stdout);
 }
@@ -203,14 +199,19 @@ void print_services(const ServiceOverview& overview, const std::string& name) {
   }
 }
 
-void print_details(const Parts& parts, const ServiceOverview& overview) {
-  const DeploymentRecord& record = standing_for(parts);
+void print_details(const Deployment& deployment) {
+  const DeploymentRecord& record = standing_for(deployment.parts);
   fmt::print("name        {}\nstate       {}\ncluster     {}\nmodel       {}\n", record.name,
-             state_of(record), to_string(record.cluster), record.model);
-  for (const DeploymentRecord& part : parts) {
+             state_of(deployment.parts, deployment.replicas), to_string(record.cluster),
+             record.model);
+  for (const DeploymentRecord& part : deployment.parts) {
     if (is_replica(part)) print_replica(part);
   }
-  print_services(overview, record.name);
+  for (const LostReplica& lost : deployment.replicas.lost) {
+    fmt::print("replica {}   lost: {}; bring it back with the same: dslaunch up\n", lost.replica,
+               lost.reason);
+  }
+  print_services(deployment.services, record.name);
 }
 
 /// Records of one name and cluster together.
@@ -225,13 +226,24 @@ std::vector<Parts> group(const std::vector<DeploymentRecord>& records) {
   return deployments;
 }
 
+std::string end_of(const DeploymentRecord& lost) {
+  const Result<std::unique_ptr<Registry>> registry = open_registry(lost.cluster);
+  return registry ? (*registry)->end_of(lost) : registry.error().message;
+}
+
+Result<Deployment> look_at(Parts parts) {
+  DSL_ASSIGN(ServiceOverview services, read_services(parts));
+  ReplicaOverview replicas = look_at_replicas(parts, services.wanted, end_of);
+  return Deployment{std::move(parts), std::move(services), std::move(replicas)};
+}
+
 Result<int> status_of_one(const std::string& name, const OutputOptions& output) {
-  DSL_ASSIGN(const Parts parts, find_parts(name));
-  DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
+  DSL_ASSIGN(Parts parts, find_parts(name));
+  DSL_ASSIGN(const Deployment deployment, look_at(std::move(parts)));
   if (output.json) {
-    std::puts(to_object(parts, overview).dump().c_str());
+    std::puts(to_object(deployment).dump().c_str());
   } else {
-    print_details(parts, overview);
+    print_details(deployment);
   }
   return 0;
 }
@@ -249,24 +261,22 @@ Result<int> status(const StatusFlags& flags, const OutputOptions& output) {
   sweep_ended_launches();
   if (!flags.name.empty()) return status_of_one(flags.name, output);
   DSL_ASSIGN(const std::vector<DeploymentRecord> records, list_deployments());
-  const std::vector<Parts> deployments = group(records);
+  std::vector<Parts> by_name = group(records);
   if (flags.names_only) {
-    print_names(deployments, output);
+    print_names(by_name, output);
     return 0;
   }
-  std::vector<ServiceOverview> overviews;
-  for (const Parts& parts : deployments) {
-    DSL_ASSIGN(ServiceOverview overview, read_services(parts));
-    overviews.push_back(std::move(overview));
+  std::vector<Deployment> deployments;
+  for (Parts& parts : by_name) {
+    DSL_ASSIGN(Deployment deployment, look_at(std::move(parts)));
+    deployments.push_back(std::move(deployment));
   }
   if (!output.json) {
-    print_table(deployments, overviews);
+    print_table(deployments);
     return 0;
   }
   ordered_json list = ordered_json::array();
-  for (std::size_t i = 0; i < deployments.size(); ++i) {
-    list.push_back(to_object(deployments[i], overviews[i]));
-  }
+  for (const Deployment& deployment : deployments) list.push_back(to_object(deployment));
   std::puts(ordered_json{{"deployments", list}}.dump().c_str());
   return 0;
 }

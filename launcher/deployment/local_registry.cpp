@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "launcher/cluster/local_allocator.h"
+#include "launcher/deployment/log_folder.h"
 #include "launcher/deployment/private_files.h"
+#include "launcher/process/error_line.h"
 #include "launcher/process/process_identity.h"
 #include "transport/base/log.h"
 
@@ -115,6 +117,13 @@ Status LocalRegistry::remove(const DeploymentRecord& record) {
   std::error_code ignored;
   std::filesystem::remove(path_of(record), ignored);
   return {};
+}
+
+std::string LocalRegistry::end_of(const DeploymentRecord& part) {
+  const Result<std::filesystem::path> logs = log_folder(part);
+  const auto told = logs ? last_error_line(*logs / part_log_name(part)) : std::nullopt;
+  return told ? told->message
+              : "its program ended without a word: it was killed, or the machine restarted";
 }
 
 Result<AllocationName> LocalRegistry::name_of(const std::string& allocation_id) {

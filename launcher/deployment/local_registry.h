@@ -23,6 +23,7 @@ class LocalRegistry : public Registry {
   Status restore(const DeploymentRecord& record) override;
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
+  std::string end_of(const DeploymentRecord& part) override;
   Result<AllocationName> name_of(const std::string& allocation_id) override;
   Result<bool> is_over(const AllocationName& allocation) override;
 

@@ -48,6 +48,9 @@ class Registry {
   /// forgetting.
   virtual Status remove(const DeploymentRecord& record) = 0;
 
+  /// Why a part that list() has no more ended, as far as anything still tells.
+  virtual std::string end_of(const DeploymentRecord& part) = 0;
+
   /// The name of an allocation of this registry's cluster.
   virtual Result<AllocationName> name_of(const std::string& allocation_id) = 0;
   /// True only when the allocation has certainly ended and list() has no reason to tell of it.

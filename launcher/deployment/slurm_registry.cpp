@@ -149,6 +149,22 @@ Status SlurmRegistry::remove(const DeploymentRecord& record) {
   return secrets_.remove(record.launch_id);
 }
 
+std::string SlurmRegistry::end_of(const DeploymentRecord& part) {
+  slurm::JobFilter filter;
+  filter.user_id = getuid();
+  filter.include_ended = true;
+  const auto jobs = client_->jobs(filter, Deadline::after(kPatience));
+  if (!jobs) return jobs.error().message;
+  const slurm::Job* last = nullptr;
+  for (const slurm::Job& job : *jobs) {
+    const auto record = parse_record(job.comment);
+    if (!record || !is_same_part(*record, part) || record->launch_id != part.launch_id) continue;
+    if (slurm::is_over(job.state) && (last == nullptr || last->id < job.id)) last = &job;
+  }
+  return last != nullptr ? fmt::format("job {} ended: {}", last->id.value, describe_end(*last))
+                         : "Slurm has forgotten its job";
+}
+
 Result<AllocationName> SlurmRegistry::name_of(const std::string& allocation_id) {
   if (cluster_name_.empty()) {
     DSL_ASSIGN(const slurm::ClusterInfo cluster, client_->cluster(Deadline::after(kPatience)));

@@ -22,6 +22,7 @@ class SlurmRegistry : public Registry {
   Status restore(const DeploymentRecord&) override { return {}; }
   Result<std::vector<DeploymentRecord>> list() override;
   Status remove(const DeploymentRecord& record) override;
+  std::string end_of(const DeploymentRecord& part) override;
   Result<AllocationName> name_of(const std::string& allocation_id) override;
   Result<bool> is_over(const AllocationName& allocation) override;
 

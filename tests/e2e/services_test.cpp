@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using std::chrono::seconds;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -214,13 +215,19 @@ TEST_F(ServicesTest, ReplicasComeAndGoOneByOne) {
 
   ::kill(home_.wait_for_process({"dslaunch", " supervise ", "--replica=1"}), SIGKILL);
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 1; }));
+  EXPECT_THAT(home_.run({"status"}).out, ContainsRegex("demo +degraded +local +1/2 "));
+  EXPECT_THAT(home_.run({"status", "demo"}).out, HasSubstr("replica 1   lost: its program ended"));
+  EXPECT_EQ(status().at("state"), "degraded");
+  EXPECT_EQ(status().at("lost_replicas").at(0).at("replica"), 1);
   const CliResult again = up({"--replicas", "2", "--gateways", "1"});
   ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(home_.run({"status"}).out, ContainsRegex("demo +ready +local +2/2 "));
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
   EXPECT_EQ(home_.run({"down", "demo", "--replica", "7"}).exit_code, 3);
 
   // One that was drained gets requests again when it is back.
   ASSERT_EQ(home_.run({"down", "demo", "--replica", "1"}).exit_code, 0);
+  EXPECT_THAT(home_.run({"status"}).out, ContainsRegex("demo +ready +local +1/1 "));
   ASSERT_EQ(up({"--replicas", "2", "--gateways", "1"}).exit_code, 0);
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
 }

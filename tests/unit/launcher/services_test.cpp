@@ -17,7 +17,7 @@ using testing::Contains;
 using testing::HasSubstr;
 
 TEST(WantedServices, SurviveJsonAndRefuseOtherThings) {
-  WantedServices wanted{2, 3, 4, "prefix", {1, 5}};
+  WantedServices wanted{2, 3, 4, "prefix", {1, 5}, 6};
   const Result<WantedServices> back = parse_wanted(to_json(wanted));
   ASSERT_TRUE(back) << back.error().to_string();
   EXPECT_EQ(*back, wanted);
@@ -36,10 +36,11 @@ TEST(WantedServices, ChangeOneFieldAtATime) {
   WantedChange change;
   change.preprocess = 3;
   EXPECT_EQ(change_wanted(folder, change).error().code, ErrorCode::kNotFound);
-  ASSERT_TRUE(write_wanted(folder, WantedServices{1, 1, 1, "least-work", {}}));
+  ASSERT_TRUE(write_wanted(folder, WantedServices{1, 1, 1, "least-work", {}, 3}));
   change.drain_replica = 2;
+  change.min_replicas = 2;
   ASSERT_TRUE(change_wanted(folder, change));
-  EXPECT_EQ(*read_wanted(folder), (WantedServices{1, 3, 1, "least-work", {2}}));
+  EXPECT_EQ(*read_wanted(folder), (WantedServices{1, 3, 1, "least-work", {2}, 3}));
   EXPECT_TRUE(folder.remove());
   EXPECT_TRUE(folder.remove()) << "gone already is fine";
 }

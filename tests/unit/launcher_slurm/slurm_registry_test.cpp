@@ -76,6 +76,13 @@ TEST_F(SlurmRegistryTest, TakesTheStateFromTheJobBeforeTheSupervisorRuns) {
   EXPECT_EQ(registry_.find("demo")->state, DeploymentState::kStarting);
 }
 
+TEST_F(SlurmRegistryTest, TellsHowAPartEndedThatIsNotListedAnyMore) {
+  EXPECT_THAT(registry_.end_of(demo_record()), HasSubstr("forgotten"));
+  slurm_.add_job(5, JobState::kCancelled, comment_of(demo_record()));
+  EXPECT_THAT(registry_.list().value(), IsEmpty());
+  EXPECT_EQ(registry_.end_of(demo_record()), "job 5 ended: CANCELLED");
+}
+
 TEST_F(SlurmRegistryTest, TellsWhyAJobEnded) {
   slurm::Job& job = slurm_.add_job(5, JobState::kTimeout, comment_of(demo_record()));
   job.reason = "TimeLimit";
