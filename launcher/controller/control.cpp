@@ -208,8 +208,9 @@ Result<ServiceSurroundings> look_around(const ControlOptions& options,
   DSL_ASSIGN(std::string host, allocator.reachable_host());
   DSL_ASSIGN(std::string secret, take_secret());
   DSL_TRY(read_wanted(folder));
-  return ServiceSurroundings{options.spec,    record.launch_id, std::move(folder),
-                             std::move(logs), std::move(host),  std::move(secret)};
+  std::vector<ServiceEntry> left = read_service_entries(folder.services());
+  return ServiceSurroundings{options.spec,    record.launch_id,  std::move(folder), std::move(logs),
+                             std::move(host), std::move(secret), std::move(left)};
 }
 
 }  // namespace

@@ -13,10 +13,13 @@ constexpr const char* kDrainTimeout = "30";
 
 Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
                                                  const DeploymentFolder& folder,
-                                                 const std::string& host, int index) {
+                                                 const std::string& host, int index,
+                                                 const std::string& last_endpoint) {
   DSL_ASSIGN(const std::string program, find_gateway());
-  DSL_ASSIGN(const std::string listen,
-             gateway_address(spec, host, index, ErrorCode::kInvalidArgument));
+  DSL_ASSIGN(std::string listen, gateway_address(spec, host, index, ErrorCode::kInvalidArgument));
+  if (listen.ends_with(":0") && !last_endpoint.empty()) {
+    listen = listen.substr(0, listen.size() - 2) + last_endpoint.substr(last_endpoint.rfind(':'));
+  }
   std::vector<std::string> argv = {program,
                                    "--model",
                                    spec.model,
@@ -59,7 +62,7 @@ std::string public_url(const DeploymentSpec& spec, const std::string& endpoint,
   const std::string bound = endpoint.substr(0, colon);
   const bool all_addresses = bound == "0.0.0.0" || bound == "[::]" || bound == "*";
   return fmt::format("{}://{}{}", spec.tls_certificate.empty() ? "http" : "https",
-                     all_addresses ? host : bound, endpoint.substr(colon));
+                     all_addresses ? bracketed(host) : bound, endpoint.substr(colon));
 }
 
 }  // namespace dsl::launcher

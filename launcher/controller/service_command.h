@@ -14,10 +14,12 @@
 namespace dsl::launcher {
 
 /// `host` is this machine's address where the specification names none. Instance i of a fixed port
-/// listens i ports higher, of a socket's path with ".i" behind it.
+/// listens i ports higher, of a socket's path with ".i" behind it. Where any port will do, it is
+/// that of `last_endpoint` again, if there is one: clients keep the address.
 Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
                                                  const DeploymentFolder& folder,
-                                                 const std::string& host, int index);
+                                                 const std::string& host, int index,
+                                                 const std::string& last_endpoint = "");
 Result<std::vector<std::string>> text_service_command(const DeploymentSpec& spec, ServiceRole role);
 
 /// "http://HOST:PORT" or "unix:PATH" for clients of a gateway that reported `endpoint`; `host`

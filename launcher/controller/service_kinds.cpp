@@ -1,8 +1,18 @@
 #include "launcher/controller/service_kinds.h"
 
+#include <cstdlib>
+
 #include "launcher/controller/service_command.h"
 
 namespace dsl::launcher {
+namespace {
+
+/// 2 of "gateway-2".
+int index_of(const ServiceEntry& entry) {
+  return std::atoi(entry.id.c_str() + entry.id.rfind('-') + 1);
+}
+
+}  // namespace
 
 int wanted_number(const WantedServices& wanted, ServiceRole role) {
   switch (role) {
@@ -19,10 +29,14 @@ ServicePool make_pool(ServiceRole role, const ServiceSurroundings& around,
                       ServicePublisher& publisher) {
   ServicePoolOptions options;
   options.role = role;
-  options.command = [role, &around](int index) -> Result<ServiceCommand> {
+  for (const ServiceEntry& entry : around.left) {
+    if (entry.role == role) options.last_endpoints[index_of(entry)] = entry.endpoint;
+  }
+  options.command = [role, &around](int index, const std::string& last) -> Result<ServiceCommand> {
     ServiceCommand command;
     if (role == ServiceRole::kGateway) {
-      DSL_ASSIGN(command.argv, gateway_command(around.spec, around.folder, around.host, index));
+      DSL_ASSIGN(command.argv,
+                 gateway_command(around.spec, around.folder, around.host, index, last));
     } else {
       DSL_ASSIGN(command.argv, text_service_command(around.spec, role));
     }

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "launcher/controller/service_pool.h"
 #include "launcher/deployment/deployment_folder.h"
@@ -25,6 +26,7 @@ struct ServiceSurroundings {
   std::filesystem::path logs;
   std::string host;  // for addresses that clients use
   std::string secret;
+  std::vector<ServiceEntry> left;  // by an earlier controller of the deployment
 };
 
 /// `around` and `publisher` must outlive the pool.

@@ -63,6 +63,8 @@ void ServicePool::take_failure(int index, Instance& instance, Error error, Clock
 void ServicePool::take_end(int index, Instance& instance, const ExitStatus& status,
                            Clock::time_point now) {
   publisher_.withdraw(id_of(index));
+  // Its old port may be another's by now.
+  if (!instance.process->endpoint()) options_.last_endpoints.erase(index);
   if (instance.process->endpoint() && now - instance.ready_at > kHealthyTime) {
     instance.num_failures = 0;
   }
@@ -71,7 +73,9 @@ void ServicePool::take_end(int index, Instance& instance, const ExitStatus& stat
 
 void ServicePool::start_due(int index, Instance& instance, Clock::time_point now) {
   if (instance.process || now < instance.start_at) return;
-  Result<ServiceCommand> command = options_.command(index);
+  const auto last = options_.last_endpoints.find(index);
+  Result<ServiceCommand> command =
+      options_.command(index, last == options_.last_endpoints.end() ? "" : last->second);
   if (!command) return take_failure(index, instance, std::move(command).error(), now);
   Result<ServiceProcess> process = ServiceProcess::start(*command);
   if (!process) return take_failure(index, instance, std::move(process).error(), now);
@@ -101,6 +105,7 @@ void ServicePool::step(Clock::time_point now) {
       if (instance.process->read_output()) {
         instance.ready_at = now;
         was_ready_ = true;
+        options_.last_endpoints[index] = *instance.process->endpoint();
         log(LogLevel::kInfo, "{} is ready at {}", id_of(index), *instance.process->endpoint());
       }
       if (const std::optional<ExitStatus> status = instance.process->try_wait()) {

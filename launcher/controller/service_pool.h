@@ -19,8 +19,11 @@ namespace dsl::launcher {
 
 struct ServicePoolOptions {
   ServiceRole role = ServiceRole::kGateway;
-  /// The command of instance `index`; an index is free again when its instance has ended.
-  std::function<Result<ServiceCommand>(int index)> command;
+  /// The command of instance `index`, which listened at `last_endpoint` before (empty: nowhere, or
+  /// it could not again); an index is free again when its instance has ended.
+  std::function<Result<ServiceCommand>(int index, const std::string& last_endpoint)> command;
+  /// Where instances of an earlier pool listened.
+  std::map<int, std::string> last_endpoints;
   /// The entry of a service that listens at `endpoint`, without id, role, state and owner.
   std::function<ServiceEntry(const std::string& endpoint)> describe;
   /// How long an entry says draining before its service is asked to end: whoever uses services

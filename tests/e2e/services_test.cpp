@@ -156,6 +156,7 @@ TEST_F(ServicesTest, TalkThroughTheGateway) {
 TEST_F(ServicesTest, AKilledControllerTakesItsServicesAlongAndUpBringsThemBack) {
   ASSERT_EQ(up({"--gateways", "1", "--postprocess", "1"}).exit_code, 0);
   const std::string key = json::parse(home_.run({"env", "demo", "--json"}).out)["OPENAI_API_KEY"];
+  const std::string url = home_.run({"url", "demo"}).out;
   ::kill(home_.wait_for_process({"dslaunch", " control "}), SIGKILL);
   EXPECT_TRUE(
       eventually(seconds(5), [&] { return home_.processes({"dsl_fake_service"}).empty(); }));
@@ -170,6 +171,7 @@ TEST_F(ServicesTest, AKilledControllerTakesItsServicesAlongAndUpBringsThemBack) 
   EXPECT_EQ(home_.wait_for_process({"dsengine"}), rank) << "the replica was left alone";
   const json env = json::parse(home_.run({"env", "demo", "--json"}).out);
   EXPECT_EQ(env["OPENAI_API_KEY"], key) << "clients keep their key";
+  EXPECT_EQ(home_.run({"url", "demo"}).out, url) << "and their address";
   EXPECT_THAT(up({"--gateways", "1"}).err, StartsWith("DSL-600")) << "nothing is missing now";
 }
 

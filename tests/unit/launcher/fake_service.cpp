@@ -71,10 +71,12 @@ void serve(int connection) {
 int main(int argc, char** argv) {
   std::string model = ".";
   std::string host = "127.0.0.1";
+  int port = 0;
   for (int i = 1; i + 1 < argc; ++i) {
     if (std::strcmp(argv[i], "--model") == 0) model = argv[i + 1];
     if (std::strcmp(argv[i], "--listen") == 0) {
       host = argv[i + 1];
+      port = std::atoi(host.c_str() + host.rfind(':') + 1);
       host.resize(host.rfind(':'));
     }
   }
@@ -97,6 +99,9 @@ int main(int argc, char** argv) {
   const int listener = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  const int on = 1;
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   inet_pton(AF_INET, host.c_str(), &address.sin_addr);
   socklen_t size = sizeof(address);
   if (bind(listener, reinterpret_cast<sockaddr*>(&address), size) != 0 ||

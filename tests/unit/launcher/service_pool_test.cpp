@@ -22,7 +22,8 @@ class ServicePoolTest : public FakeProgramTest {
     publisher_.emplace(*std::move(opened));
     ServicePoolOptions options;
     options.role = ServiceRole::kPreprocess;
-    options.command = [this](int index) -> Result<ServiceCommand> {
+    options.command = [this](int index, const std::string& last) -> Result<ServiceCommand> {
+      given_.push_back(last);
       return ServiceCommand{{DSL_FAKE_SERVICE, "--model", folder().string()},
                             {"DSLAUNCH_SECRET=s"},
                             folder() / fmt::format("service-{}.log", index)};
@@ -62,6 +63,7 @@ class ServicePoolTest : public FakeProgramTest {
     return found;
   }
 
+  std::vector<std::string> given_;  // last endpoints, a start each
   std::optional<ServicePublisher> publisher_;
   std::optional<ServicePool> pool_;
 };
@@ -95,6 +97,17 @@ TEST_F(ServicePoolTest, ALostServiceIsWithdrawnAndStartsAgain) {
   ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
   EXPECT_NE(read_service_entries(entries()).front().owner, lost.owner);
   EXPECT_FALSE(pool_->failure());
+}
+
+TEST_F(ServicePoolTest, TellsAServiceWhereItListenedUntilItCannotAgain) {
+  pool_->set_wanted(1);
+  ASSERT_TRUE(step_until([&] { return pool_->is_settled(); }));
+  const ServiceEntry lost = read_service_entries(entries()).front();
+  behave("fails");
+  ::kill(static_cast<pid_t>(lost.owner.pid), SIGKILL);
+  ASSERT_TRUE(step_until([&] { return given_.size() >= 3; }));
+  given_.resize(3);
+  EXPECT_THAT(given_, testing::ElementsAre("", lost.endpoint, ""));
 }
 
 TEST_F(ServicePoolTest, SaysWhyNoneEverBecomesReady) {

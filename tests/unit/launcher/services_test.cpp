@@ -146,9 +146,10 @@ class ServiceCommandTest : public testing::Test {
     spec_.name = "demo";
     spec_.model = "/m";
   }
-  std::string listen_of(const std::string& asked, int index) {
+  std::string listen_of(const std::string& asked, int index, const std::string& last = "",
+                        const std::string& host = "10.0.0.1") {
     spec_.gateway_listen = asked;
-    const auto argv = gateway_command(spec_, DeploymentFolder("/f"), "10.0.0.1", index);
+    const auto argv = gateway_command(spec_, DeploymentFolder("/f"), host, index, last);
     if (!argv) return argv.error().message;
     const auto flag = std::find(argv->begin(), argv->end(), "--listen");
     return *(flag + 1);
@@ -165,6 +166,22 @@ TEST_F(ServiceCommandTest, EveryGatewayListensSomewhereElse) {
   EXPECT_EQ(listen_of("unix:/run/s", 1), "unix:/run/s.1");
   EXPECT_THAT(listen_of("0.0.0.0:65535", 1), HasSubstr("no port for gateway 1"));
   EXPECT_THAT(listen_of("0.0.0.0:http", 0), HasSubstr("no port"));
+}
+
+TEST_F(ServiceCommandTest, AGatewayThatMayTakeAnyPortTakesItsLastOne) {
+  EXPECT_EQ(listen_of("", 0, "10.0.0.2:4711"), "10.0.0.1:4711");
+  EXPECT_EQ(listen_of("0.0.0.0", 1, "0.0.0.0:4711"), "0.0.0.0:4711");
+  EXPECT_EQ(listen_of("[::]:0", 1, "[::]:4711"), "[::]:4711");
+  EXPECT_EQ(listen_of("0.0.0.0:8000", 1, "0.0.0.0:4711"), "0.0.0.0:8001");
+  EXPECT_EQ(listen_of("unix:/run/s", 0, "unix:/run/s"), "unix:/run/s");
+}
+
+TEST_F(ServiceCommandTest, HostsOfIPv6AreInBrackets) {
+  EXPECT_EQ(listen_of("", 0, "", "fd00::1"), "[fd00::1]:0");
+  EXPECT_EQ(listen_of("[::1]", 0), "[::1]:0");
+  EXPECT_EQ(listen_of("[::1]:8000", 1), "[::1]:8001");
+  EXPECT_EQ(public_url(spec_, "[::]:80", "fd00::1"), "http://[fd00::1]:80");
+  EXPECT_EQ(public_url(spec_, "[::1]:80", "n1"), "http://[::1]:80");
 }
 
 TEST_F(ServiceCommandTest, NamesTheModelAsClientsDo) {
