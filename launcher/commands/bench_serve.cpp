@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/commands/bench.h"
+#include "launcher/commands/completion_flags.h"
 #include "launcher/commands/service_access.h"
 #include "launcher/commands/token_file.h"
 #include "launcher/openai_client/openai_client.h"
@@ -22,6 +23,7 @@ constexpr const char* kBenchServeExamples =
 
 struct ServeFlags {
   std::string deployment;
+  std::optional<std::string> api_key_file;
   std::optional<double> rate;
   std::optional<int> concurrency;
   std::string dataset = "synthetic";
@@ -73,9 +75,9 @@ void print_json(const ServeReport& report, const ServeFlags& flags,
   std::puts(object.dump(-1, ' ', false, ordered_json::error_handler_t::replace).c_str());
 }
 
-Result<std::vector<OpenAiEndpoint>> find_gateways(const std::string& deployment) {
-  DSL_ASSIGN(const std::vector<std::string> urls, gateway_urls(deployment));
-  DSL_ASSIGN(const std::string key, find_api_key(deployment));
+Result<std::vector<OpenAiEndpoint>> find_gateways(const ServeFlags& flags) {
+  DSL_ASSIGN(const std::vector<std::string> urls, gateway_urls(flags.deployment));
+  DSL_ASSIGN(const std::string key, find_api_key(flags.deployment, flags.api_key_file));
   std::vector<OpenAiEndpoint> gateways;
   for (const std::string& url : urls) {
     DSL_ASSIGN(OpenAiEndpoint gateway, parse_gateway_url(url, key));
@@ -92,7 +94,7 @@ Result<int> bench_serve(const ServeFlags& flags, const OutputOptions& output) {
   Cancellation cancellation;
   const SignalWatch signals([&](int signal) { cancellation.cancel(interruption(signal)); });
   ServeRunOptions options;
-  DSL_ASSIGN(options.gateways, find_gateways(flags.deployment));
+  DSL_ASSIGN(options.gateways, find_gateways(flags));
   DSL_ASSIGN(options.completion.model, OpenAiClient(options.gateways.front()).model(cancellation));
   options.completion.temperature = 0;
   options.completion.ignore_eos = flags.ignore_eos;
@@ -137,6 +139,7 @@ void add_bench_serve(Command& bench, OutputOptions& output) {
   FlagRules required;
   required.required = true;
   command.add_positional("NAME", &flags->deployment, "the deployment", required);
+  command.add_flag("--api-key-file", &flags->api_key_file, kApiKeyFileHelp);
   command.add_flag("--rate", &flags->rate, "requests a second, at random times",
                    at_least(1e-3, 1e6));
   command.add_flag("--concurrency", &flags->concurrency, "requests at once", at_least(1, 100000));

@@ -1,7 +1,6 @@
 #include "launcher/commands/completion_flags.h"
 
 #include "launcher/commands/service_access.h"
-#include "launcher/deployment/private_files.h"
 
 namespace dsl::launcher {
 namespace {
@@ -22,8 +21,7 @@ void CompletionFlags::add_to(Command& command) {
   command.add_positional("NAME", &deployment, "the deployment", rules);
   command.add_flag("--model", &options.model,
                    "name of the model; the gateway's first if not given");
-  command.add_flag("--api-key-file", &api_key_file,
-                   "file with an API key; the deployment's own if not given");
+  command.add_flag("--api-key-file", &api_key_file, kApiKeyFileHelp);
   command.add_flag("--max-tokens", &options.max_tokens, "new tokens at most", sampling(1, 1e9));
   command.add_flag("--temperature", &options.temperature, "0: greedy", sampling(0, 100));
   command.add_flag("--top-p", &options.top_p, "the likeliest tokens that make up p",
@@ -38,13 +36,7 @@ void CompletionFlags::add_to(Command& command) {
 
 Result<OpenAiClient> CompletionFlags::connect(Cancellation& cancellation) {
   DSL_ASSIGN(const std::vector<std::string> urls, gateway_urls(deployment));
-  std::string key;
-  if (api_key_file) {
-    DSL_ASSIGN(key, read_private_file(*api_key_file, kMaxApiKeyBytes));
-    while (!key.empty() && (key.back() == '\n' || key.back() == '\r')) key.pop_back();
-  } else {
-    DSL_ASSIGN(key, find_api_key(deployment));
-  }
+  DSL_ASSIGN(std::string key, find_api_key(deployment, api_key_file));
   DSL_ASSIGN(OpenAiEndpoint endpoint, parse_gateway_url(urls.front(), std::move(key)));
   OpenAiClient client(std::move(endpoint));
   if (options.model.empty()) {

@@ -10,6 +10,10 @@
 
 namespace dsl::launcher {
 
+inline constexpr const char* kApiKeyFileHelp =
+    "file with an API key, for its owner alone; if not given, the deployment's own, else "
+    "$OPENAI_API_KEY";
+
 struct CompletionFlags {
   std::string deployment;
   std::optional<std::string> api_key_file;

@@ -32,7 +32,7 @@ Result<int> print_url(const ConnectFlags& flags, const OutputOptions& output) {
 
 Result<int> print_env(const ConnectFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(const std::vector<std::string> urls, gateway_urls(flags.name));
-  DSL_ASSIGN(const std::string key, find_api_key(flags.name));
+  DSL_ASSIGN(const std::string key, own_api_key(flags.name));
   const std::string base = openai_base_url(urls.front());
   if (output.json) {
     const nlohmann::ordered_json object = {{"OPENAI_BASE_URL", base}, {"OPENAI_API_KEY", key}};

@@ -75,11 +75,14 @@ Result<int> add_key(const KeysFlags& flags, const OutputOptions& output) {
   DSL_ASSIGN(key.sha256, hash_api_key(text));
   DSL_TRY(add_api_key(keys, std::move(key)));
   DSL_TRY(write_private_file(folder.keys(), to_json(keys)));
+  if (*flags.key_name == kDefaultKeyName) DSL_TRY(write_private_file(folder.api_key(), text));
   if (output.json) {
     std::puts(nlohmann::json{{"name", *flags.key_name}, {"key", text}}.dump().c_str());
   } else {
     fmt::print("{}\n", text);
-    fmt::print(stderr, "this is the only time that the key \"{}\" is shown\n", *flags.key_name);
+    if (*flags.key_name != kDefaultKeyName) {
+      fmt::print(stderr, "this is the only time that the key \"{}\" is shown\n", *flags.key_name);
+    }
   }
   return 0;
 }
@@ -105,8 +108,8 @@ Result<int> revoke_key(const KeysFlags& flags, const OutputOptions& output) {
 Result<int> run_keys(const KeysFlags& flags, const OutputOptions& output) {
   const bool needs_name = flags.action != "list";
   if (needs_name != flags.key_name.has_value()) {
-    return fail(ErrorCode::kInvalidArgument, "see dslaunch keys --help", "keys {}: {} a key's name",
-                flags.action, needs_name ? "expected" : "takes no");
+    return fail(ErrorCode::kInvalidArgument, "see dslaunch keys --help", "keys {}: {}",
+                flags.action, needs_name ? "expected a key's name" : "takes no name of a key");
   }
   if (flags.action == "add") return add_key(flags, output);
   if (flags.action == "revoke") return revoke_key(flags, output);

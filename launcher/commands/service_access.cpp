@@ -7,6 +7,19 @@
 #include "launcher/deployment/private_files.h"
 
 namespace dsl::launcher {
+namespace {
+
+constexpr std::size_t kMaxApiKeyBytes = 4096;
+
+/// Editors and echo end a file with a newline.
+Result<std::string> read_key_file(const std::filesystem::path& path) {
+  DSL_ASSIGN(std::string key, read_private_file(path, kMaxApiKeyBytes));
+  while (!key.empty() && (key.back() == '\n' || key.back() == '\r')) key.pop_back();
+  if (!key.empty()) return key;
+  return fail(ErrorCode::kNotFound, "write the key into it", "{} is empty", path.string());
+}
+
+}  // namespace
 
 Result<ServiceOverview> read_services(const std::vector<DeploymentRecord>& parts) {
   ServiceOverview overview;
@@ -53,14 +66,25 @@ std::string openai_base_url(const std::string& gateway_url) {
   return gateway_url.starts_with("unix:") ? gateway_url : gateway_url + "/v1";
 }
 
-Result<std::string> find_api_key(const std::string& deployment) {
+Result<std::string> own_api_key(const std::string& deployment) {
   DSL_ASSIGN(const DeploymentFolder folder, DeploymentFolder::of(deployment));
-  Result<std::string> key = read_private_file(folder.api_key(), kMaxApiKeyBytes);
-  if (key) return key;
+  Result<std::string> key = read_key_file(folder.api_key());
+  if (key || key.error().code != ErrorCode::kNotFound) return key;
+  return fail(ErrorCode::kNotFound,
+              fmt::format("make one with: dslaunch keys {} add default", deployment),
+              "this machine has no API key of \"{}\": {}", deployment, key.error().message);
+}
+
+Result<std::string> find_api_key(const std::string& deployment,
+                                 const std::optional<std::string>& file) {
+  if (file) return read_key_file(*file);
+  Result<std::string> key = own_api_key(deployment);
+  if (key || key.error().code != ErrorCode::kNotFound) return key;
   const char* given = std::getenv("OPENAI_API_KEY");
   if (given != nullptr && given[0] != '\0') return std::string(given);
-  return fail(ErrorCode::kNotFound, "set OPENAI_API_KEY to a key of the deployment",
-              "this machine has no API key of \"{}\": {}", deployment, key.error().message);
+  Error missing = std::move(key).error();
+  missing.remedy += ", or set OPENAI_API_KEY to a key of the deployment";
+  return tl::unexpected<Error>(std::move(missing));
 }
 
 }  // namespace dsl::launcher

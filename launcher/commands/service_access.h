@@ -1,7 +1,6 @@
 // How this user's commands reach a deployment's gateways: address and API key.
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,9 +12,6 @@
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
-
-/// Of a file with an API key.
-inline constexpr std::size_t kMaxApiKeyBytes = 4096;
 
 /// The services of a deployment as its folder tells them.
 struct ServiceOverview {
@@ -37,8 +33,12 @@ Result<std::vector<std::string>> gateway_urls(const std::string& deployment);
 /// What OpenAI clients call the base URL: with /v1 behind it.
 std::string openai_base_url(const std::string& gateway_url);
 
-/// The key that `up` generated, else $OPENAI_API_KEY: a key of another service must not be sent
-/// here.
-Result<std::string> find_api_key(const std::string& deployment);
+/// The key of the deployment that this user's commands use: `up` generated it, or `keys add
+/// default` did.
+Result<std::string> own_api_key(const std::string& deployment);
+/// That of `file` if there is one, else the deployment's own, else $OPENAI_API_KEY: a key of
+/// another service must not be sent here while there is a better one.
+Result<std::string> find_api_key(const std::string& deployment,
+                                 const std::optional<std::string>& file);
 
 }  // namespace dsl::launcher

@@ -118,6 +118,35 @@ TEST_F(ServicesTest, KeysAreForTheirOwnerAlone) {
   }
 }
 
+TEST_F(ServicesTest, TheDefaultKeyIsReplaced) {
+  ASSERT_EQ(up({"--gateways", "1"}).exit_code, 0);
+  const std::string first = home_.run({"env", "demo"}).out;
+  ASSERT_EQ(home_.run({"keys", "demo", "revoke", "default"}).exit_code, 0);
+  home_.set("OPENAI_API_KEY", "sk-of-another-service");
+  const CliResult without = home_.run({"env", "demo"});
+  EXPECT_EQ(without.exit_code, 3);
+  EXPECT_EQ(without.out, "");
+  EXPECT_THAT(without.err, HasSubstr("keys demo add default"));
+  EXPECT_EQ(home_.run({"complete", "demo", "--prompt", "x"}).out, "forty\n") << "the fallback";
+  const CliResult added = home_.run({"keys", "demo", "add", "default", "--json"});
+  ASSERT_EQ(added.exit_code, 0) << added.err;
+  const std::string key = json::parse(added.out).at("key").get<std::string>();
+  EXPECT_THAT(home_.run({"env", "demo"}).out, HasSubstr("OPENAI_API_KEY=" + key + "\n"));
+  EXPECT_NE(home_.run({"env", "demo"}).out, first);
+
+  const std::filesystem::path file = home_.path() / "key";
+  std::ofstream(file) << key << "\n";
+  std::filesystem::permissions(file, std::filesystem::perms(0600));
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"complete", "demo", "--prompt", "x"},
+        {"bench", "serve", "demo", "--concurrency", "1", "--num-requests", "1"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.insert(arguments.end(), {"--api-key-file", file.string()});
+    const CliResult result = home_.run(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+  }
+}
+
 TEST_F(ServicesTest, TalkThroughTheGateway) {
   ASSERT_EQ(up({"--gateways", "1"}).exit_code, 0);
   const CliResult completed = home_.run({"complete", "demo", "--prompt", "six times seven"});
