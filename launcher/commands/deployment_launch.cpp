@@ -203,7 +203,7 @@ Status DeploymentLaunch::start_parts() {
     if (joins_ && request.record.part == DeploymentPart::kReplica) {
       DSL_TRY(restore_to_rotation(request.record));
     }
-    DSL_TRY(clear_log_folder(request.record));
+    DSL_TRY(begin_log_folder(request.record));
     DSL_ASSIGN(part.allocation_id, allocator_->start(request));
     DSL_ASSIGN(const AllocationName owner, registry_->name_of(part.allocation_id));
     DSL_TRY(secrets_.add_owner(launch_id_, owner));

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "launcher/deployment/log_folder.h"
 #include "launcher/process/error_line.h"
 #include "transport/base/log.h"
 #include "transport/base/strict_json.h"
@@ -40,6 +41,8 @@ ServiceProcess::ServiceProcess(ChildProcess process, UniqueFd output, std::files
       log_(std::move(log)) {}
 
 Result<ServiceProcess> ServiceProcess::start(const ServiceCommand& command) {
+  std::error_code ignored;  // there may be none yet
+  std::filesystem::rename(command.log, aside(command.log), ignored);
   const UniqueFd log(
       ::open(command.log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return io_failure("write " + command.log.string());

@@ -17,7 +17,7 @@ namespace dsl::launcher {
 struct ServiceCommand {
   std::vector<std::string> argv;         // absolute path first
   std::vector<std::string> environment;  // "NAME=value"
-  std::filesystem::path log;             // of standard error; written anew
+  std::filesystem::path log;  // of standard error; written anew, the one before is set aside
 };
 
 /// Owns the child, which dies with this process (PR_SET_PDEATHSIG). Move-only, thread-compatible.

@@ -61,6 +61,12 @@ Result<std::string> take_secret(const DeploymentRecord& record, Registry& regist
   return secret;
 }
 
+/// What `up` has done for the parts that it starts.
+Status begin_own_logs(const DeploymentRecord& record) {
+  DSL_TRY(begin_log_folder(record));
+  return link_own_log(record);
+}
+
 /// Runs the world to its end; the error that ended it, or kCancelled for a signal.
 Error run_world(WorldOptions options, Allocator& allocator, Cancellation& cancellation,
                 RecordKeeper& keeper) {
@@ -109,6 +115,10 @@ Status supervise(const SuperviseOptions& options) {
     return tl::unexpected<Error>(std::move(error));
   };
 
+  if (options.launch_id.empty()) {
+    Status begun = begin_own_logs(keeper.record());
+    if (!begun) return failed(std::move(begun).error());
+  }
   WorldOptions world;
   world.spec = options.spec;
   Result<std::string> secret = take_secret(keeper.record(), *registry);

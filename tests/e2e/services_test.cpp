@@ -20,6 +20,11 @@ using testing::StartsWith;
 
 constexpr const char* kModel = DSL_TEST_DATA_DIR "/demo_model/arith-bf16";
 
+std::string content_of(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 class ServicesTest : public testing::Test {
  protected:
   ServicesTest() {
@@ -244,6 +249,8 @@ TEST_F(ServicesTest, ReplicasComeAndGoOneByOne) {
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
   EXPECT_THAT(home_.run({"logs", "demo", "--replica", "1"}).out, HasSubstr("replica-1/rank-0"));
 
+  const std::filesystem::path logs = home_.path() / ".local/state/dslaunch/logs/demo/replica-1";
+  const std::string rank_log = content_of(logs / "rank-0.log");
   ::kill(home_.wait_for_process({"dslaunch", " supervise ", "--replica=1"}), SIGKILL);
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 1; }));
   EXPECT_THAT(home_.run({"status"}).out, ContainsRegex("demo +degraded +local +1/2 "));
@@ -253,6 +260,9 @@ TEST_F(ServicesTest, ReplicasComeAndGoOneByOne) {
   const CliResult again = up({"--replicas", "2", "--gateways", "1"});
   ASSERT_EQ(again.exit_code, 0) << again.err;
   EXPECT_THAT(home_.run({"status"}).out, ContainsRegex("demo +ready +local +2/2 "));
+  EXPECT_THAT(content_of(logs / "rank-0.log.1"), StartsWith(rank_log))
+      << "what it had logged stays";
+  EXPECT_NE(content_of(logs / "rank-0.log"), rank_log);
   EXPECT_TRUE(eventually(seconds(5), [&] { return num_ready("engine") == 2; }));
   EXPECT_EQ(home_.run({"down", "demo", "--replica", "7"}).exit_code, 3);
 

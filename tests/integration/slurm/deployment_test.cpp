@@ -61,6 +61,7 @@ TEST_F(DeploymentTest, SbatchServesWithoutTheCommandLine) {
   ASSERT_EQ(sbatch.exit_status, 0) << sbatch.output;
   wait_for_state("ready", 60s);
   expect_right_answer();
+  EXPECT_THAT(dslaunch({"logs", "demo"}).output, HasSubstr("supervisor | "));
   EXPECT_THAT(jobs(), ::testing::ElementsAre("demo"));
   const Finished with_gateway = up();
   ASSERT_EQ(with_gateway.exit_status, 0) << with_gateway.output;
