@@ -37,9 +37,7 @@ Result<ServiceOverview> read_services(const std::vector<DeploymentRecord>& parts
   return overview;
 }
 
-Result<std::vector<std::string>> gateway_urls(const std::string& deployment) {
-  DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(deployment));
-  DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
+std::vector<std::string> ready_gateways(const ServiceOverview& overview) {
   std::vector<std::string> urls;
   for (const ServiceEntry& entry : overview.entries) {
     if (entry.role == ServiceRole::kGateway && entry.state == ServiceState::kReady) {
@@ -50,6 +48,13 @@ Result<std::vector<std::string>> gateway_urls(const std::string& deployment) {
   if (urls.empty() && overview.controller && !overview.controller->endpoint.empty()) {
     urls.push_back(overview.controller->endpoint);
   }
+  return urls;
+}
+
+Result<std::vector<std::string>> gateway_urls(const std::string& deployment) {
+  DSL_ASSIGN(const std::vector<DeploymentRecord> parts, find_parts(deployment));
+  DSL_ASSIGN(const ServiceOverview overview, read_services(parts));
+  std::vector<std::string> urls = ready_gateways(overview);
   if (!urls.empty()) return urls;
   if (overview.controller_is_lost()) {
     return fail(ErrorCode::kUnreachable, "bring it back with the same: dslaunch up",

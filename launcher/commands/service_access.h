@@ -26,8 +26,9 @@ struct ServiceOverview {
 /// What is known of the services of the deployment with these parts.
 Result<ServiceOverview> read_services(const std::vector<DeploymentRecord>& parts);
 
-/// The addresses of the ready gateways: "http://HOST:PORT" or "unix:PATH". kUnreachable says
-/// whether there are none, or none any more.
+/// The addresses of the gateways that are ready: "http://HOST:PORT" or "unix:PATH".
+std::vector<std::string> ready_gateways(const ServiceOverview& overview);
+/// The same, never none: kUnreachable says whether there are none, or none any more.
 Result<std::vector<std::string>> gateway_urls(const std::string& deployment);
 
 /// What OpenAI clients call the base URL: with /v1 behind it.

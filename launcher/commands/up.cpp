@@ -7,26 +7,22 @@
 #include "launcher/commands/commands.h"
 #include "launcher/commands/deployment_launch.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/gateway_wait.h"
 #include "launcher/commands/service_access.h"
 #include "launcher/commands/spec_flags.h"
 #include "launcher/commands/waiting_text.h"
 #include "launcher/commands/world_json.h"
+#include "launcher/deployment/registry.h"
 #include "launcher/engine_client/engine_client.h"
-#include "launcher/http_client/http_exchange.h"
-#include "launcher/openai_client/openai_endpoint.h"
 #include "launcher/output/human.h"
 #include "launcher/output/progress.h"
 #include "launcher/process/signal_watch.h"
-#include "transport/base/log.h"
 
 namespace dsl::launcher {
 namespace {
 
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-constexpr std::chrono::seconds kGatewayTime{10};
-constexpr std::size_t kMaxAnswerBytes = 1 << 20;
 
 constexpr const char* kUpExamples =
     "  dslaunch up models/demo --tp 2 --pp 2\n"
@@ -76,31 +72,6 @@ Status test_generation(const DeploymentRecord& record, const std::string& secret
   Result<GenerateResult> result = client.generate(options, cancellation, {});
   if (result) return {};
   return tl::unexpected<Error>(std::move(result).error().within("the test generation"));
-}
-
-/// Waits until the gateway knows a replica, so that a client's first request is answered.
-Status wait_for_gateway(const std::string& url, Cancellation& cancellation) {
-  DSL_ASSIGN(const OpenAiEndpoint gateway, parse_gateway_url(url, ""));
-  const Deadline deadline = Deadline::after(kGatewayTime);
-  while (true) {
-    const Result<HttpAnswer> answer =
-        fetch(gateway.request("GET", "/ready", ""), deadline, cancellation, kMaxAnswerBytes);
-    if (std::optional<Error> reason = cancellation.reason()) {
-      return tl::unexpected<Error>(*std::move(reason));
-    }
-    if (answer && answer->status != 503) return {};
-    if (!answer && answer.error().code == ErrorCode::kAuthentication) {
-      // A certificate for clients elsewhere is no failure of the deployment.
-      log(LogLevel::kWarning, "{}", answer.error().to_string());
-      return {};
-    }
-    if (deadline.expired()) {
-      if (!answer) return tl::unexpected<Error>(answer.error());
-      return fail(ErrorCode::kUnreachable, "see its log: dslaunch logs",
-                  "the gateway {} sees no replica", url);
-    }
-    cancellation.wait(Deadline::after(kStatePollInterval));
-  }
 }
 
 ordered_json to_object(const DeploymentRecord& replica) {
@@ -172,10 +143,10 @@ Result<int> up(const SpecFlags& flags, const OutputOptions& output) {
       return tl::unexpected<Error>(
           explain_by_record(part, std::move(tested).error(), cancellation));
   }
-  const DeploymentRecord& last = parts.back();
-  if (is_services(last) && !last.endpoint.empty()) {
-    DSL_TRY(wait_for_gateway(last.endpoint, cancellation));
-  }
+  // Of the whole deployment: what this command has added need not be all of it.
+  DSL_ASSIGN(const std::unique_ptr<Registry> registry, open_registry(spec.cluster));
+  DSL_ASSIGN(const std::vector<DeploymentRecord> all, registry->parts(spec.name));
+  DSL_TRY(wait_for_gateways(all, cancellation));
   launch->keep();
   print_up(parts, std::chrono::duration<double>(Clock::now() - start).count(), output.json);
   return 0;

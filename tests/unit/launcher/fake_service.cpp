@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -31,7 +32,17 @@ constexpr const char* kEvents =
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2}}\n\n"
     "data: [DONE]\n\n";
 
-std::string answer_to(const std::string& request) {
+/// Entries of engines in the folder that --services names.
+int num_engines(const std::string& services) {
+  int count = 0;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(services, ignored)) {
+    if (entry.path().filename().string().starts_with("engine-")) ++count;
+  }
+  return count;
+}
+
+std::string answer_to(const std::string& request, const std::string& services) {
   const auto with = [](const char* status, const std::string& type, const std::string& body) {
     return "HTTP/1.1 " + std::string(status) + "\r\nContent-Type: " + type +
            "\r\nContent-Length: " + std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" +
@@ -39,6 +50,11 @@ std::string answer_to(const std::string& request) {
   };
   if (request.starts_with("GET /metrics ")) {
     return with("200 OK", "text/plain", "vllm:num_requests_running 7\n");
+  }
+  if (request.starts_with("GET /ready ")) {
+    const int count = num_engines(services);
+    return with(count > 0 ? "200 OK" : "503 Service Unavailable", "application/json",
+                "{\"ready\":" + std::to_string(count) + "}");
   }
   if (request.find("\r\nAuthorization: Bearer sk-") == std::string::npos) {
     return with("401 Unauthorized", "application/json", R"({"error":{"message":"wrong key"}})");
@@ -48,7 +64,7 @@ std::string answer_to(const std::string& request) {
 }
 
 /// Reads one request, its body by Content-Length, and answers it.
-void serve(int connection) {
+void serve(int connection, const std::string& services) {
   std::string request;
   char buffer[65536];
   std::size_t wanted = std::string::npos;
@@ -61,7 +77,7 @@ void serve(int connection) {
     const std::size_t length = request.find("\r\nContent-Length: ");
     wanted = head + 4 + (length < head ? std::stoul(request.substr(length + 18)) : 0);
   }
-  const std::string answer = answer_to(request);
+  const std::string answer = answer_to(request, services);
   if (send(connection, answer.data(), answer.size(), MSG_NOSIGNAL) < 0) perror("send");
   close(connection);
 }
@@ -70,10 +86,12 @@ void serve(int connection) {
 
 int main(int argc, char** argv) {
   std::string model = ".";
+  std::string services;
   std::string host = "127.0.0.1";
   int port = 0;
   for (int i = 1; i + 1 < argc; ++i) {
     if (std::strcmp(argv[i], "--model") == 0) model = argv[i + 1];
+    if (std::strcmp(argv[i], "--services") == 0) services = argv[i + 1];
     if (std::strcmp(argv[i], "--listen") == 0) {
       host = argv[i + 1];
       port = std::atoi(host.c_str() + host.rfind(':') + 1);
@@ -109,8 +127,8 @@ int main(int argc, char** argv) {
     return 7;
   }
   getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size);
-  std::thread([listener] {
-    while (true) std::thread(serve, accept(listener, nullptr, nullptr)).detach();
+  std::thread([listener, services] {
+    while (true) std::thread(serve, accept(listener, nullptr, nullptr), services).detach();
   }).detach();
   std::printf("{\"event\":\"ready\",\"endpoint\":\"%s:%d\"}\n", host.c_str(),
               ntohs(address.sin_port));
