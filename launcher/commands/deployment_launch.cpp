@@ -5,16 +5,15 @@
 
 #include "launcher/cluster/local_allocator.h"
 #include "launcher/commands/deployments.h"
+#include "launcher/commands/launch_requests.h"
 #include "launcher/deployment/api_keys.h"
 #include "launcher/deployment/deployment_folder.h"
 #include "launcher/deployment/launch_remains.h"
 #include "launcher/deployment/log_folder.h"
 #include "launcher/deployment/private_files.h"
-#include "launcher/deployment/spec_fields.h"
 #include "launcher/deployment/wanted_services.h"
 #include "launcher/process/error_line.h"
 #include "launcher/process/process_identity.h"
-#include "launcher/process/program_paths.h"
 #include "transport/base/log.h"
 #include "transport/bootstrap/rendezvous.h"
 
@@ -25,41 +24,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr seconds kRollbackStopTime{15};
-
-Result<LaunchRequest> make_request(const DeploymentSpec& spec, const std::string& launch_id,
-                                   DeploymentPart part, int replica) {
-  LaunchRequest request;
-  request.spec = spec;
-  request.record = make_record(spec, part, replica, launch_id);
-  DSL_ASSIGN(const std::filesystem::path logs, log_folder(request.record));
-  request.log = logs / part_log_name(request.record);
-  DSL_ASSIGN(const std::string self, own_path());
-  const bool is_replica = part == DeploymentPart::kReplica;
-  request.command = {self, is_replica ? "supervise" : "control"};
-  if (!launch_id.empty()) request.command.push_back("--launch-id=" + launch_id);
-  if (replica > 0) request.command.push_back(fmt::format("--replica={}", replica));
-  const std::vector<std::string> arguments = to_arguments(spec);
-  request.command.insert(request.command.end(), arguments.begin(), arguments.end());
-  return request;
-}
-
-/// Looked for before anything starts: a controller that cannot start its services takes everything
-/// down again, on Slurm after a wait in the queue.
-Status check_programs(const DeploymentSpec& spec) {
-  if (spec.gateways > 0) {
-    Result<std::string> gateway = find_gateway();
-    if (!gateway) {
-      Error error = std::move(gateway).error();
-      error.remedy += "; --gateways 0 brings it up without the OpenAI interface";
-      return tl::unexpected<Error>(std::move(error));
-    }
-  }
-  if (spec.preprocess_replicas + spec.postprocess_replicas > 0) {
-    const Result<std::string> text_service = find_text_service();
-    if (!text_service) return tl::unexpected<Error>(text_service.error());
-  }
-  return {};
-}
 
 /// A replica that was drained before it ended gets requests again.
 Status restore_to_rotation(const DeploymentRecord& replica) {
@@ -88,21 +52,6 @@ Status write_keys(const DeploymentFolder& folder, const DeploymentSpec& spec) {
 }
 
 }  // namespace
-
-Result<std::vector<LaunchRequest>> make_launch_requests(const DeploymentSpec& spec,
-                                                        const std::string& launch_id) {
-  std::vector<LaunchRequest> requests;
-  for (int replica = 0; replica < spec.replicas; ++replica) {
-    DSL_ASSIGN(LaunchRequest request,
-               make_request(spec, launch_id, DeploymentPart::kReplica, replica));
-    requests.push_back(std::move(request));
-  }
-  if (wanted_of(spec).total() > 0) {
-    DSL_ASSIGN(LaunchRequest request, make_request(spec, launch_id, DeploymentPart::kServices, 0));
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
 
 DeploymentLaunch::DeploymentLaunch(DeploymentSpec spec, std::unique_ptr<Registry> registry,
                                    std::unique_ptr<Allocator> allocator, SecretStore secrets)
@@ -184,12 +133,8 @@ Status DeploymentLaunch::start_parts() {
   const AllocationName up{ClusterKind::kLocal, pid_space(), local_allocation_id(this_process())};
   bool is_first = true;
   for (Part& part : parts_) {
-    LaunchRequest& request = part.request;
-    request.secret = secret_;
-    // On Slurm nobody owns a job that waits in the queue; locally this process owns the name until
-    // the part's program does.
-    if (spec_.cluster == ClusterKind::kLocal) request.record.owner = this_process();
-    Status created = registry_->create(request.record);
+    if (!is_first && waits_for_replicas(part)) continue;
+    Status created = take_name(part);
     if (!created) {
       // Another `up` was quicker: what is there is not ours to take down.
       if (is_first) parts_.clear();
@@ -200,16 +145,43 @@ Status DeploymentLaunch::start_parts() {
       DSL_TRY(make_folder());
       is_first = false;
     }
-    if (joins_ && request.record.part == DeploymentPart::kReplica) {
-      DSL_TRY(restore_to_rotation(request.record));
-    }
-    DSL_TRY(begin_log_folder(request.record));
-    DSL_ASSIGN(part.allocation_id, allocator_->start(request));
-    DSL_ASSIGN(const AllocationName owner, registry_->name_of(part.allocation_id));
-    DSL_TRY(secrets_.add_owner(launch_id_, owner));
+    DSL_TRY(start_part(part));
   }
   // From here on the parts hold it.
   return secrets_.remove_owner(launch_id_, up);
+}
+
+/// A services' job that Slurm starts first could lie on a node that the replicas wait for.
+bool DeploymentLaunch::waits_for_replicas(const Part& part) const {
+  return spec_.cluster == ClusterKind::kSlurm && is_services(part.request.record);
+}
+
+Status DeploymentLaunch::take_name(Part& part) {
+  LaunchRequest& request = part.request;
+  request.secret = secret_;
+  // On Slurm nobody owns a job that waits in the queue; locally this process owns the name until
+  // the part's program does.
+  if (spec_.cluster == ClusterKind::kLocal) request.record.owner = this_process();
+  return registry_->create(request.record);
+}
+
+Status DeploymentLaunch::start_part(Part& part) {
+  const LaunchRequest& request = part.request;
+  if (joins_ && is_replica(request.record)) DSL_TRY(restore_to_rotation(request.record));
+  DSL_TRY(begin_log_folder(request.record));
+  DSL_ASSIGN(part.allocation_id, allocator_->start(request));
+  DSL_ASSIGN(const AllocationName owner, registry_->name_of(part.allocation_id));
+  return secrets_.add_owner(launch_id_, owner);
+}
+
+Status DeploymentLaunch::start_late_part() {
+  Part& services = parts_.back();
+  if (registry_->current(services.request.record)) {
+    parts_.pop_back();  // another `up` has added them meanwhile
+    return {};
+  }
+  DSL_TRY(take_name(services));
+  return start_part(services);
 }
 
 Status DeploymentLaunch::hold_secret(const AllocationName& up) {
@@ -265,7 +237,9 @@ Result<LaunchProgress> DeploymentLaunch::look_at(const Part& part) {
   if (!is_ready && status.state == AllocationState::kEnded) {
     return tl::unexpected<Error>(why_it_ended(part, status));
   }
-  return LaunchProgress{record ? *std::move(record) : part.request.record, status, false};
+  LaunchProgress progress{record ? *std::move(record) : part.request.record, status, false, {}};
+  progress.record.allocation_id = part.allocation_id;
+  return progress;
 }
 
 Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
@@ -274,24 +248,38 @@ Result<std::vector<DeploymentRecord>> DeploymentLaunch::wait_ready(
   while (true) {
     std::vector<DeploymentRecord> ready;
     std::optional<LaunchProgress> waiting;
+    bool have_nodes = true;
     for (const Part& part : parts_) {
+      if (part.allocation_id.empty()) continue;
       DSL_ASSIGN(LaunchProgress progress, look_at(part));
+      if (progress.allocation.state == AllocationState::kPending) have_nodes = false;
       if (progress.record.state == DeploymentState::kReady) {
         ready.push_back(std::move(progress.record));
       } else if (!waiting) {
         waiting = std::move(progress);
       }
     }
-    if (!waiting) return ready;
-    if (is_services(waiting->record)) {
-      const Result<DeploymentRecord> engine = registry_->find(spec_.name);
-      waiting->engine_is_up =
-          engine && is_replica(*engine) && engine->state == DeploymentState::kReady;
+    if (have_nodes && parts_.back().allocation_id.empty()) {
+      DSL_TRY(start_late_part());
+      continue;
     }
+    if (!waiting) return ready;
+    look_at_others(*waiting);
     on_progress(*waiting);
     if (std::optional<Error> reason = cancellation.wait(Deadline::after(interval))) {
       return tl::unexpected<Error>(*std::move(reason));
     }
+  }
+}
+
+void DeploymentLaunch::look_at_others(LaunchProgress& waiting) {
+  if (waiting.allocation.state != AllocationState::kPending) return;
+  const Result<std::vector<DeploymentRecord>> all = registry_->parts(spec_.name);
+  if (!all) return;
+  for (const DeploymentRecord& other : *all) {
+    if (other.state != DeploymentState::kReady) continue;
+    if (is_services(waiting.record) && is_replica(other)) waiting.engine_is_up = true;
+    if (is_replica(waiting.record) && is_services(other)) waiting.services = other;
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,15 +20,17 @@ struct LaunchProgress {
   DeploymentRecord record;
   AllocationStatus allocation;
   bool engine_is_up = false;  // a replica answers already; told of services that wait
+  std::optional<DeploymentRecord> services;  // that run already; told of a replica that waits
 };
 
 /// A launch under way. Unless keep() was called, its destructor ends what it has started and
 /// forgets it.
 class DeploymentLaunch {
  public:
-  /// Takes the name, saves a secret and API keys and starts every part. Of a deployment that is up,
-  /// only the parts that are missing: they join its launch. kDeploymentExists when none is missing,
-  /// or another model has the name.
+  /// Takes the name, saves a secret and API keys and starts every part; on Slurm the services
+  /// follow in wait_ready(), when the replicas have their nodes. Of a deployment that is up, only
+  /// the parts that are missing: they join its launch. kDeploymentExists when none is missing, or
+  /// another model has the name.
   static Result<std::unique_ptr<DeploymentLaunch>> start(const DeploymentSpec& spec);
   ~DeploymentLaunch();
 
@@ -51,6 +54,11 @@ class DeploymentLaunch {
   Status choose_parts();
   Status make_folder();
   Status start_parts();
+  bool waits_for_replicas(const Part& part) const;
+  Status take_name(Part& part);
+  Status start_part(Part& part);
+  Status start_late_part();
+  void look_at_others(LaunchProgress& waiting);
   Status hold_secret(const AllocationName& up);
   Result<LaunchProgress> look_at(const Part& part);
   Error why_it_ended(const Part& part, const AllocationStatus& status) const;
@@ -66,10 +74,5 @@ class DeploymentLaunch {
   std::vector<Part> parts_;
   bool kept_ = false;
 };
-
-/// The parts of `spec`: its replicas, and the services where it asks for any. An empty launch id
-/// makes parts that stand on their own (render, sbatch by hand).
-Result<std::vector<LaunchRequest>> make_launch_requests(const DeploymentSpec& spec,
-                                                        const std::string& launch_id);
 
 }  // namespace dsl::launcher

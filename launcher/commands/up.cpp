@@ -8,6 +8,7 @@
 #include "launcher/commands/deployment_launch.h"
 #include "launcher/commands/deployments.h"
 #include "launcher/commands/gateway_wait.h"
+#include "launcher/commands/launch_requests.h"
 #include "launcher/commands/service_access.h"
 #include "launcher/commands/spec_flags.h"
 #include "launcher/commands/waiting_text.h"

@@ -24,10 +24,16 @@ std::string flags_without_services(const DeploymentSpec& spec) {
 }  // namespace
 
 std::string waiting_text(const LaunchProgress& progress) {
-  std::string text =
-      is_replica(progress.record) ? "waits for nodes" : "the services' job waits for a node";
+  const std::string& job = progress.record.allocation_id;
+  std::string text = is_replica(progress.record)
+                         ? fmt::format("job {} waits for nodes", job)
+                         : fmt::format("the services' job {} waits for a node", job);
   if (progress.engine_is_up) text = "the engine is up, " + text;
   if (!progress.allocation.reason.empty()) text += ": " + progress.allocation.reason;
+  if (progress.services) {
+    text += fmt::format(", while its own services run on {} (job {})",
+                        fmt::join(progress.services->nodes, ","), progress.services->allocation_id);
+  }
   if (progress.allocation.estimated_start_unix_s) {
     const std::time_t start = *progress.allocation.estimated_start_unix_s;
     std::tm local{};

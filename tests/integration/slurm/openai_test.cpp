@@ -122,6 +122,21 @@ TEST_F(OpenAiTest, UpSaysThatTheServicesFindNoRoomThoughTheEngineIsUp) {
   EXPECT_THAT(jobs(), IsEmpty());
 }
 
+TEST_F(OpenAiTest, ADeploymentDoesNotWaitForItsOwnServices) {
+  // Until this job of somebody else ends, services would find room only where the replica shall be.
+  const Finished other =
+      cluster_->on("ctl", {"sbatch", "-w", "n[1-2]", "-N2", "--exclusive", "--job-name=other",
+                           "--output=/dev/null", "--wrap=sleep 3"});
+  ASSERT_EQ(other.exit_status, 0) << other.output;
+  const Finished brought_up =
+      dslaunch({"up", kModel, "--cluster", "slurm", "-w", "n[2-4]", "-N", "3", "--exclusive",
+                "--pp", "3", "--threads", "1", "--name", "demo", "--json"},
+               {"timeout", "-s", "INT", "60"});
+  ASSERT_EQ(brought_up.exit_status, 0) << brought_up.output;
+  EXPECT_THAT(brought_up.output, HasSubstr("waits for nodes"));
+  EXPECT_THAT(jobs(), ::testing::UnorderedElementsAre("demo", "demo-services"));
+}
+
 TEST_F(OpenAiTest, AKilledGatewayComesBackAndIsAnnounced) {
   ASSERT_EQ(up().exit_status, 0);
   const std::string before = base_url();
@@ -167,6 +182,9 @@ TEST_F(OpenAiTest, ReplicasAndServicesAreJobsAndDownLeavesNone) {
   // A replica that goes is known to the gateways; up brings it back.
   EXPECT_EQ(cluster_->on("ctl", {"scancel", "--name=demo-1"}).exit_status, 0);
   EXPECT_TRUE(becomes([&] { return entries("engine").size() == 1; }, 10s));
+  const json degraded = wait_for_state("degraded", 10s);
+  EXPECT_THAT(degraded["lost_replicas"].dump(), HasSubstr("CANCELLED"));
+  EXPECT_THAT(dslaunch({"status"}).output, HasSubstr(" 1/2 "));
   expect_right_stream(ask(base_url()));
   const Finished again = dslaunch(arguments);
   ASSERT_EQ(again.exit_status, 0) << again.output;

@@ -13,6 +13,7 @@ LaunchProgress services_that_wait(const std::string& reason) {
   LaunchProgress progress;
   progress.record.name = "demo";
   progress.record.part = DeploymentPart::kServices;
+  progress.record.allocation_id = "13";
   progress.allocation.reason = reason;
   progress.engine_is_up = true;
   return progress;
@@ -29,7 +30,7 @@ TEST(WaitingText, TellsThatTheEngineIsUpAndWhySlurmMakesTheServicesWait) {
   const LaunchProgress progress = services_that_wait("Resources: the nodes it asks for are in use");
   EXPECT_EQ(
       waiting_text(progress),
-      "the engine is up, the services' job waits for a node: Resources: the nodes it asks for "
+      "the engine is up, the services' job 13 waits for a node: Resources: the nodes it asks for "
       "are in use");
   const auto hint = room_hint(demo_spec(), progress);
   ASSERT_TRUE(hint);
@@ -59,7 +60,11 @@ TEST(WaitingText, HintsOnlyWhereRoomIsMissingForServices) {
   replica.record.part = DeploymentPart::kReplica;
   replica.engine_is_up = false;
   EXPECT_FALSE(room_hint(demo_spec(), replica));
-  EXPECT_THAT(waiting_text(replica), StartsWith("waits for nodes: Resources"));
+  EXPECT_THAT(waiting_text(replica), StartsWith("job 13 waits for nodes: Resources"));
+  replica.services = replica.record;
+  replica.services->allocation_id = "12";
+  replica.services->nodes = {"n1"};
+  EXPECT_THAT(waiting_text(replica), HasSubstr("its own services run on n1 (job 12)"));
 }
 
 }  // namespace
