@@ -44,7 +44,7 @@ Status Leader::start(std::function<void(const Error&)> on_failure) {
 // ---- Called from any thread.
 
 Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventSink sink) {
-  DSL_TRY(check_request(request, worker_.parts().config.vocab_size, max_context_));
+  DSL_TRY(check_request(request, worker_.parts().config.vocab_size, context_limit()));
   const std::int64_t room =
       max_context_ - static_cast<std::int64_t>(request.prompt_token_ids.size());
   const std::int64_t max_new_tokens =
@@ -55,11 +55,15 @@ Result<Engine::RequestId> Leader::submit(GenerateRequest request, Engine::EventS
   return static_cast<Engine::RequestId>(id);
 }
 
+ContextLimit Leader::context_limit() const {
+  return {max_context_, worker_.parts().config.max_position_embeddings};
+}
+
 void Leader::cancel(Engine::RequestId id) { inbox_.cancel(SequenceId{id}); }
 
 Status Leader::score(std::span<const std::int32_t> token_ids,
                      std::function<void(std::span<const float>)> rows) {
-  DSL_TRY(check_scored_tokens(token_ids, worker_.parts().config.vocab_size, max_context_));
+  DSL_TRY(check_scored_tokens(token_ids, worker_.parts().config.vocab_size, context_limit()));
   const auto job = std::make_shared<ScoreJob>(std::move(rows));
   DSL_TRY(inbox_.score({token_ids.begin(), token_ids.end()}, job));
   return job->wait();

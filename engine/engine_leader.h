@@ -16,6 +16,7 @@
 #include "engine/engine_rank.h"
 #include "engine/engine_requests.h"
 #include "engine/farewells.h"
+#include "engine/request_checks.h"
 #include "engine/request_inbox.h"
 #include "engine/scheduler/scheduler.h"
 #include "engine/stats_board.h"
@@ -42,6 +43,7 @@ class Leader {
  private:
   using SequenceId = scheduler::SequenceId;
 
+  ContextLimit context_limit() const;
   void run();
   Status serve();
   /// Handles what other threads posted; waits for it when `idle`. False when the engine is to stop.

@@ -22,17 +22,20 @@ Status validate_tokens(std::span<const std::int32_t> token_ids, std::int64_t voc
   return {};
 }
 
-Status check_context(std::int64_t num_tokens, std::int64_t max_context) {
-  if (num_tokens <= max_context) return {};
-  return fail(ErrorCode::kContextOverflow, "shorten the prompt or start with more kv tokens",
+Status check_context(std::int64_t num_tokens, const ContextLimit& context) {
+  if (num_tokens <= context.tokens) return {};
+  const bool cache_is_limit = context.tokens < context.of_model;
+  return fail(ErrorCode::kContextOverflow,
+              cache_is_limit ? "shorten the prompt or start with more kv tokens"
+                             : "shorten the prompt: it is all that the model has",
               "a request needs {} positions: the context of this deployment is {}", num_tokens,
-              max_context);
+              context.tokens);
 }
 
 }  // namespace
 
 Status check_request(const GenerateRequest& request, std::int64_t vocab_size,
-                     std::int64_t max_context) {
+                     const ContextLimit& context) {
   DSL_TRY(validate_tokens(request.prompt_token_ids, vocab_size));
   if (!request.emitted_token_ids.empty()) {
     DSL_TRY(validate_tokens(request.emitted_token_ids, vocab_size));
@@ -42,13 +45,13 @@ Status check_request(const GenerateRequest& request, std::int64_t vocab_size,
   return check_context(static_cast<std::int64_t>(request.prompt_token_ids.size() +
                                                  request.emitted_token_ids.size()) +
                            1,
-                       max_context);
+                       context);
 }
 
 Status check_scored_tokens(std::span<const std::int32_t> token_ids, std::int64_t vocab_size,
-                           std::int64_t max_context) {
+                           const ContextLimit& context) {
   DSL_TRY(validate_tokens(token_ids, vocab_size));
-  return check_context(static_cast<std::int64_t>(token_ids.size()), max_context);
+  return check_context(static_cast<std::int64_t>(token_ids.size()), context);
 }
 
 }  // namespace dsl::engine

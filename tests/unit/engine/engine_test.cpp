@@ -105,6 +105,20 @@ TEST(EngineTest, MalformedRequestsAreRefusedByName) {
   EXPECT_THAT(refused.error.message, HasSubstr("513 positions"));
 }
 
+TEST(EngineTest, ALargerCacheIsTheRemedyOnlyWhereItIsTheLimit) {
+  const auto remedy = [](std::int64_t kv_tokens, std::size_t num_prompt) {
+    EngineOptions with = options();
+    with.kv_tokens = kv_tokens;
+    GenerateRequest longer = request(4);
+    longer.prompt_token_ids.assign(num_prompt, 5);
+    const auto refused = start(with)->generate(longer);
+    EXPECT_EQ(refused.error.code, ErrorCode::kContextOverflow);
+    return refused.error.remedy;
+  };
+  EXPECT_THAT(remedy(64, 64), HasSubstr("more kv tokens"));
+  EXPECT_THAT(remedy(4096, 2560), HasSubstr("all that the model has"));
+}
+
 TEST(EngineTest, CancelledRequestEndsWithinASecond) {
   const auto world = start(options());
   auto pending = PendingGeneration::submit(world->leader(), request(0));
