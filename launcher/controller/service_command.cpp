@@ -9,6 +9,13 @@ namespace {
 /// Gateways and text services finish what they have begun; the controller waits a little longer.
 constexpr const char* kDrainTimeout = "30";
 
+/// Text services ask no engine what it holds, and a gateway's first request comes before its
+/// answer.
+void add_context_limit(const DeploymentSpec& spec, std::vector<std::string>& argv) {
+  if (spec.kv_tokens == 0) return;  // the engine decides
+  argv.insert(argv.end(), {"--max-context", std::to_string(spec.kv_tokens)});
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
@@ -33,6 +40,7 @@ Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
                                    listen,
                                    "--drain-timeout-s",
                                    kDrainTimeout};
+  add_context_limit(spec, argv);
   if (!spec.tls_certificate.empty()) {
     argv.insert(argv.end(), {"--tls-certificate", spec.tls_certificate, "--tls-key", spec.tls_key});
   }
@@ -42,17 +50,19 @@ Result<std::vector<std::string>> gateway_command(const DeploymentSpec& spec,
 Result<std::vector<std::string>> text_service_command(const DeploymentSpec& spec,
                                                       ServiceRole role) {
   DSL_ASSIGN(const std::string program, find_text_service());
-  return std::vector<std::string>{program,
-                                  "--role",
-                                  std::string(to_string(role)),
-                                  "--model",
-                                  spec.model,
-                                  "--served-model-name",
-                                  spec.model_name(),
-                                  "--listen",
-                                  "127.0.0.1:0",
-                                  "--drain-timeout-s",
-                                  kDrainTimeout};
+  std::vector<std::string> argv = {program,
+                                   "--role",
+                                   std::string(to_string(role)),
+                                   "--model",
+                                   spec.model,
+                                   "--served-model-name",
+                                   spec.model_name(),
+                                   "--listen",
+                                   "127.0.0.1:0",
+                                   "--drain-timeout-s",
+                                   kDrainTimeout};
+  add_context_limit(spec, argv);
+  return argv;
 }
 
 std::string public_url(const DeploymentSpec& spec, const std::string& endpoint,

@@ -8,6 +8,7 @@
 #include "engine/serving/gateway/answer_run_async.h"
 #include "engine/serving/gateway/request_log.h"
 #include "engine/serving/text_service/openai_error.h"
+#include "engine/serving/text_service/request_fields.h"
 #include "transport/base/log.h"
 
 namespace dsl::serving {
@@ -28,6 +29,16 @@ OutstandingTokens outstanding_tokens(const EngineCall& call, std::int64_t num_em
   return {static_cast<std::int64_t>(call.prompt_token_ids->size()) + num_emitted,
           call.max_tokens > 0 ? std::min(call.max_tokens - num_emitted, kExpectedTokens)
                               : kExpectedTokens};
+}
+
+/// A text service knows the model's context, but not what the engines hold of it.
+Status check_contexts(const PreparedRequest& prepared, const ServedModel& model) {
+  const char* field = prepared.kind == AnswerKind::kChat ? "messages" : "prompt";
+  for (const PreparedChoice& choice : prepared.choices) {
+    const auto num_tokens = static_cast<std::int64_t>(choice.call.prompt_token_ids->size());
+    DSL_TRY(check_context(num_tokens, choice.call.max_tokens, model, field));
+  }
+  return {};
 }
 
 bool is_fault_of_request(ErrorCode code) {
@@ -73,7 +84,11 @@ asio::awaitable<TextPool::Prepared> AnswerRun::prepare() {
   const std::string body = std::move(order_.body);
   order_.body = {};
   std::optional<TextPool::Prepared> by_service = co_await core_->text->prepare(order_.kind, body);
-  if (by_service) co_return *std::move(by_service);
+  if (by_service) {
+    const Status fits = *by_service ? check_contexts(**by_service, *core_->model) : Status{};
+    if (!fits) co_return tl::unexpected<HttpResponse>(openai_error(fits.error()));
+    co_return *std::move(by_service);
+  }
   const auto work = [&]() -> TextPool::Prepared {
     Result<PreparedRequest> prepared = order_.kind == AnswerKind::kChat
                                            ? core_->preprocessor.prepare_chat(body)

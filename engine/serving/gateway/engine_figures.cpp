@@ -1,5 +1,6 @@
 #include "engine/serving/gateway/engine_figures.h"
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 
@@ -108,6 +109,8 @@ Result<EngineFigures> parse_info(std::string_view text) {
     info.at("num_running").get_to(figures.num_running);
     info.at("num_waiting").get_to(figures.num_waiting);
     info.at("max_waiting").get_to(figures.max_waiting);
+    figures.context_tokens = std::min(info.at("kv_tokens").get<std::int64_t>(),
+                                      info.at("max_position_embeddings").get<std::int64_t>());
     info.at("kv_blocks_used").get_to(figures.kv_blocks_used);
     info.at("kv_blocks_total").get_to(figures.kv_blocks_total);
     info.at("draining").get_to(figures.is_draining);

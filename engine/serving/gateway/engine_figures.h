@@ -45,6 +45,7 @@ struct EngineFigures {
   std::int64_t num_running = 0;
   std::int64_t num_waiting = 0;
   std::int64_t max_waiting = 0;
+  std::int64_t context_tokens = 0;  // what one request may have of prompt and answer
   std::int64_t kv_blocks_used = 0;
   std::int64_t kv_blocks_total = 0;
   bool is_draining = false;

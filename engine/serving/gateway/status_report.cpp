@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -165,6 +166,14 @@ void StatusReport::set_services(const ServiceList& services) {
     engines.emplace(std::move(key), known == engines_.end() ? EngineState{} : known->second);
   }
   engines_ = std::move(engines);
+}
+
+std::int64_t StatusReport::least_context_tokens() const {
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (const auto& [engine, state] : engines_) {
+    if (state.figures) least = std::min(least, state.figures->context_tokens);
+  }
+  return least;
 }
 
 void StatusReport::note_figures(const EngineKey& engine, Result<EngineFigures> figures,

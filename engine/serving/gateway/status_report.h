@@ -40,6 +40,8 @@ class StatusReport {
   void set_services(const ServiceList& services);
   /// An engine's answer to the question of this second.
   void note_figures(const EngineKey& engine, Result<EngineFigures> figures, Clock::time_point now);
+  /// The least context among the engines that have told theirs; the largest number without any.
+  std::int64_t least_context_tokens() const;
   /// Closes a second.
   void add_sample(const RequestLatencies& latencies, std::int64_t now_unix_s);
 

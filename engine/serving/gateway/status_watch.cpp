@@ -62,7 +62,9 @@ asio::awaitable<void> StatusWatch::ask(std::shared_ptr<StatusWatch> self, Engine
     figures = metrics ? parse_engine_figures(*info, *metrics) : tl::unexpected(metrics.error());
   }
   self->being_asked_.erase(engine);
-  self->core_->status.note_figures(engine, std::move(figures), std::chrono::steady_clock::now());
+  StatusReport& status = self->core_->status;
+  status.note_figures(engine, std::move(figures), std::chrono::steady_clock::now());
+  self->core_->model->set_engine_context(status.least_context_tokens());
 }
 
 asio::awaitable<Result<std::string>> StatusWatch::get(const EngineKey& engine, std::string target) {

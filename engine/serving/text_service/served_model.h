@@ -1,8 +1,11 @@
 // What the text half of serving knows of a model: tokenizer, chat template, limits, defaults.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -17,7 +20,7 @@ struct ServedModelOptions {
 
 struct ModelText;  // model_text.h
 
-/// Immutable, thread-safe; shared by preprocessor and answers.
+/// Thread-safe, and immutable but for the context; shared by preprocessor and answers.
 class ServedModel {
  public:
   /// Reads config.json, tokenizer.json, and where they are there tokenizer_config.json,
@@ -28,7 +31,14 @@ class ServedModel {
   ~ServedModel();
 
   const std::string& name() const { return name_; }
-  std::int64_t max_context_tokens() const { return max_context_tokens_; }
+  /// Of prompt and answer: what the model and options allow, or less where engines hold less.
+  std::int64_t max_context_tokens() const {
+    return std::min(max_context_tokens_, engine_context_tokens_.load(std::memory_order_relaxed));
+  }
+  /// What the engines hold of one request, from whoever has asked them.
+  void set_engine_context(std::int64_t tokens) const {
+    engine_context_tokens_.store(tokens, std::memory_order_relaxed);
+  }
   const ModelText& text() const { return *text_; }
 
  private:
@@ -36,6 +46,8 @@ class ServedModel {
 
   std::string name_;
   std::int64_t max_context_tokens_ = 0;
+  mutable std::atomic<std::int64_t> engine_context_tokens_ =
+      std::numeric_limits<std::int64_t>::max();
   std::unique_ptr<const ModelText> text_;
 };
 

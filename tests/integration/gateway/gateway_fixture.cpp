@@ -80,10 +80,10 @@ void GatewayFixture::announce(const std::string& id, const std::string& role,
              mode);
 }
 
-std::unique_ptr<Child> GatewayFixture::start_engine() {
-  return std::make_unique<Child>(
-      std::vector<std::string>{DSL_ENGINE_BINARY, "--model", model_dir(), "--threads", "1"},
-      kSecret);
+std::unique_ptr<Child> GatewayFixture::start_engine(const std::vector<std::string>& more) {
+  std::vector<std::string> argv = {DSL_ENGINE_BINARY, "--model", model_dir(), "--threads", "1"};
+  argv.insert(argv.end(), more.begin(), more.end());
+  return std::make_unique<Child>(argv, kSecret);
 }
 
 std::unique_ptr<Child> GatewayFixture::start_text(const std::string& role) {

@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "../../unit/checkpoint/checkpoint_files.h"
 #include "../../unit/serving/child.h"
@@ -38,7 +39,7 @@ class GatewayFixture : public testing::Test {
   void announce(const std::string& id, const std::string& role, const std::string& endpoint,
                 mode_t mode = 0600);
 
-  static std::unique_ptr<Child> start_engine();
+  static std::unique_ptr<Child> start_engine(const std::vector<std::string>& more = {});
   static std::unique_ptr<Child> start_text(const std::string& role);
   void start_gateway();
 

@@ -225,6 +225,23 @@ TEST_F(TextServicesE2eTest, EveryKindOfAnswerSurvivesServicesThatComeAndGo) {
   EXPECT_GT(gateway_metric(kByService), 400);
 }
 
+TEST_F(TextServicesE2eTest, TheContextIsThatOfTheEngineWithTheLeastWhoeverPrepares) {
+  const auto fits = [&] {
+    RawClient client(endpoint_);
+    client.send(http_post("/v1/chat/completions", kKey, chat(false, "", 100)));
+    EXPECT_TRUE(client.read_until("}}")) << client.received();
+    return client.received().find("context_length_exceeded") == std::string::npos;
+  };
+  EXPECT_THAT(get("/v1/models"), HasSubstr(R"("max_model_len":512)"));
+  EXPECT_TRUE(fits());
+  const auto smaller = start_engine({"--kv-tokens", "64"});
+  announce("e1", "engine", endpoint_of(*smaller));
+  ASSERT_TRUE(wait_until_shown("/v1/models", R"("max_model_len":64)"));
+  EXPECT_FALSE(fits());
+  const auto service = add("p0", "preprocess");
+  EXPECT_FALSE(fits()) << "the service does not know the engine";
+}
+
 TEST_F(TextServicesE2eTest, TheGatewayPreparesWhenItsServiceIsKilled) {
   constexpr char kPrepared[] =
       R"(dslaunch_gateway_text_work_total{by="service",work="preprocess"})";

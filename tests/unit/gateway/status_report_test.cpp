@@ -12,7 +12,7 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 
 constexpr char kInfo[] = R"({"dtype":"bf16","kernels":"avx2","num_running":3,"num_waiting":2,
-  "max_waiting":8,"kv_blocks_used":5,"kv_blocks_total":20,"draining":false,
+  "max_waiting":8,"kv_blocks_used":5,"kv_blocks_total":20,"kv_tokens":640,"max_position_embeddings":512,"draining":false,
   "links":[{"peer":1,"transport":"shm","device":"memory"}]})";
 
 std::string metrics(int num_tokens, double age_s, double wait_s) {
@@ -141,6 +141,19 @@ TEST_F(StatusReportTest, AnEngineThatDoesNotAnswerCountsNoMore) {
   EXPECT_EQ(replica["ranks"][0]["state"], "unknown");
   note(900, 5s);
   EXPECT_EQ(shown()["replicas"][0]["generation_tokens_per_s"], 0) << "the gap has no pace";
+}
+
+TEST_F(StatusReportTest, TheContextIsThatOfTheEngineWithTheLeast) {
+  constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(report_.least_context_tokens(), kAny);
+  note(10, 0s);
+  EXPECT_EQ(report_.least_context_tokens(), 512) << "the model's";
+  std::string smaller = kInfo;
+  smaller.replace(smaller.find("640"), 3, "64");
+  report_.note_figures(engine_, parse_engine_figures(smaller, metrics(10, 0, 0)), start_);
+  EXPECT_EQ(report_.least_context_tokens(), 64);
+  report_.set_services({});
+  EXPECT_EQ(report_.least_context_tokens(), kAny);
 }
 
 TEST_F(StatusReportTest, FiguresOfAnEngineThatIsGoneAreDropped) {

@@ -192,6 +192,14 @@ TEST_F(ServiceCommandTest, NamesTheModelAsClientsDo) {
   EXPECT_THAT(*argv, Contains("postprocess"));
 }
 
+TEST_F(ServiceCommandTest, TheContextEndsWhereTheCacheDoes) {
+  spec_.kv_tokens = 64;
+  EXPECT_THAT(*text_service_command(spec_, ServiceRole::kPreprocess),
+              testing::IsSupersetOf({"--max-context", "64"}));
+  EXPECT_THAT(*gateway_command(spec_, DeploymentFolder("/f"), "h", 0),
+              testing::IsSupersetOf({"--max-context", "64"}));
+}
+
 TEST_F(ServiceCommandTest, UrlsAreForClients) {
   EXPECT_EQ(public_url(spec_, "127.0.0.1:80", "n1"), "http://127.0.0.1:80");
   EXPECT_EQ(public_url(spec_, "0.0.0.0:80", "n1"), "http://n1:80");
