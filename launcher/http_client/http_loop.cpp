@@ -199,7 +199,8 @@ struct Exchange {
       co_return co_await speak(bytes);
     }
     const std::size_t colon = request.endpoint.rfind(':');
-    const std::string host = request.endpoint.substr(0, colon);
+    std::string host = request.endpoint.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
     const std::string port = colon == std::string::npos ? "" : request.endpoint.substr(colon + 1);
     auto [unresolved, addresses] = co_await resolver.async_resolve(host, port, kNoThrow);
     if (unresolved) co_return problem("resolving the address", unresolved);

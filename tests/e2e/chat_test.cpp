@@ -167,5 +167,13 @@ TEST_F(ChatTest, SpeaksOverAUnixSocket) {
   EXPECT_FALSE(std::filesystem::exists(socket));
 }
 
+TEST_F(ChatTest, SpeaksOverIPv6) {
+  if (!std::filesystem::exists("/proc/net/if_inet6")) GTEST_SKIP() << "no IPv6 here";
+  const CliResult started = up({"--gateway-listen", "[::1]:0"});
+  ASSERT_EQ(started.exit_code, 0) << started.err;
+  EXPECT_THAT(home_.run({"url", "demo"}).out, testing::StartsWith("http://[::1]:"));
+  EXPECT_EQ(complete().exit_code, 0);
+}
+
 }  // namespace
 }  // namespace dsl::e2e
