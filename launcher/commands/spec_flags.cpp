@@ -6,6 +6,7 @@
 
 #include "launcher/deployment/spec_reader.h"
 #include "launcher/plan/model_shape.h"
+#include "launcher/plan/world_plan.h"
 
 namespace dsl::launcher {
 namespace {
@@ -98,6 +99,7 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
   if (spec.name.empty()) spec.name = default_name(spec.model);
   DSL_TRY(validate(spec, is_spec_file(model_) ? ErrorCode::kConfig : ErrorCode::kInvalidArgument));
   DSL_TRY(check_shape(spec.model, spec.tp, spec.pp));
+  DSL_TRY(check_nodes_asked_for(spec));
   return spec;
 }
 

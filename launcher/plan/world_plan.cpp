@@ -2,6 +2,8 @@
 
 #include <charconv>
 
+#include "slurm/job_spec.h"
+
 namespace dsl::launcher {
 namespace {
 
@@ -19,22 +21,41 @@ Result<int> parse_rank(std::string_view digits, std::string_view text) {
   return value;
 }
 
+tl::unexpected<Error> too_many_nodes(int num_nodes, int tp, int pp) {
+  return fail(ErrorCode::kParallelism,
+              fmt::format("ask for {} node{} (-N), or split into at least {} stages (--pp)", pp,
+                          pp == 1 ? "" : "s", num_nodes),
+              "{} nodes cannot share {} stage{}: tp {} x pp {} = {} ranks, and the {} shards of a "
+              "stage stay on one node",
+              num_nodes, pp, pp == 1 ? "" : "s", tp, pp, tp * pp, tp);
+}
+
 }  // namespace
+
+Status check_nodes_asked_for(const DeploymentSpec& spec) {
+  const SlurmOptions& asked = spec.slurm;
+  if (asked.nodes) {
+    const auto nodes = slurm::parse_node_count(*asked.nodes);
+    if (!nodes) return tl::unexpected<Error>(Error(nodes.error()).within("--nodes"));
+    const auto most = static_cast<int>(nodes->max);
+    if (most > spec.pp) return too_many_nodes(most, spec.tp, spec.pp);
+  }
+  const int num_ranks = spec.tp * spec.pp;
+  if (asked.ntasks.value_or(0) <= num_ranks) return {};
+  return fail(ErrorCode::kParallelism,
+              fmt::format("ask for {} tasks (-n) or less, or leave them out: one for each node "
+                          "starts its ranks",
+                          num_ranks),
+              "{} tasks are more than tp {} x pp {} = {} ranks", *asked.ntasks, spec.tp, spec.pp,
+              num_ranks);
+}
 
 Result<WorldPlan> plan_world(const std::vector<Node>& nodes, int tp, int pp) {
   const int num_nodes = static_cast<int>(nodes.size());
   if (num_nodes < 1) {
     return fail(ErrorCode::kParallelism, "ask for at least one node", "there are no nodes");
   }
-  if (pp < num_nodes) {
-    return fail(
-        ErrorCode::kParallelism,
-        fmt::format("ask for {} node{} (-N), or split into at least {} stages (--pp)", pp,
-                    pp == 1 ? "" : "s", num_nodes),
-        "{} nodes cannot share {} stage{}: tp {} x pp {} = {} ranks, and the {} shards of a "
-        "stage stay on one node",
-        num_nodes, pp, pp == 1 ? "" : "s", tp, pp, tp * pp, tp);
-  }
+  if (pp < num_nodes) return too_many_nodes(num_nodes, tp, pp);
   WorldPlan plan{tp, pp, {}};
   for (int i = 0; i < num_nodes; ++i) {
     const int first_stage = pp * i / num_nodes;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "launcher/cluster/allocator.h"
+#include "launcher/deployment/spec.h"
 #include "transport/base/error.h"
 
 namespace dsl::launcher {
@@ -30,6 +31,10 @@ struct WorldPlan {
 /// kParallelism says with the arithmetic why a shape does not fit: more nodes than stages, or more
 /// ranks on a node than it has GPUs.
 Result<WorldPlan> plan_world(const std::vector<Node>& nodes, int tp, int pp);
+
+/// The same as far as it can be told before there are nodes: kParallelism where Slurm may give more
+/// nodes (-N) than there are stages, or shall make room for more tasks (-n) than there are ranks.
+Status check_nodes_asked_for(const DeploymentSpec& spec);
 
 /// "n1:0-1,n2:2-3" for a command line.
 std::string to_text(const WorldPlan& plan);

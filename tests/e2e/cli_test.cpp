@@ -142,6 +142,8 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run({"generate", "/tmp", "--prompt", "x"}), 3, "DSL-102 NotFound");
   expect_one_error_line(home_.run(generate({"--prompt", "x", "--tp", "3"})), 2,
                         "DSL-101 InvalidArgument: tp is 3");
+  expect_one_error_line(home_.run({"render", kModel, "--cluster", "slurm", "-N", "3", "--pp", "2"}),
+                        2, "DSL-500 Parallelism: 3 nodes cannot share 2 stages");
   expect_one_error_line(home_.run(generate({"--prompt", "x", "--pp", "1000"})), 2, "DSL-500");
   expect_one_error_line(home_.run(generate({"--prompt", "\xFF"})), 3, "DSL-403 InvalidUtf8");
   expect_one_error_line(home_.run({"generate", kModel}), 2, "DSL-101");

@@ -105,5 +105,27 @@ TEST(CpuBinding, SharesAreDisjointAndEven) {
   EXPECT_FALSE(usable_cpus().empty());
 }
 
+TEST(CheckNodesAskedFor, KnowsBeforeThereAreNodesWhatCannotFit) {
+  DeploymentSpec spec;
+  spec.tp = 2;
+  spec.pp = 2;
+  EXPECT_TRUE(check_nodes_asked_for(spec));
+  for (const char* fits : {"1", "2", "1-2"}) {
+    spec.slurm.nodes = fits;
+    EXPECT_TRUE(check_nodes_asked_for(spec)) << fits;
+  }
+  for (const char* too_many : {"3", "2-4"}) {
+    spec.slurm.nodes = too_many;
+    EXPECT_EQ(check_nodes_asked_for(spec).error().code, ErrorCode::kParallelism) << too_many;
+  }
+  spec.slurm.nodes = "two";
+  EXPECT_EQ(check_nodes_asked_for(spec).error().code, ErrorCode::kInvalidArgument);
+  spec.slurm.nodes = "2";
+  spec.slurm.ntasks = 4;
+  EXPECT_TRUE(check_nodes_asked_for(spec));
+  spec.slurm.ntasks = 5;
+  EXPECT_THAT(check_nodes_asked_for(spec).error().message, testing::HasSubstr("5 tasks"));
+}
+
 }  // namespace
 }  // namespace dsl::launcher
