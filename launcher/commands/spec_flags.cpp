@@ -1,5 +1,6 @@
 #include "launcher/commands/spec_flags.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <string_view>
@@ -73,6 +74,16 @@ std::vector<std::string> SpecFlags::typed() const {
   return names;
 }
 
+/// With the place in the file, unless a flag has set what is wrong.
+Error SpecFlags::in_file(Error error) const {
+  const bool is_typed = std::any_of(typed_.begin(), typed_.end(), [&](const auto& typed) {
+    const bool is_set = typed->text || typed->is_set;
+    return is_set && error.field.substr(error.field.rfind('.') + 1) == typed->field->key;
+  });
+  if (is_typed) return error;
+  return std::move(error).within(place_in_spec(model_, error.field));
+}
+
 Result<DeploymentSpec> SpecFlags::resolve() const {
   DeploymentSpec spec;
   if (is_spec_file(model_)) {
@@ -97,7 +108,11 @@ Result<DeploymentSpec> SpecFlags::resolve() const {
     if (!named->empty()) *named = std::filesystem::absolute(*named, ignored).string();
   }
   if (spec.name.empty()) spec.name = default_name(spec.model);
-  DSL_TRY(validate(spec, is_spec_file(model_) ? ErrorCode::kConfig : ErrorCode::kInvalidArgument));
+  if (!is_spec_file(model_)) {
+    DSL_TRY(validate(spec, ErrorCode::kInvalidArgument));
+  } else if (Status valid = validate(spec, ErrorCode::kConfig); !valid) {
+    return tl::unexpected<Error>(in_file(std::move(valid).error()));
+  }
   DSL_TRY(check_shape(spec.model, spec.tp, spec.pp));
   DSL_TRY(check_nodes_asked_for(spec));
   return spec;

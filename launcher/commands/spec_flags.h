@@ -37,6 +37,7 @@ class SpecFlags {
     std::optional<std::string> text;
     bool is_set = false;  // switches
   };
+  Error in_file(Error error) const;
   void add_fields(Command& command, std::span<const SpecField> fields, const std::string& group,
                   SpecFlagSet set);
 

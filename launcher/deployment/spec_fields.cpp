@@ -1,5 +1,6 @@
 #include "launcher/deployment/spec_fields.h"
 
+#include <algorithm>
 #include <cctype>
 #include <filesystem>
 #include <string_view>
@@ -32,6 +33,22 @@ bool is_name(std::string_view name) {
 bool has_fixed_port(std::string_view listen) {
   const std::size_t colon = listen.rfind(':');
   return colon != std::string_view::npos && listen.substr(colon + 1) != "0";
+}
+
+/// "cpu", "cuda", "cuda:0", as dsengine takes them.
+bool is_device(std::string_view device) {
+  if (device == "cpu" || device == "cuda") return true;
+  constexpr std::string_view kNumbered = "cuda:";
+  if (!device.starts_with(kNumbered)) return false;
+  device.remove_prefix(kNumbered.size());
+  return !device.empty() && device.size() <= 3 &&
+         std::all_of(device.begin(), device.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+/// Says which key of the specification is at fault, so that the caller can say where it stands.
+tl::unexpected<Error> at(const char* key, tl::unexpected<Error> error) {
+  error.value().field = key;
+  return error;
 }
 
 }  // namespace
@@ -199,33 +216,46 @@ std::span<const SpecField> slurm_fields() {
 
 Status validate(const DeploymentSpec& spec, ErrorCode code) {
   if (spec.model.empty()) {
-    return fail(code, "name a directory in Hugging Face layout", "the model is not given");
+    return at("model",
+              fail(code, "name a directory in Hugging Face layout", "the model is not given"));
   }
   if (!is_name(spec.name)) {
-    return fail(code, "use --name with a name such as \"demo-1\"",
-                "the deployment name \"{}\" is not 1 to {} of a-z, 0-9 and -, with - inside only",
-                spec.name, kMaxNameLength);
+    return at(
+        "name",
+        fail(code, "use --name with a name such as \"demo-1\"",
+             "the deployment name \"{}\" is not 1 to {} of a-z, 0-9 and -, with - inside only",
+             spec.name, kMaxNameLength));
   }
   if (spec.tp != 1 && spec.tp != 2 && spec.tp != 4 && spec.tp != 8) {
-    return fail(code, "use 1, 2, 4 or 8 and more pipeline stages",
-                "tp is {}, but a split sum has 8 leaves, which 1, 2, 4 or 8 shards can share",
-                spec.tp);
+    return at("tp", fail(code, "use 1, 2, 4 or 8 and more pipeline stages",
+                         "tp is {}, but a split sum has 8 leaves, which 1, 2, 4 or 8 shards can "
+                         "share",
+                         spec.tp));
+  }
+  if (!is_device(spec.device)) {
+    return at("device", fail(code, "write cpu, cuda or cuda:N, e.g. cuda:0",
+                             "the device \"{}\" is none that ranks know", spec.device));
   }
   if (spec.tls_certificate.empty() != spec.tls_key.empty()) {
-    return fail(code, "give both, or neither",
-                "TLS needs a certificate and its key, but only the {} is given",
-                spec.tls_key.empty() ? "certificate" : "key");
+    const bool has_key = spec.tls_certificate.empty();
+    return at(has_key ? "gateway.tls_key" : "gateway.tls_certificate",
+              fail(code, "give both, or neither",
+                   "TLS needs a certificate and its key, but only the {} is given",
+                   has_key ? "key" : "certificate"));
   }
   if (spec.gateways > 0) {
-    DSL_TRY(gateway_address(spec, "localhost", spec.gateways - 1, code));
+    Result<std::string> address = gateway_address(spec, "localhost", spec.gateways - 1, code);
+    if (!address) return at("gateway.listen", tl::unexpected<Error>(std::move(address).error()));
   }
   if (spec.replicas > 1 && has_fixed_port(spec.listen)) {
-    return fail(code, "give the host alone: each replica then gets a port of its own",
-                "{} replicas cannot share the engine port {}", spec.replicas, spec.listen);
+    return at("listen",
+              fail(code, "give the host alone: each replica then gets a port of its own",
+                   "{} replicas cannot share the engine port {}", spec.replicas, spec.listen));
   }
   if (spec.cluster == ClusterKind::kLocal && !(spec.slurm == SlurmOptions{})) {
-    return fail(code, "add --cluster slurm, or leave the Slurm options out",
-                "Slurm options are given, but the deployment \"{}\" is local", spec.name);
+    return at("slurm",
+              fail(code, "add --cluster slurm, or leave the Slurm options out",
+                   "Slurm options are given, but the deployment \"{}\" is local", spec.name));
   }
   return {};
 }

@@ -59,8 +59,8 @@ std::span<const SpecField> slurm_fields();
 std::span<const SpecSection> spec_sections();
 
 /// Checks what no single field can: name syntax, tensor parallel degree, half of a pair, Slurm
-/// options without Slurm. kConfig or kInvalidArgument as given, because the caller knows whether a
-/// file or a flag was wrong.
+/// options without Slurm. Error::field is the key at fault, "gateway.tls_key". kConfig or
+/// kInvalidArgument as given, because the caller knows whether a file or a flag was wrong.
 Status validate(const DeploymentSpec& spec, ErrorCode code);
 
 /// "models/DeepSeek-V3" gives "deepseek-v3": the name of a deployment that was given none.

@@ -146,6 +146,22 @@ Result<DeploymentSpec> parse_spec(std::string_view yaml, std::string_view origin
   }
 }
 
+std::string place_in_spec(const std::filesystem::path& path, std::string_view key) {
+  try {
+    YAML::Node node = YAML::LoadFile(path.string());
+    while (!key.empty() && node.IsMap()) {
+      const std::size_t dot = std::min(key.find('.'), key.size());
+      const YAML::Node inner = node[std::string(key.substr(0, dot))];
+      if (!inner) break;
+      node.reset(inner);
+      key.remove_prefix(std::min(dot + 1, key.size()));
+    }
+    return place(path.string(), node.Mark());
+  } catch (const YAML::Exception&) {
+    return path.string();  // it was there a moment ago
+  }
+}
+
 Result<DeploymentSpec> read_spec(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {

@@ -18,6 +18,10 @@ inline constexpr std::size_t kMaxSpecBytes = 1 << 20;
 /// what is missing.
 Result<DeploymentSpec> parse_spec(std::string_view yaml, std::string_view origin);
 
+/// "demo.yaml:3:7": where the file has the value of a key ("gateway.tls_key"), or what it should
+/// stand in where it has none.
+std::string place_in_spec(const std::filesystem::path& path, std::string_view key);
+
 /// Reads the file; relative paths in it are taken from the file's folder.
 Result<DeploymentSpec> read_spec(const std::filesystem::path& path);
 

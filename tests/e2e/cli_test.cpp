@@ -1,4 +1,5 @@
 // dslaunch with the real engine and the demo model: what users do, and what happens to them.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -6,6 +7,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -292,6 +294,21 @@ TEST_F(CliTest, ASpecificationFileBringsUpTheSame) {
   std::ofstream(file) << "model: " << kModel << "\nppp: 2\n";
   expect_one_error_line(home_.run({"up", file.string()}), 2,
                         "DSL-107 Config: " + file.string() + ":2:1: unknown key \"ppp\"");
+  const std::string model = fmt::format("model: {}\n", kModel);
+  for (const auto& [text, place] : std::map<std::string, std::string>{
+           {model + "tp: 3\n", ":2:5: tp is 3"},
+           {model + "name: A_b\n", ":2:7: the deployment name"},
+           {model + "device: gpu\n", ":2:9: the device \"gpu\""},
+           {model + "gateway:\n  tls_key: k.pem\n", ":3:12: TLS needs"},
+           {model + "slurm: {nodes: 2}\n", ":2:8: Slurm options"},
+           {"name: a\n", ":1:1: the model is not given"}}) {
+    std::ofstream(file) << text;
+    expect_one_error_line(home_.run({"render", file.string()}), 2,
+                          "DSL-107 Config: " + file.string() + place);
+  }
+  std::ofstream(file) << model;
+  expect_one_error_line(home_.run({"render", file.string(), "--tp", "3"}), 2,
+                        "DSL-107 Config: tp is 3");
 }
 
 TEST_F(CliTest, FollowedLogsEndWithTheirDeployment) {

@@ -81,6 +81,16 @@ TEST(SpecFields, RefusesBadNamesAndShapes) {
   spec = valid_spec();
   spec.tp = 3;
   EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("tp is 3"));
+  EXPECT_EQ(validate(spec, ErrorCode::kConfig).error().field, "tp");
+  spec = valid_spec();
+  for (const char* device : {"cpu", "cuda", "cuda:0", "cuda:12"}) {
+    spec.device = device;
+    EXPECT_TRUE(validate(spec, ErrorCode::kConfig)) << device;
+  }
+  for (const char* device : {"", "gpu", "cuda:", "cuda:x", "CPU"}) {
+    spec.device = device;
+    EXPECT_FALSE(validate(spec, ErrorCode::kConfig)) << device;
+  }
   spec = valid_spec();
   spec.tls_key = "/k.pem";
   EXPECT_THAT(validate(spec, ErrorCode::kConfig).error().message, HasSubstr("only the key"));
