@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <optional>
 
 namespace dsl {
 namespace {
@@ -23,6 +24,17 @@ spdlog::level::level_enum level_of(LogLevel level) {
   return spdlog::level::err;
 }
 
+/// Of DSL_LOG; none for a word that is no level, which spdlog takes for silence.
+std::optional<spdlog::level::level_enum> level_named(const char* word) {
+  if (word == nullptr || word[0] == '\0') return spdlog::level::info;
+  const std::string_view name = word;
+  if (name == "debug") return level_of(LogLevel::kDebug);
+  if (name == "info") return level_of(LogLevel::kInfo);
+  if (name == "warning") return level_of(LogLevel::kWarning);
+  if (name == "error") return level_of(LogLevel::kError);
+  return std::nullopt;
+}
+
 /// Lives as long as the process: detached threads may log while main() returns.
 spdlog::logger& logger() {
   static spdlog::logger* const instance = [] {
@@ -30,7 +42,11 @@ spdlog::logger& logger() {
         new spdlog::logger("dslaunch", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     created->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ [dslaunch] %v");
     const char* wanted = std::getenv("DSL_LOG");
-    created->set_level(wanted != nullptr ? spdlog::level::from_str(wanted) : spdlog::level::info);
+    const std::optional<spdlog::level::level_enum> level = level_named(wanted);
+    created->set_level(level.value_or(spdlog::level::info));
+    if (!level) {
+      created->warn("DSL_LOG={} is none of debug, info, warning, error: info it is", wanted);
+    }
     return created;
   }();
   return *instance;
