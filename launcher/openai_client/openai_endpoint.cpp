@@ -95,6 +95,7 @@ Error parse_openai_error(int status, std::string_view body) {
       std::from_chars(code.data() + 4, code.data() + code.size(), number);
     }
     if (number != 0) error.code = static_cast<ErrorCode>(number);
+    if (code == "context_length_exceeded") error.code = ErrorCode::kContextOverflow;
   }
   error.remedy = remedy_of(error.code);
   // The interface has no field for a remedy, so ours stand at the end of the message.

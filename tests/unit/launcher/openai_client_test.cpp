@@ -50,6 +50,9 @@ TEST(OpenAiErrors, KeepOurCodesAndNameTheField) {
       400, R"({"error":{"message":"bad","type":"t","param":"messages[0]","code":"invalid"}})");
   EXPECT_EQ(theirs.code, ErrorCode::kRequestInvalid);
   EXPECT_EQ(theirs.field, "messages[0]");
+  EXPECT_EQ(
+      parse_openai_error(400, R"({"error":{"message":"m","code":"context_length_exceeded"}})").code,
+      ErrorCode::kContextOverflow);
   EXPECT_EQ(parse_openai_error(401, "{}").code, ErrorCode::kAuthentication);
   EXPECT_EQ(parse_openai_error(502, "<html>").code, ErrorCode::kUnreachable);
 }
