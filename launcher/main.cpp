@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   add_control(root);
   add_agent(root);
   root.set_version("dslaunch " DSL_VERSION);
+  output.add_to(root);  // dslaunch --json status
   // Last: subcommands would take over what stands there when they are added.
   root.set_examples(
       "  dslaunch generate models/demo --chat \"What is 47 + 85?\" --tp 2 --pp 2\n"

@@ -154,6 +154,14 @@ Result<int> Command::run_parsed() {
   }
   if (rest_ != nullptr) *rest_ = parser_->app->remaining();
   if (action_) return action_();
+  if (!parser_->owned) {
+    std::string known;
+    for (const auto& subcommand : subcommands_) {
+      known += (known.empty() ? "" : ", ") + subcommand->name();
+    }
+    return fail(ErrorCode::kInvalidArgument, fmt::format("see dslaunch {} --help", name_),
+                "{}: expected one of {}", name_, known);
+  }
   std::fputs(parser_->app->help().c_str(), stdout);
   return 0;
 }

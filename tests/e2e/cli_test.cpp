@@ -150,6 +150,11 @@ TEST_F(CliTest, BadInputIsOneLineAndAnExitCode) {
   expect_one_error_line(home_.run(generate({"--prompt", "\xFF"})), 3, "DSL-403 InvalidUtf8");
   expect_one_error_line(home_.run({"generate", kModel}), 2, "DSL-101");
   expect_one_error_line(home_.run({"nonsense"}), 2, "DSL-101");
+  expect_one_error_line(home_.run({"bench"}), 2,
+                        "DSL-101 InvalidArgument: bench: expected one of engine, serve");
+  expect_one_error_line(home_.run({"keys", "a", "list", "b"}), 2,
+                        "DSL-101 InvalidArgument: keys list: takes no name of a key");
+  EXPECT_TRUE(json::parse(home_.run({"--json", "status"}).out).contains("deployments"));
   expect_one_error_line(home_.run({"down", "nobody"}), 2, "DSL-601 DeploymentNotFound");
   expect_one_error_line(home_.run({"down", "--all", "--replica", "1"}), 2,
                         "DSL-101 InvalidArgument: --replica and --all");
