@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -37,27 +36,6 @@ struct Chunk {
   std::int64_t first_row = 0;
   std::int64_t num_rows = 0;
 };
-
-struct ValueRange {
-  float offset = 0;
-  float amplitude = 0;
-};
-
-ValueRange value_range(const PlannedTensor& tensor) {
-  switch (tensor.role) {
-    case TensorRole::kNorm:
-      return {1.0f, 0.125f};
-    case TensorRole::kRouterBias:
-      return {0.0f, 0.125f};
-    case TensorRole::kEmbedding:
-      return {0.0f, 1.0f};
-    case TensorRole::kLinear:
-    case TensorRole::kWideLinear:
-      break;
-  }
-  // The standard deviation of 1/sqrt(in) keeps the scale of activations from layer to layer.
-  return {0.0f, static_cast<float>(std::sqrt(3.0 / static_cast<double>(tensor.shape[1])))};
-}
 
 std::int64_t num_columns(const PlannedTensor& tensor) { return tensor.shape.back(); }
 std::int64_t num_rows(const PlannedTensor& tensor) {
@@ -212,7 +190,7 @@ class Writer {
     const auto element_bytes = static_cast<std::int64_t>(size_of(place.dtype));
 
     values.resize(static_cast<std::size_t>(chunk.num_rows * cols));
-    const ValueRange range = value_range(tensor.planned);
+    const SyntheticRange range = synthetic_range(tensor.planned);
     fill_synthetic(synthetic_key(tensor.planned.values_name(), options_.seed),
                    static_cast<std::uint64_t>(first), range.offset, range.amplitude, values);
     stored.resize(values.size() * size_of(place.dtype));

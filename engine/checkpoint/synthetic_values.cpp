@@ -1,5 +1,6 @@
 #include "engine/checkpoint/synthetic_values.h"
 
+#include <cmath>
 #include <cstddef>
 
 namespace dsl::checkpoint {
@@ -8,6 +9,22 @@ namespace {
 constexpr std::uint64_t kGolden = 0x9E3779B97F4A7C15;
 
 }  // namespace
+
+SyntheticRange synthetic_range(const PlannedTensor& tensor) {
+  switch (tensor.role) {
+    case TensorRole::kNorm:
+      return {1.0f, 0.125f};
+    case TensorRole::kRouterBias:
+      return {0.0f, 0.125f};
+    case TensorRole::kEmbedding:
+      return {0.0f, 1.0f};
+    case TensorRole::kLinear:
+    case TensorRole::kWideLinear:
+      break;
+  }
+  // The standard deviation of 1/sqrt(in) keeps the scale of activations from layer to layer.
+  return {0.0f, static_cast<float>(std::sqrt(3.0 / static_cast<double>(tensor.shape[1])))};
+}
 
 std::uint64_t synthetic_key(std::string_view tensor_name, std::uint64_t seed) {
   std::uint64_t hash = 0xCBF29CE484222325;

@@ -5,7 +5,16 @@
 #include <span>
 #include <string_view>
 
+#include "engine/checkpoint/tensor_plan.h"
+
 namespace dsl::checkpoint {
+
+struct SyntheticRange {
+  float offset = 0;
+  float amplitude = 0;
+};
+/// Norms about 1, linears such that activations keep their size.
+SyntheticRange synthetic_range(const PlannedTensor& tensor);
 
 /// The key of a tensor's stream: FNV-1a of the name, mixed with the seed.
 std::uint64_t synthetic_key(std::string_view tensor_name, std::uint64_t seed);
