@@ -65,12 +65,12 @@ Result<Measurement> measure_decode(const OpBench& bench, const DecodeCase& c) {
       latent_layout(shape.kv_lora_rank, shape.qk_rope_head_dim, c.cache_type).row_bytes;
   DSL_ASSIGN(auto cached,
              DeviceTensor::random(*device.memory, num_blocks * kCacheBlockTokens * width,
-                                  DType::kBF16, {.seed = 5}));
+                                  DType::kBF16, {.key = 5}));
   DSL_ASSIGN(const auto kv_b,
              DeviceTensor::random(*device.memory, c.num_heads * head_rows * shape.kv_lora_rank,
                                   DType::kBF16, weight_values(shape.kv_lora_rank)));
   DSL_ASSIGN(const auto q,
-             DeviceTensor::random(*device.memory, c.batch * q_cols, DType::kBF16, {.seed = 6}));
+             DeviceTensor::random(*device.memory, c.batch * q_cols, DType::kBF16, {.key = 6}));
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.batch * out_cols * 2));
   const auto cache_at = [&](void* data, std::int64_t count) -> LatentCache {
     return {
@@ -150,12 +150,12 @@ Result<Measurement> measure_prompt(const OpBench& bench, const PromptCase& c) {
   const auto [width, q_dim, head_rows, q_cols, out_cols] = AttentionSizes(shape);
   const std::int64_t num_blocks = c.rows / kCacheBlockTokens;
   DSL_ASSIGN(const auto cached,
-             DeviceTensor::random(*device.memory, c.rows * width, DType::kBF16, {.seed = 5}));
+             DeviceTensor::random(*device.memory, c.rows * width, DType::kBF16, {.key = 5}));
   DSL_ASSIGN(const auto kv_b,
              DeviceTensor::random(*device.memory, c.num_heads * head_rows * shape.kv_lora_rank,
                                   DType::kBF16, weight_values(shape.kv_lora_rank)));
   DSL_ASSIGN(const auto q,
-             DeviceTensor::random(*device.memory, c.rows * q_cols, DType::kBF16, {.seed = 6}));
+             DeviceTensor::random(*device.memory, c.rows * q_cols, DType::kBF16, {.key = 6}));
   DSL_ASSIGN(const auto y, DeviceTensor::make(*device.memory, c.rows * out_cols * 2));
   const auto cache_at = [&](void* data) -> LatentCache {
     return {data,

@@ -43,7 +43,8 @@ Result<std::unique_ptr<BenchModel>> BenchModel::make(const checkpoint::ModelConf
                                                      const BenchModelShape& shape) {
   std::unique_ptr<BenchModel> result(new BenchModel(config, ops, memory, shape));
   DSL_TRY(result->load());
-  DSL_ASSIGN(result->weights_, random_parameters(result->stage_->parameters(), memory));
+  DSL_ASSIGN(result->weights_, synthetic_parameters(result->stage_->parameters(), config,
+                                                    result->checkpoint(), memory));
   return result;
 }
 

@@ -154,8 +154,8 @@ Result<Measurement> measure_cublas(const Effort& effort, bool is_fp8) {
   DSL_ASSIGN(const auto d, DeviceTensor::make(memory, kSize * kSize * 2));
   DSL_ASSIGN(const auto workspace, DeviceTensor::make(memory, kWorkspaceBytes));
   // Filled last: filling waits for the device.
-  DSL_ASSIGN(const auto a, DeviceTensor::random(memory, kSize * kSize, dtype, {.seed = 1}));
-  DSL_ASSIGN(const auto b, DeviceTensor::random(memory, kSize * kSize, dtype, {.seed = 2}));
+  DSL_ASSIGN(const auto a, DeviceTensor::random(memory, kSize * kSize, dtype, {.key = 1}));
+  DSL_ASSIGN(const auto b, DeviceTensor::random(memory, kSize * kSize, dtype, {.key = 2}));
   const ProductOperands operands{a.data(), b.data(), d.data(), workspace.data()};
   const auto seconds_of = [&](const Product& product, std::size_t choice,
                               const Effort& time) -> Result<double> {

@@ -13,9 +13,10 @@ namespace {
 constexpr unsigned kThreads = 256;
 constexpr std::int64_t kMaxBlocks = 132 * 16;
 
-/// SplitMix64.
+constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ull;
+
+/// SplitMix64's.
 __device__ std::uint64_t mix(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15ull;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
   x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
   return x ^ (x >> 31);
@@ -23,7 +24,8 @@ __device__ std::uint64_t mix(std::uint64_t x) {
 
 __device__ void store(float& element, std::uint64_t bits, const FillValues& values) {
   const float u = static_cast<float>(bits >> 40) * 0x1p-23f - 1.0f;
-  element = values.offset + values.amplitude * u;
+  // Rounded twice, as on the host.
+  element = __fadd_rn(values.offset, __fmul_rn(values.amplitude, u));
 }
 __device__ void store(__nv_bfloat16& element, std::uint64_t bits, const FillValues& values) {
   float value;
@@ -37,10 +39,9 @@ __device__ void store(std::uint8_t& element, std::uint64_t bits, const FillValue
 
 template <typename T>
 __global__ void fill_kernel(T* data, std::int64_t count, FillValues values) {
-  const std::uint64_t key = mix(values.seed);
   const std::int64_t step = std::int64_t{gridDim.x} * blockDim.x;
   for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
-    store(data[i], mix(key + static_cast<std::uint64_t>(i)), values);
+    store(data[i], mix(values.key + static_cast<std::uint64_t>(i + 1) * kGolden), values);
   }
 }
 

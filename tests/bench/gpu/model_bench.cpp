@@ -11,6 +11,7 @@
 #include "engine/model/model_costs.h"
 #include "tests/bench/gpu/recorded_calls.h"
 #include "tests/bench/gpu/shared_model.h"
+#include "tests/bench/gpu/values_check.h"
 
 namespace dsl::bench {
 namespace {
@@ -240,6 +241,7 @@ std::vector<BenchCase> model_cases(const std::string& config_path, const BenchSi
     DSL_ASSIGN(const checkpoint::ModelConfig config, shared->config());
     return compare_with_cpu(config, shared->sizes().checked_prompt);
   });
+  add("model: values as in a synthetic checkpoint", compare_values_with_synthetic);
   add("model: load of random weights", [shared] { return measure_load(*shared); });
   add_step("model: batches as single sequences", kUsual, compare_batches);
   for (const std::int64_t batch : {std::int64_t{1}, of_model.batch}) {

@@ -118,7 +118,7 @@ inline WeightView weight_at(const std::byte* data, const WeightForm& form, std::
 }
 
 inline FillValues weight_values(std::int64_t in) {
-  return {.amplitude = static_cast<float>(std::sqrt(3.0 / static_cast<double>(in))), .seed = 11};
+  return {.amplitude = static_cast<float>(std::sqrt(3.0 / static_cast<double>(in))), .key = 11};
 }
 
 inline std::vector<float> scales_for(std::int64_t out, std::int64_t in) {

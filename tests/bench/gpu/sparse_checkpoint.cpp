@@ -2,12 +2,14 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <unordered_map>
 
 #include "engine/checkpoint/synth_layout.h"
+#include "engine/checkpoint/synthetic_values.h"
+#include "engine/checkpoint/tensor_plan.h"
 #include "engine/model/parameters.h"
 #include "tests/bench/gpu/device_fill.h"
 
@@ -44,6 +46,19 @@ Result<checkpoint::Checkpoint> open_file_of_holes(const checkpoint::ModelConfig&
   return checkpoint::Checkpoint::open(directory);
 }
 
+/// What the tensor at each address is filled with.
+Result<std::unordered_map<const void*, FillValues>> synthetic_values(
+    const checkpoint::ModelConfig& config, const checkpoint::Checkpoint& sparse) {
+  std::unordered_map<const void*, FillValues> result;
+  for (const checkpoint::PlannedTensor& planned : checkpoint::plan_tensors(config)) {
+    DSL_ASSIGN(const checkpoint::TensorView tensor, sparse.tensor(planned.name));
+    const checkpoint::SyntheticRange range = checkpoint::synthetic_range(planned);
+    result[tensor.data] = {range.offset, range.amplitude,
+                           checkpoint::synthetic_key(planned.values_name(), kWeightSeed)};
+  }
+  return result;
+}
+
 }  // namespace
 
 Result<checkpoint::Checkpoint> open_sparse_checkpoint(const checkpoint::ModelConfig& config) {
@@ -59,22 +74,23 @@ Result<checkpoint::Checkpoint> open_sparse_checkpoint(const checkpoint::ModelCon
   return opened;
 }
 
-Result<Buffer> random_parameters(const model::Parameters& parameters, Memory& memory) {
+Result<Buffer> synthetic_parameters(const model::Parameters& parameters,
+                                    const checkpoint::ModelConfig& config,
+                                    const checkpoint::Checkpoint& sparse, Memory& memory) {
+  DSL_ASSIGN(const auto values, synthetic_values(config, sparse));
   DSL_ASSIGN(Buffer buffer,
              Buffer::allocate(memory, static_cast<std::size_t>(bytes_of(parameters)), "weights"));
   auto* next = buffer.as<std::byte>();
-  std::uint64_t seed = 0;
   for (WeightView* weight : parameters.weights) {
-    const auto fan_in = static_cast<double>(weight->in_features);
     DSL_TRY(fill_random(next, weight->out_features * weight->in_features, weight->dtype,
-                        {.amplitude = static_cast<float>(std::sqrt(3 / fan_in)), .seed = ++seed}));
+                        values.at(weight->data)));
     weight->data = next;
     weight->row_stride = weight->in_features;
     next += aligned(weight->bytes());
   }
   for (VectorView* vector : parameters.vectors) {
-    DSL_TRY(fill_random(next, vector->size, vector->dtype,
-                        {.offset = 1, .amplitude = 0.125f, .seed = ++seed}));
+    if (vector->size == 0) continue;  // the bias of a router without one
+    DSL_TRY(fill_random(next, vector->size, vector->dtype, values.at(vector->data)));
     vector->data = next;
     next += aligned(bytes_of(*vector));
   }
@@ -95,6 +111,7 @@ Result<Buffer> copy_parameters(const model::Parameters& from, Memory& device,
   }
   for (std::size_t i = 0; i < from.vectors.size(); ++i) {
     const VectorView& vector = *from.vectors[i];
+    if (vector.size == 0) continue;
     DSL_TRY(device.read(next, vector.data, static_cast<std::size_t>(bytes_of(vector))));
     *to.vectors[i] = vector;
     to.vectors[i]->data = next;
