@@ -94,7 +94,7 @@ elif [[ -z $arch ]]; then
 fi
 
 mkdir -p "$out"
-rm -f "$out"/*.{json,log,csv,txt,tsv,part} "$out/switches"
+rm -f "$out"/*.{json,log,csv,txt,tsv,part,safetensors} "$out/switches"
 failed=false
 if [[ -n ${unnamed_gpu:-} ]]; then
   echo "gpu.sh: $unnamed_gpu" >&2
@@ -180,11 +180,12 @@ if [[ -f $out/switches ]]; then
   while read -r switch; do export "${switch?}"; done <"$out/switches"
   printf 'switched off\t\t0\t%s\n' "$(paste -sd ' ' "$out/switches")" >>"$out/stages.tsv"
 fi
-! is_wanted model || stage model 150 "$build/bin/gpu_bench" --model --json "$out/model.json"
+! is_wanted model || stage model 150 "$build/bin/gpu_bench" --model --json "$out/model.json" \
+  --logits "$out/logits.safetensors"
 ! is_wanted ops || stage ops 150 "$build/bin/gpu_bench" --ops --json "$out/ops.json"
 if $do_transformers && is_wanted transformers; then
   stage transformers 100 env HF_HUB_OFFLINE=1 python3 tests/bench/gpu/transformers_bench.py \
-    --json "$out/transformers.json"
+    --logits "$out/logits.safetensors" --json "$out/transformers.json"
 fi
 ! is_wanted tests || stage tests 90 bash -uc kernel_tests
 ! is_wanted models || stage models 120 bash -uc model_tests

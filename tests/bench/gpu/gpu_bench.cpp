@@ -1,5 +1,5 @@
 // Rates of the CUDA backend as fractions of what others reach on the same device in the same run.
-//   gpu_bench [--ops] [--model] [--json FILE] [--config CONFIG.json]
+//   gpu_bench [--ops] [--model] [--json FILE] [--logits FILE] [--config CONFIG.json]
 //   gpu_bench --probe     only says what device there is
 //   gpu_bench --steps     only runs a step of each kind, for a profiler
 // Without --ops and --model: both. With --rehearse all cases are so small that a device on the CPU
@@ -28,13 +28,14 @@ struct Arguments {
   bool has_ops = false;
   bool has_model = false;
   std::string json_path;
+  std::string logits_path;  // for transformers_bench.py
   std::string config_path = DSL_V2_LITE_CONFIG;
 };
 
 int usage() {
   fmt::print(stderr,
              "usage: gpu_bench [--probe] [--steps] [--rehearse] [--ops] [--model] [--json FILE] "
-             "[--config FILE]\n");
+             "[--logits FILE] [--config FILE]\n");
   return 2;
 }
 
@@ -89,7 +90,9 @@ int run_all_cases(const Arguments& arguments, const BenchSizes& sizes) {
   };
   const bool has_both = arguments.has_ops == arguments.has_model;
   if (has_both || arguments.has_ops) run_cases(op_cases(sizes), note);
-  if (has_both || arguments.has_model) run_cases(model_cases(arguments.config_path, sizes), note);
+  if (has_both || arguments.has_model) {
+    run_cases(model_cases(arguments.config_path, sizes, arguments.logits_path), note);
+  }
   return report.has_failed() ? 1 : 0;
 }
 
@@ -116,6 +119,8 @@ int parse_and_run(int argc, char** argv) {
       arguments.has_model = true;
     } else if (flag == "--json" && i + 1 < argc) {
       arguments.json_path = argv[++i];
+    } else if (flag == "--logits" && i + 1 < argc) {
+      arguments.logits_path = argv[++i];
     } else if (flag == "--config" && i + 1 < argc) {
       arguments.config_path = argv[++i];
     } else {

@@ -9,6 +9,7 @@
 
 #include "engine/kernels/dispatch.h"
 #include "engine/model/model_costs.h"
+#include "tests/bench/gpu/model_logits.h"
 #include "tests/bench/gpu/recorded_calls.h"
 #include "tests/bench/gpu/shared_model.h"
 #include "tests/bench/gpu/values_check.h"
@@ -185,6 +186,19 @@ Result<std::vector<float>> prefill_logits(WholeModel& whole) {
   return whole.model().logits(static_cast<std::int32_t>(whole.sizes().prefill - 1));
 }
 
+/// For others to compare with, of the same tokens and weights.
+Result<Measurement> write_last_logits(WholeModel& whole, const std::string& path) {
+  const double start = now_seconds();
+  DSL_ASSIGN(std::vector<float> of_prefill, prefill_logits(whole));
+  DSL_TRY(whole.prefill_batch());
+  DSL_TRY(whole.decode_step(0, 1, 0));
+  DSL_ASSIGN(std::vector<float> of_decoding, whole.model().logits(0));
+  DSL_TRY(write_logits(path, whole.config(),
+                       {{"prefill", whole.prefill_tokens(), std::move(of_prefill)},
+                        {"decode", whole.tokens_of(0, 0), std::move(of_decoding)}}));
+  return Measurement{.seconds = now_seconds() - start, .note = path};
+}
+
 constexpr ModelMode kUsual;
 constexpr ModelMode kWithoutWarpgroups{.warpgroups = Warpgroups::kNone};
 constexpr ModelMode kOneByOne{.starts = Starts::kOneByOne};
@@ -216,7 +230,8 @@ Result<Measurement> compare_prefills(SharedModel& shared) {
 
 }  // namespace
 
-std::vector<BenchCase> model_cases(const std::string& config_path, const BenchSizes& sizes) {
+std::vector<BenchCase> model_cases(const std::string& config_path, const BenchSizes& sizes,
+                                   const std::string& logits_path) {
   const ModelSizes& of_model = sizes.model;
   const auto shared = std::make_shared<SharedModel>(config_path, of_model);
   std::vector<BenchCase> cases;
@@ -249,6 +264,10 @@ std::vector<BenchCase> model_cases(const std::string& config_path, const BenchSi
   }
   add_step(fmt::format("prefill of {} tokens", of_model.prefill), kUsual, measure_prefill);
   add_step("model: device memory as planned", kUsual, compare_memory);
+  if (!logits_path.empty()) {
+    add_step("model: logits for others", kUsual,
+             [logits_path](WholeModel& whole) { return write_last_logits(whole, logits_path); });
+  }
   for (const std::int64_t batch : {std::int64_t{1}, of_model.batch}) {
     add_decoding(fmt::format("decode, batch {}, layers alone", batch), kUsual, batch, false);
   }

@@ -146,7 +146,7 @@ model_tests_on_cpu() {
 rehearse() {
   local rc=0 pids=() part
   for part in ops model; do
-    "$build/bin/gpu_bench" --rehearse "--$part" --json "$out/$part.json" &
+    "$build/bin/gpu_bench" --rehearse "--$part" --json "$out/$part.json" --logits "$out/logits.safetensors" &
     pids+=($!)
   done
   for pid in "${pids[@]}"; do wait "$pid" || rc=1; done

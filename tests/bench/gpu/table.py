@@ -52,9 +52,17 @@ def print_rows(ops, model, transformers):
         print(f"{'median':<{WIDTH}} {'time':>10} {'bandwidth':>9} {'rate':>9} {'tokens/s':>11} {'to HF':>10}")
     for row in rows:
         print(line(row, others))
+    compared = transformers.get("logits", [])
+    said = "" if compared and all(found["agrees"] for found in compared) else (
+        "other logits" if compared else "logits not compared")
     for row in transformers.get("rows", []):
         print(f"{'transformers: ' + row['name']:<{WIDTH}} {duration(row['seconds']):>10} {'':>9} {'':>9} "
-              f"{row['tokens_per_second']:>11.1f}")
+              f"{row['tokens_per_second']:>11.1f} {'':>10} {said}".rstrip())
+    for found in compared:
+        print(f"{'transformers: logits, ' + found['name'] + ' of ' + str(found['tokens']) + ' tokens':<{WIDTH}} "
+              f"differ by {found['difference']:.1e} of their range"
+              f"{'' if found['agrees'] else ', TOO MUCH'}; the likeliest token is "
+              f"{'the same' if found['same_token'] else 'another'}")
     if "about" in transformers:
         print(f"transformers: {transformers['about']}")
 

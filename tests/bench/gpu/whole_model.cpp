@@ -49,12 +49,18 @@ Status WholeModel::prefill_batch() {
 Status WholeModel::decode_step(std::int64_t first, std::int64_t batch, int i, bool is_waiting) {
   std::vector<BenchTokens> step;
   for (std::int64_t sequence = first; sequence < first + batch; ++sequence) {
-    step.push_back(
-        {sequence,
-         sizes_.prompt + i,
-         {tokens_[static_cast<std::size_t>((sequence + sizes_.batch * i) % sizes_.prefill)]}});
+    step.push_back({sequence, sizes_.prompt + i, {decoded_token(sequence, i)}});
   }
   return model_->run(step, MlaForm::kAbsorbed, is_waiting);
+}
+
+std::vector<std::int32_t> WholeModel::tokens_of(std::int64_t sequence, int i) const {
+  const auto first = tokens_.begin() + sequence * sizes_.prompt;
+  std::vector<std::int32_t> result(first, first + sizes_.prompt);
+  for (int decoded = 0; decoded <= i; ++decoded) {
+    result.push_back(decoded_token(sequence, decoded));
+  }
+  return result;
 }
 
 Status WholeModel::prefill() {

@@ -40,8 +40,11 @@ class WholeModel {
   /// The `i`-th token behind the prompts of the sequences from `first` on; returns when the device
   /// has done it if `is_waiting`.
   Status decode_step(std::int64_t first, std::int64_t batch, int i, bool is_waiting = true);
+  /// The prompt of a sequence of the batch, up to the `i`-th token behind it.
+  std::vector<std::int32_t> tokens_of(std::int64_t sequence, int i) const;
   /// One long prompt, to the likeliest token behind it.
   Status prefill();
+  const std::vector<std::int32_t>& prefill_tokens() const { return tokens_; }
   /// The likeliest tokens behind the first rows of the last step.
   Status choose(std::int64_t num_rows);
 
@@ -56,6 +59,9 @@ class WholeModel {
  private:
   WholeModel(const ModelSizes& sizes, std::vector<std::int32_t> tokens)
       : sizes_(sizes), tokens_(std::move(tokens)) {}
+  std::int32_t decoded_token(std::int64_t sequence, int i) const {
+    return tokens_[static_cast<std::size_t>((sequence + sizes_.batch * i) % sizes_.prefill)];
+  }
   Status choose(const std::vector<std::int32_t>& rows);
 
   ModelSizes sizes_;
