@@ -261,7 +261,7 @@ int run(int argc, char** argv) {
     if (app.get_subcommands().empty() && arguments.model.empty())
       throw CLI::RequiredError("--model");
   } catch (const CLI::ParseError& error) {
-    return serving::end_of_command_line(app, error, serving::asks_for_json(argc, argv));
+    return serving::end_of_command_line(app, error, argc, argv);
   }
   if (!app.get_subcommands().empty()) return command_exit_code;
   return run_rank(std::move(arguments));

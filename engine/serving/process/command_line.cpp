@@ -28,6 +28,11 @@ std::string on_one_line(std::string text) {
   return text;
 }
 
+bool asks_for_json(int argc, const char* const* argv) {
+  return std::any_of(argv, argv + argc,
+                     [](const char* argument) { return std::string_view(argument) == "--json"; });
+}
+
 }  // namespace
 
 void finish_help(CLI::App& app, const std::string& examples) {
@@ -36,21 +41,17 @@ void finish_help(CLI::App& app, const std::string& examples) {
   app.footer("Examples:\n" + examples);
 }
 
-bool asks_for_json(int argc, const char* const* argv) {
-  return std::any_of(argv, argv + argc,
-                     [](const char* argument) { return std::string_view(argument) == "--json"; });
-}
-
 int print_error(const Error& error, bool is_json) {
   fmt::print(stderr, "{}\n", is_json ? error_json(error) : error.to_string());
   return exit_code(error.code);
 }
 
-int end_of_command_line(const CLI::App& app, const CLI::ParseError& end, bool is_json) {
+int end_of_command_line(const CLI::App& app, const CLI::ParseError& end, int argc,
+                        const char* const* argv) {
   if (end.get_exit_code() == 0) return app.exit(end);
   return print_error(Error{ErrorCode::kInvalidArgument, on_one_line(end.what()),
                            fmt::format("see {} --help", named_command(app))},
-                     is_json);
+                     asks_for_json(argc, argv));
 }
 
 }  // namespace dsl::serving

@@ -16,13 +16,12 @@ namespace dsl::serving {
 /// were added, which would take the examples over.
 void finish_help(CLI::App& app, const std::string& examples);
 
-/// Whether --json is among the arguments, which a parser that gives up early may not have seen.
-bool asks_for_json(int argc, const char* const* argv);
-
 /// One line on standard error, as text or as JSON (docs/errors.md); returns the exit code.
 int print_error(const Error& error, bool is_json);
 
-/// Prints what --help and --version ask for, or the mistake; returns the exit code.
-int end_of_command_line(const CLI::App& app, const CLI::ParseError& end, bool is_json);
+/// Prints what --help and --version ask for, or the mistake, as JSON where --json is among the
+/// arguments: a parser that gives up early may not have seen it. Returns the exit code.
+int end_of_command_line(const CLI::App& app, const CLI::ParseError& end, int argc,
+                        const char* const* argv);
 
 }  // namespace dsl::serving

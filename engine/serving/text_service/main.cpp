@@ -77,7 +77,7 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return end_of_command_line(app, error, false);
+    return end_of_command_line(app, error, argc, argv);
   }
   set_log_identity(arguments.role);
   const EndingSignals ending = prepare_process();

@@ -31,7 +31,7 @@ End end_of(std::vector<const char*> arguments) {
   try {
     app.parse(count, arguments.data());
   } catch (const CLI::ParseError& error) {
-    end.exit_code = end_of_command_line(app, error, asks_for_json(count, arguments.data()));
+    end.exit_code = end_of_command_line(app, error, count, arguments.data());
   }
   end.out = testing::internal::GetCapturedStdout();
   end.err = testing::internal::GetCapturedStderr();
