@@ -135,8 +135,8 @@ void add_bench(Command& root, OutputOptions& output) {
   command.add_flag("--gen-tokens", &flags->options.gen_tokens, "new tokens of a request",
                    at_least(2, 1e6));
   command.add_flag("--batch", &flags->options.batch, "requests at once", at_least(1, 1024));
-  command.add_flag("--repetitions", &flags->options.repetitions, "rounds; the median counts",
-                   at_least(5, 1000));
+  command.add_flag("--repetitions", &flags->options.repetitions,
+                   "rounds, at least 5; the median counts", at_least(5, 1000));
   command.add_flag("--seed", &flags->options.seed, "of the random token ids");
   output.add_to(command);
   command.set_examples(kBenchExamples);
