@@ -101,8 +101,9 @@ std::size_t EngineService::num_answers() {
 
 std::optional<HttpResponse> EngineService::refuse(const HttpHead& head) {
   static constexpr std::pair<const char*, const char*> kRoutes[] = {
-      {"/v1/generate", "POST"}, {"/v1/score", "POST"}, {"/v1/drain", "POST"}, {"/v1/info", "GET"},
-      {"/v1/identity", "GET"},  {"/metrics", "GET"},   {"/health", "GET"}};
+      {"/v1/generate", "POST"}, {"/v1/stop", "POST"}, {"/v1/score", "POST"},
+      {"/v1/drain", "POST"},    {"/v1/info", "GET"},  {"/v1/identity", "GET"},
+      {"/metrics", "GET"},      {"/health", "GET"}};
   const auto* route = std::find_if(std::begin(kRoutes), std::end(kRoutes),
                                    [&](const auto& entry) { return head.target == entry.first; });
   // Health says nothing of the model, and probes have no secret.
@@ -132,6 +133,10 @@ HttpResponse EngineService::handle(const HttpRequest& request) {
   if (target == "/metrics") return metrics();
   if (target == "/v1/drain") return drain();
   if (target == kIdentityTarget) return identity_response(request.head, secret_);
+  if (target == "/v1/stop") {
+    auto stopped = stop(request.body);
+    return stopped ? *std::move(stopped) : error_response(stopped.error());
+  }
   if (auto refusal = refuse_work()) return *std::move(refusal);
   auto response = target == "/v1/generate" ? generate(request.body) : score(request.body);
   if (response) return *std::move(response);
@@ -184,6 +189,22 @@ Result<HttpResponse> EngineService::score(const std::string& body) {
   DSL_ASSIGN(std::shared_ptr<ScoreStream> stream, scores_.submit(std::move(token_ids)));
   remember(stream);
   return HttpResponse{200, "application/octet-stream", {}, std::move(stream)};
+}
+
+Result<HttpResponse> EngineService::stop(const std::string& body) {
+  DSL_ASSIGN(const std::string stream_id, parse_stop(body));
+  std::vector<std::shared_ptr<GenerateStream>> streams;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& weak : streams_) {
+      auto stream = weak.lock();
+      if (stream && stream->stream_id() == stream_id) streams.push_back(std::move(stream));
+    }
+  }
+  const auto num_stopped = std::count_if(streams.begin(), streams.end(),
+                                         [](const auto& stream) { return stream->stop(); });
+  const ordered_json answer{{"stopped", num_stopped}};
+  return HttpResponse{200, "application/json", answer.dump() + "\n", nullptr};
 }
 
 HttpResponse EngineService::info() const {

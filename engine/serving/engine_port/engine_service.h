@@ -54,6 +54,7 @@ class EngineService final : public HttpHandler {
  private:
   Result<HttpResponse> generate(const std::string& body);
   Result<HttpResponse> score(const std::string& body);
+  Result<HttpResponse> stop(const std::string& body);
   Result<std::vector<std::int32_t>> encode(const PromptInput& prompt) const;
   HttpResponse info() const;
   HttpResponse health();

@@ -38,6 +38,7 @@ GenerateStream::GenerateStream(Engine& engine, EngineMetrics& metrics, const Gen
     : engine_(engine),
       metrics_(metrics),
       request_id_(call.request_id),
+      stream_id_(call.stream_id),
       stop_token_ids_(call.request.stop_token_ids),
       num_prompt_tokens_(static_cast<std::int64_t>(call.request.prompt_token_ids.size())),
       seed_(call.request.sampling.seed),
@@ -81,6 +82,15 @@ void GenerateStream::fail(const Error& error) {
   event.finish_reason = FinishReason::kError;
   event.error = error;
   push(std::move(event));
+}
+
+/// The last event brings the timings; tokens before it, which nobody wants, are left out.
+bool GenerateStream::stop() {
+  const std::scoped_lock lock(mutex_);
+  if (has_final_event_ || is_stopped_) return false;
+  is_stopped_ = true;
+  if (id_) engine_.cancel(*id_);
+  return true;
 }
 
 void GenerateStream::on_ready(std::function<void()> wake) {

@@ -32,6 +32,10 @@ class GenerateStream final : public ResponseStream,
   /// Ends the answer with an error line unless it has ended. Thread-safe.
   void fail(const Error& error);
 
+  const std::string& stream_id() const { return stream_id_; }
+  /// Ends the answer as a stop string does: its client has found one. False when it had ended.
+  bool stop();
+
   void on_ready(std::function<void()> wake) override;
   Piece take() override;
   void abandon() override;
@@ -59,6 +63,7 @@ class GenerateStream final : public ResponseStream,
   Engine& engine_;
   EngineMetrics& metrics_;
   const std::string request_id_;
+  const std::string stream_id_;
   const std::vector<std::int32_t> stop_token_ids_;
   const std::int64_t num_prompt_tokens_;
   const std::uint64_t seed_;
@@ -70,7 +75,7 @@ class GenerateStream final : public ResponseStream,
   std::optional<TextStream> text_;
   std::optional<Engine::RequestId> id_;
   std::int64_t num_completion_tokens_ = 0;
-  bool is_stopped_ = false;  // by a stop string
+  bool is_stopped_ = false;  // by a stop string, here or at the client
   std::optional<Clock::time_point> last_tokens_;
   bool is_noted_ = false;  // in metrics and log, as ended
 

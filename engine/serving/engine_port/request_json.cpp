@@ -16,7 +16,7 @@ using nlohmann::json;
 
 constexpr std::size_t kMaxStops = 64;
 constexpr std::size_t kMaxTenantBytes = 64;
-constexpr std::size_t kMaxRequestIdBytes = 128;
+constexpr std::size_t kMaxIdBytes = 128;
 constexpr std::int64_t kMaxPriority = 10;
 constexpr std::string_view kRemedy =
     "correct the request (docs/process-contract.md lists its fields)";
@@ -39,6 +39,13 @@ bool is_printable(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
 }
 
+Result<std::string> read_id(RequestReader& reader, const char* field) {
+  DSL_ASSIGN(auto id, reader.text(field));
+  if (id && (id->size() > kMaxIdBytes || !is_printable(*id)))
+    return reader.wrong(field, fmt::format("at most {} printable ASCII characters", kMaxIdBytes));
+  return std::move(id).value_or("");
+}
+
 /// How the request stands to others, and what its sender does not need.
 Status read_terms(RequestReader& reader, GenerateCall& call) {
   DSL_ASSIGN(auto tenant, reader.text("tenant"));
@@ -49,12 +56,8 @@ Status read_terms(RequestReader& reader, GenerateCall& call) {
   DSL_ASSIGN(const std::int64_t priority,
              reader.integer("priority", 0, -kMaxPriority, kMaxPriority));
   call.request.priority = static_cast<int>(priority);
-  DSL_ASSIGN(auto request_id, reader.text("request_id"));
-  if (request_id && (request_id->size() > kMaxRequestIdBytes || !is_printable(*request_id))) {
-    return reader.wrong("request_id",
-                        fmt::format("at most {} printable ASCII characters", kMaxRequestIdBytes));
-  }
-  call.request_id = std::move(request_id).value_or("");
+  DSL_ASSIGN(call.request_id, read_id(reader, "request_id"));
+  DSL_ASSIGN(call.stream_id, read_id(reader, "stream_id"));
   DSL_ASSIGN(call.wants_text, reader.boolean("return_text", true));
   return {};
 }
@@ -99,6 +102,15 @@ Result<GenerateCall> parse_generate(std::string_view body, std::uint64_t fresh_s
   DSL_TRY(read_terms(reader, call));
   DSL_TRY(reader.refuse_unknown());
   return call;
+}
+
+Result<std::string> parse_stop(std::string_view body) {
+  DSL_ASSIGN(const json document, parse_json(body, "request", ErrorCode::kRequestInvalid));
+  DSL_ASSIGN(RequestReader reader, RequestReader::open(document, "request", kRemedy));
+  DSL_ASSIGN(std::string id, read_id(reader, "stream_id"));
+  if (id.empty()) return reader.wrong("stream_id", "the stream_id of a request");
+  DSL_TRY(reader.refuse_unknown());
+  return id;
 }
 
 Result<std::vector<std::int32_t>> parse_score(std::string_view body) {

@@ -29,11 +29,14 @@ struct GenerateCall {
   bool wants_logprobs = false;
   bool wants_text = true;
   std::string request_id;  // for logs
+  std::string stream_id;   // by which POST /v1/stop finds the answer
 };
 
 /// kRequestInvalid names the field, what was expected and what was found; unknown fields are
 /// errors. A request without seed gets `fresh_seed`.
 Result<GenerateCall> parse_generate(std::string_view body, std::uint64_t fresh_seed);
+/// The body of POST /v1/stop: which answer to end.
+Result<std::string> parse_stop(std::string_view body);
 /// The body of POST /v1/score.
 Result<std::vector<std::int32_t>> parse_score(std::string_view body);
 

@@ -5,6 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
 
+#include "engine/serving/discovery/identity.h"
 #include "engine/serving/gateway/answer_run_async.h"
 #include "engine/serving/gateway/request_log.h"
 #include "engine/serving/text_service/openai_error.h"
@@ -24,6 +25,8 @@ constexpr std::int64_t kExpectedTokens = 256;
 constexpr auto kNewRequestPatience = std::chrono::seconds(10);
 constexpr std::size_t kMaxErrorBytes = 64 * 1024;
 constexpr int kRetryAfterS = 5;
+/// For an engine to take note that an answer is to end.
+constexpr auto kStopTimeout = std::chrono::seconds(2);
 
 OutstandingTokens outstanding_tokens(const EngineCall& call, std::int64_t num_emitted) {
   return {static_cast<std::int64_t>(call.prompt_token_ids->size()) + num_emitted,
@@ -109,6 +112,7 @@ Status AnswerRun::open(PreparedRequest prepared) {
   order_.key->tokens.take(static_cast<double>(num_prompt_tokens_), AdmissionClock::now());
   envelope_.emplace(order_.kind, order_.request_id, std::time(nullptr), prepared.model,
                     includes_usage_);
+  const Result<std::string> nonce = make_nonce();
   for (PreparedChoice& choice : prepared.choices) {
     auto update = [weak = weak_from_this(), index = choices_.size()](PresentedUpdate presented) {
       if (const auto self = weak.lock())
@@ -119,6 +123,8 @@ Status AnswerRun::open(PreparedRequest prepared) {
     choices_.push_back(std::make_unique<Choice>());
     choices_.back()->call = std::move(choice.call);
     choices_.back()->presenter = std::move(presenter);
+    // Not of the request's id, which clients choose: they would find each other's answers by it.
+    if (nonce) choices_.back()->stream_id = fmt::format("{}-{}", *nonce, choices_.size());
   }
   num_open_choices_ = choices_.size();
   return {};
@@ -173,6 +179,7 @@ asio::awaitable<AnswerRun::Outcome> AnswerRun::stream_from(Choice& choice,
   const auto num_emitted = static_cast<std::int64_t>(choice.presenter->tokens().size());
   EngineVisit visit(*core_->pool, engine, outstanding_tokens(choice.call, num_emitted), call,
                     choice.active);
+  choice.endpoint = engine.endpoint;
   std::optional<Outcome> outcome = co_await begin(choice, engine, call);
   if (outcome) co_return *std::move(outcome);
   const Result<bool> has_ended = co_await call.read_lines([&](std::string_view lines) {
@@ -195,7 +202,7 @@ asio::awaitable<std::optional<AnswerRun::Outcome>> AnswerRun::begin(Choice& choi
   request.target = "/v1/generate";
   request.body =
       to_engine_json(choice.call, {choice.presenter->tokens().ids(), order_.key->key.name,
-                                   order_.key->key.priority, order_.request_id});
+                                   order_.key->key.priority, order_.request_id, choice.stream_id});
   const Result<int> status = co_await call.send(std::move(request));
   if (!status) co_return judge_break(choice, engine, status.error());
   if (*status != 200) co_return co_await take_refusal(choice, engine, call, *status);
@@ -216,7 +223,7 @@ asio::awaitable<AnswerRun::Outcome> AnswerRun::take_refusal(Choice& choice, cons
 
 AnswerRun::Outcome AnswerRun::judge_break(const Choice& choice, const EngineKey& engine,
                                           Error error) {
-  // Cancelled: a stop string was found while the engine went on.
+  // A stop string was found, and the engine could not be told.
   if (choice.presenter->has_ended()) return {};
   if (is_fault_of_request(error.code)) return {Outcome::Kind::kRefused, std::move(error)};
   if (error.code == ErrorCode::kAuthentication) core_->pool->note_refused(engine, error);
@@ -244,7 +251,8 @@ std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, EngineVi
     end = line->end;
     if (end) choice.num_cached_tokens = line->num_cached_tokens;
   }
-  if (!tokens.empty()) {
+  if (end) choice.active = nullptr;
+  if (!tokens.empty() && !choice.is_stopped) {
     const auto num_tokens = static_cast<std::int64_t>(tokens.size());
     visit.note_tokens(num_tokens);
     order_.key->num_completion_tokens += tokens.size();
@@ -252,6 +260,7 @@ std::optional<AnswerRun::Outcome> AnswerRun::take_lines(Choice& choice, EngineVi
   }
   choice.presenter->add(tokens, end);
   core_->text->present(choice.presenter);
+  if (choice.is_stopped && !end && !error) return std::nullopt;  // the last line is on its way
   if (is_over_ || choice.presenter->has_ended()) return Outcome{};
   if (error) return judge_break(choice, visit.engine(), *std::move(error));
   return std::nullopt;
@@ -266,13 +275,32 @@ void AnswerRun::take_update(Choice& choice, PresentedUpdate presented) {
   emit(choice, std::move(presented.update.choice_json));
   if (is_over_) return;
   if (!presented.end) {
-    if (presented.update.is_stopped && choice.active != nullptr) choice.active->cancel();
+    if (presented.update.is_stopped && choice.active != nullptr) stop_engine(choice);
     return;
   }
   core_->metrics.count_success(*presented.end == AnswerEnd::kStop ? "stop" : "length",
                                static_cast<std::int64_t>(choice.call.prompt_token_ids->size()),
                                choice.num_completion_tokens);
   if (--num_open_choices_ == 0) complete();
+}
+
+/// The engine is told, so that it counts an answer that has ended, not a client that has left.
+void AnswerRun::stop_engine(Choice& choice) {
+  if (choice.stream_id.empty()) return choice.active->cancel();
+  choice.is_stopped = true;
+  asio::co_spawn(core_->loop.context(), tell_engine(shared_from_this(), &choice), asio::detached);
+}
+
+/// Its stream ends by itself then.
+asio::awaitable<void> AnswerRun::tell_engine(std::shared_ptr<AnswerRun> self, Choice* choice) {
+  ClientRequest request;
+  request.method = "POST";
+  request.target = "/v1/stop";
+  request.body = fmt::format(R"({{"stream_id":"{}"}})", choice->stream_id);
+  const Result<ClientAnswer> answer = co_await self->core_->pool->client().exchange(
+      choice->endpoint, std::move(request), kStopTimeout);
+  const bool is_told = answer && answer->status == 200;
+  if (!is_told && choice->active != nullptr) choice->active->cancel();
 }
 
 void AnswerRun::count_tokens(const Choice& choice, std::int64_t num_new_tokens) {
@@ -362,7 +390,7 @@ void AnswerRun::close(int status) {
   is_over_ = true;
   for (const auto& choice : choices_) {
     choice->presenter->drop();
-    if (choice->active != nullptr) choice->active->cancel();
+    if (choice->active != nullptr && !choice->is_stopped) choice->active->cancel();
   }
   --core_->num_running;
   --order_.key->num_streams;

@@ -50,7 +50,10 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   struct Choice {
     EngineCall call;
     std::shared_ptr<AnswerPresenter> presenter;
+    std::string stream_id;         // by which engines find it; empty: they cannot
     ClientCall* active = nullptr;  // the engine's stream while there is one
+    std::string endpoint;          // of that engine
+    bool is_stopped = false;       // before its engine knew, which has been told
     std::set<EngineKey> excluded;  // engines that refused it just now
     std::string json;              // of an answer that is not streamed
     std::int64_t num_completion_tokens = 0;
@@ -68,6 +71,7 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
 
   static Awaitable<void> run(std::shared_ptr<AnswerRun> self);
   static Awaitable<void> answer(std::shared_ptr<AnswerRun> self, std::size_t index);
+  static Awaitable<void> tell_engine(std::shared_ptr<AnswerRun> self, Choice* choice);
   Awaitable<TextPool::Prepared> prepare();
   Status open(PreparedRequest prepared);
   Awaitable<Outcome> stream_from(Choice& choice, const EngineKey& engine);
@@ -78,6 +82,7 @@ class AnswerRun final : public ResponseStream, public std::enable_shared_from_th
   Outcome judge_break(const Choice& choice, const EngineKey& engine, Error error);
   std::optional<Outcome> take_lines(Choice& choice, EngineVisit& visit, std::string_view lines);
   void take_update(Choice& choice, PresentedUpdate presented);
+  void stop_engine(Choice& choice);
   void count_tokens(const Choice& choice, std::int64_t num_new_tokens);
   void note_tokens(std::int64_t num_tokens);
   void emit(Choice& choice, std::string choice_json);

@@ -81,6 +81,10 @@ std::string to_engine_json(const EngineCall& call, const EngineCallExtras& extra
     append_field(out, "request_id");
     append_json_string(out, extras.request_id);
   }
+  if (!extras.stream_id.empty()) {
+    append_field(out, "stream_id");
+    append_json_string(out, extras.stream_id);
+  }
   append_field(out, "return_text");
   out += "false}";
   return out;

@@ -29,6 +29,7 @@ struct EngineCallExtras {
   std::string_view tenant;                          // whose request it is, for fair queueing
   std::int32_t priority = 0;
   std::string_view request_id;
+  std::string_view stream_id;  // by which POST /v1/stop finds the answer
 };
 
 /// The body of POST /v1/generate (docs/process-contract.md), without text in the answer.

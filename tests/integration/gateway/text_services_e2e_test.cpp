@@ -53,10 +53,36 @@ class TextServicesE2eTest : public GatewayFixture {
     return false;
   }
 
+  std::string engine_metrics() { return get_from(engine_endpoint_, "/metrics", kSecret); }
+
   std::unique_ptr<Child> engine_;
   std::string engine_endpoint_;
   std::string own_;
 };
+
+TEST_F(TextServicesE2eTest, TheEngineCountsAnswersThatStopStringsEndedAsStopped) {
+  const std::string stop = own_.substr(own_.size() / 2, 3);
+  const std::string cut = own_.substr(0, own_.find(stop));
+  const std::string question = chat(false, ",\"stop\":" + json(stop).dump(), 400);
+  const auto wait_for_stopped = [&](int num_stopped) {
+    const std::string wanted = fmt::format("\"}} {}\n", num_stopped);
+    const Deadline deadline = Deadline::after(20s);
+    while (!deadline.expired()) {
+      const std::string text = engine_metrics();
+      const std::size_t at = text.find(R"(vllm:request_success_total{finished_reason="stop")");
+      if (at != std::string::npos && text.find(wanted, at) < text.find('\n', at)) return true;
+    }
+    return false;
+  };
+  EXPECT_EQ(whole_answer(question), cut);
+  EXPECT_TRUE(wait_for_stopped(1)) << engine_metrics();
+  const auto service = add("post-0", "postprocess");
+  EXPECT_EQ(whole_answer(question), cut);
+  EXPECT_TRUE(wait_for_stopped(2)) << engine_metrics();
+  const std::string text = engine_metrics();
+  const std::size_t aborted = text.find(R"(vllm:request_success_total{finished_reason="abort")");
+  EXPECT_EQ(text.substr(text.find("} ", aborted), 4), "} 0\n");
+}
 
 TEST_F(TextServicesE2eTest, AnswersAreThoseOfTheGatewayItself) {
   const auto service = add("t0", "postprocess");

@@ -116,6 +116,9 @@ class EnginePortTest(unittest.TestCase):
         self.assertNotIn(b'"text"', self.ask("POST", "/v1/generate", {**generate, "return_text": False}))
         self.ask("POST", "/v1/generate", "{", status=400)
         self.ask("POST", "/v1/generate", generate, headers={}, status=401)
+        self.ask("POST", "/v1/stop", {"stream_id": "nobody's"})
+        self.ask("POST", "/v1/stop", {"stream_id": ""}, status=400)
+        self.ask("POST", "/v1/stop", {"stream_id": "s"}, headers={}, status=401)
         self.ask("POST", "/v1/score", {"token_ids": [1, 2]})
         self.ask("POST", "/v1/score", {"token_ids": []}, status=400)
         self.ask("POST", "/v1/score", {"token_ids": [1]}, headers={}, status=401)
@@ -134,7 +137,8 @@ class EnginePortTest(unittest.TestCase):
     def test_request_fields_are_those_of_the_schema(self):
         schema = self.contract.request_schema("POST", "/v1/generate")
         examples = {
-            "max_tokens": 2, "emitted_token_ids": [3], "tenant": "t", "priority": -10, "request_id": "r", "return_text": True,
+            "max_tokens": 2, "emitted_token_ids": [3], "tenant": "t", "priority": -10, "request_id": "r", "stream_id": "s",
+            "return_text": True,
             "sampling": {"temperature": 0.5, "top_k": 2, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
                          "presence_penalty": 0.1, "frequency_penalty": 0.1, "logit_bias": {"1": 1.5}, "seed": 1,
                          "logprobs": 0, "stop": ["x"], "stop_token_ids": [2], "ignore_eos": True}}

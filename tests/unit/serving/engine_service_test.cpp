@@ -374,6 +374,35 @@ TEST_F(EngineServiceTest, TermsOfARequestReachTheEngineAndTextCanBeLeftOut) {
   EXPECT_EQ(lines.back()["usage"]["cached_prompt_tokens"], 1);
 }
 
+TEST_F(EngineServiceTest, AnAnswerThatItsClientStopsCountsAsStopped) {
+  start(kDemo);
+  RawClient other = post("/v1/generate", R"({"token_ids":[5],"stream_id":"a-2"})");
+  engine_.wait_for_request(0);
+  RawClient client =
+      post("/v1/generate", R"({"token_ids":[5],"stream_id":"a-1","return_text":false})");
+  const auto sink = engine_.wait_for_request(1);
+  sink(tokens({1}));
+  ASSERT_TRUE(client.read_until("token_ids"));
+  RawClient stop = post("/v1/stop", R"({"stream_id":"a-1"})");
+  ASSERT_TRUE(stop.read_until("{\"stopped\":1}\n")) << stop.received();
+  ASSERT_TRUE(engine_.wait_for_cancel(1));
+  sink(last({2}, FinishReason::kCancelled));
+  ASSERT_TRUE(client.read_until("0\r\n\r\n"));
+  const auto lines = lines_of(client.received());
+  EXPECT_EQ(lines.back()["finish_reason"], "stop");
+  EXPECT_EQ(lines.back()["usage"]["completion_tokens"], 1) << "what came behind it is left out";
+  RawClient late = post("/v1/stop", R"({"stream_id":"a-1"})");
+  ASSERT_TRUE(late.read_until("{\"stopped\":0}\n")) << late.received();
+  RawClient wrong = post("/v1/stop", R"({"stream_id":""})");
+  ASSERT_TRUE(wrong.read_until("\"remedy\""));
+  EXPECT_THAT(wrong.received(), StartsWith("HTTP/1.1 400"));
+  RawClient scrape = connect();
+  scrape.send("GET /metrics HTTP/1.1\r\nConnection: close\r\nAuthorization: Bearer secret\r\n\r\n");
+  ASSERT_TRUE(scrape.read_to_end());
+  EXPECT_THAT(scrape.received(),
+              HasSubstr("vllm:request_success_total{finished_reason=\"stop\",model_name=\"m\"} 1"));
+}
+
 TEST_F(EngineServiceTest, FullQueueSaysWhenToComeBack) {
   start(kDemo);
   engine_.refusal = Error{ErrorCode::kOverloaded, "the queue is full", "later"};

@@ -48,12 +48,13 @@ TEST(EngineCalls, AreTheEnginePortsRequests) {
   const PreparedRequest request = prepared();
   const std::vector<std::int32_t> emitted{8, 9};
   const json body =
-      json::parse(to_engine_json(request.choices[1].call, {emitted, "team", -2, "req-1"}));
+      json::parse(to_engine_json(request.choices[1].call, {emitted, "team", -2, "req-1", "s-1"}));
   EXPECT_EQ(body["token_ids"].size(), request.choices[1].call.prompt_token_ids->size());
   EXPECT_EQ(body["emitted_token_ids"], (json{8, 9}));
   EXPECT_EQ(body["tenant"], "team");
   EXPECT_EQ(body["priority"], -2);
   EXPECT_EQ(body["request_id"], "req-1");
+  EXPECT_EQ(body["stream_id"], "s-1");
   EXPECT_EQ(body["return_text"], false);
   EXPECT_FALSE(body.contains("max_tokens"));
   EXPECT_EQ(body["sampling"]["seed"], 4);
