@@ -154,6 +154,10 @@ class Rank {
     report(serving::load_report(progress));
   }
 
+  const std::string& served_model_name() const {
+    return arguments_.served_model_name.empty() ? arguments_.model : arguments_.served_model_name;
+  }
+
   Status serve(serving::TextCodec text) {
     own_state_.emplace(engine_->pulse(), engine_->device_use(), paths(), wire_.get());
     ranks_.emplace(arguments_.world_size(), [this] { return own_state_->read(); });
@@ -164,7 +168,7 @@ class Rank {
     DSL_TRY(engine_->start([this](const Error& error) { on_engine_failure(error); }));
     serving::EngineService service(
         *engine_, *ranks_, std::move(text),
-        {arguments_.model, arguments_.engine.tp, arguments_.engine.pp,
+        {arguments_.model, served_model_name(), arguments_.engine.tp, arguments_.engine.pp,
          arguments_.engine.compute_dtype, arguments_.engine.fp8_activations,
          arguments_.engine.fp8_cache, own_state_->links()},
         secret_);

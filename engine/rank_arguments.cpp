@@ -9,6 +9,8 @@ namespace dsl {
 void add_rank_options(CLI::App& app, RankArguments& arguments) {
   EngineOptions& engine = arguments.engine;
   app.add_option("--model", arguments.model, "directory of a Hugging Face checkpoint");
+  app.add_option("--served-model-name", arguments.served_model_name,
+                 "what metrics call the model; by default as --model has it");
   app.add_option("--rank", arguments.rank, "of this process: stage * tp + shard")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--tp", engine.tp, "tensor shards per stage")->check(CLI::Range(1, 8));

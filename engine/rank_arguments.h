@@ -15,6 +15,7 @@ namespace dsl {
 struct RankArguments {
   EngineOptions engine;  // complete after complete_engine_options()
   std::string model;
+  std::string served_model_name;  // empty: `model`
   std::string dtype = "bf16";
   std::string device = "cpu";
   std::string prefix_cache = "on";

@@ -31,6 +31,8 @@ Result<std::vector<RankCommand>> rank_commands(const DeploymentSpec& spec, const
     command.argv = {engine,
                     "--model",
                     spec.model,
+                    "--served-model-name",
+                    spec.model_name(),
                     "--rank",
                     std::to_string(command.rank),
                     "--tp",

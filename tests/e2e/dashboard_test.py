@@ -87,6 +87,10 @@ class DashboardTest(unittest.TestCase):
                     self.assertLessEqual(labels, self.exported[name], f"{where}: {expression}")
         self.assertGreater(len(used), 45)
 
+    def test_engine_and_gateway_call_the_model_alike(self):
+        names = [set(re.findall(r'model_name="([^"]*)"', text)) for text in (self.engine, self.gateway)]
+        self.assertEqual(names, [{"demo"}, {"demo"}])
+
     def test_panels_are_whole(self):
         ids = [panel["id"] for panel in self.dashboard["panels"]]
         self.assertEqual(len(ids), len(set(ids)))

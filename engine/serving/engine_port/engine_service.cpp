@@ -52,7 +52,7 @@ EngineService::EngineService(Engine& engine, const RankBoard& ranks, TextCodec t
       text_(std::move(text)),
       description_(std::move(description)),
       secret_(std::move(secret)),
-      metrics_(description_.model),
+      metrics_(description_.served_model_name),
       health_check_(engine),
       scores_(engine) {
   DSL_CHECK(!secret_.empty(), "the engine port needs a secret");

@@ -22,9 +22,10 @@
 
 namespace dsl::serving {
 
-/// What /v1/info says beside the engine's own figures.
+/// What /v1/info and /metrics say beside the engine's own figures.
 struct ServiceDescription {
-  std::string model;  // as given on the command line
+  std::string model;              // as given on the command line
+  std::string served_model_name;  // what clients and metrics call it
   int tp = 1;
   int pp = 1;
   DType compute_dtype = DType::kBF16;

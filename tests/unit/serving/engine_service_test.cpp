@@ -133,9 +133,10 @@ class EngineServiceTest : public testing::Test {
     auto text = TextCodec::load(model_dir);
     ASSERT_TRUE(text.has_value()) << text.error().message;
     tokenizer_.emplace(*text::Tokenizer::load(kDemo));
-    service_.emplace(engine_, ranks_, *std::move(text),
-                     ServiceDescription{"m", 2, 1, DType::kBF16, true, true, {{1, "tcp", "eth0"}}},
-                     "secret");
+    service_.emplace(
+        engine_, ranks_, *std::move(text),
+        ServiceDescription{"models/m", "m", 2, 1, DType::kBF16, true, true, {{1, "tcp", "eth0"}}},
+        "secret");
     auto server = HttpServer::start({}, *service_);
     ASSERT_TRUE(server.has_value()) << server.error().message;
     server_ = *std::move(server);
@@ -328,7 +329,7 @@ TEST_F(EngineServiceTest, InfoAndHealth) {
   client.send(http_get("/v1/info", "secret"));
   ASSERT_TRUE(client.read_until("}\n"));
   const json info = json::parse(client.received().substr(client.received().find('{')));
-  EXPECT_EQ(info["model"], "m");
+  EXPECT_EQ(info["model"], "models/m");
   EXPECT_EQ(info["tp"], 2);
   EXPECT_EQ(info["vocab_size"], 4);
   EXPECT_EQ(info["kv_tokens"], 99);
