@@ -4,6 +4,7 @@
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
 
 #include "engine/serving/process/request_metrics.h"
 #include "engine/serving/process/service_metrics.h"
@@ -16,6 +17,29 @@ using prometheus::BuildGauge;
 using prometheus::Counter;
 using prometheus::Family;
 using prometheus::Gauge;
+
+/// Who asks decides which keys are told of, so they are registered anew each time.
+std::string key_series(std::span<const std::shared_ptr<KeyState>> keys) {
+  prometheus::Registry registry;
+  const auto counters = [&](const char* name, const char* help, std::uint64_t KeyState::*total) {
+    Family<Counter>& family = BuildCounter().Name(name).Help(help).Register(registry);
+    for (const auto& key : keys)
+      family.Add({{"key", key->key.name}}).Increment(static_cast<double>((*key).*total));
+  };
+  counters("dslaunch_gateway_key_requests_total", "Requests let in, by API key",
+           &KeyState::num_requests);
+  counters("dslaunch_gateway_key_prompt_tokens_total", "Tokens of prompts, by API key",
+           &KeyState::num_prompt_tokens);
+  counters("dslaunch_gateway_key_completion_tokens_total", "Tokens generated, by API key",
+           &KeyState::num_completion_tokens);
+  Family<Gauge>& streams = BuildGauge()
+                               .Name("dslaunch_gateway_key_streams")
+                               .Help("Requests in progress, by API key")
+                               .Register(registry);
+  for (const auto& key : keys)
+    streams.Add({{"key", key->key.name}}).Set(static_cast<double>(key->num_streams));
+  return prometheus::TextSerializer().Serialize(registry.Collect());
+}
 
 }  // namespace
 
@@ -63,14 +87,6 @@ struct GatewayMetrics::State {
       counters("dslaunch_gateway_text_failures_total", "Requests to text services that failed");
   Counter& preprocess_failures = text_failures.Add({{"work", "preprocess"}});
   Counter& postprocess_failures = text_failures.Add({{"work", "postprocess"}});
-  Family<Counter>& key_requests =
-      counters("dslaunch_gateway_key_requests_total", "Requests let in, by API key");
-  Family<Counter>& key_prompt_tokens =
-      counters("dslaunch_gateway_key_prompt_tokens_total", "Tokens of prompts, by API key");
-  Family<Counter>& key_completion_tokens =
-      counters("dslaunch_gateway_key_completion_tokens_total", "Tokens generated, by API key");
-  Family<Gauge>& key_streams =
-      gauges("dslaunch_gateway_key_streams", "Requests in progress, by API key");
   Gauge& engines = gauges("dslaunch_gateway_engines", "Engines known").Add({});
   Gauge& engines_in_rotation =
       gauges("dslaunch_gateway_engines_in_rotation", "Engines that get requests").Add({});
@@ -138,22 +154,15 @@ void GatewayMetrics::count_text_failure(TextWork work) {
       .Increment();
 }
 
-std::string GatewayMetrics::text(const Admission& admission, const GatewayGauges& gauges) {
+std::string GatewayMetrics::text(std::span<const std::shared_ptr<KeyState>> keys,
+                                 const GatewayGauges& gauges) {
   state_->requests.set_running(static_cast<double>(state_->num_running));
-  for (const auto& [name, key] : admission.keys()) {
-    const prometheus::Labels labels{{"key", name}};
-    advance(state_->key_requests.Add(labels), static_cast<double>(key->num_requests));
-    advance(state_->key_prompt_tokens.Add(labels), static_cast<double>(key->num_prompt_tokens));
-    advance(state_->key_completion_tokens.Add(labels),
-            static_cast<double>(key->num_completion_tokens));
-    state_->key_streams.Add(labels).Set(static_cast<double>(key->num_streams));
-  }
   state_->engines.Set(static_cast<double>(gauges.num_engines));
   state_->engines_in_rotation.Set(static_cast<double>(gauges.num_engines_in_rotation));
   for (const char* name : {"least-work", "prefix", "round-robin"}) {
     state_->policy.Add({{"policy", name}}).Set(name == gauges.routing_policy ? 1 : 0);
   }
-  return state_->metrics.text();
+  return state_->metrics.text() + key_series(keys);
 }
 
 }  // namespace dsl::serving

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -50,7 +51,8 @@ class GatewayMetrics {
 
   /// Of the last half minute; its owner lets the seconds pass.
   RequestLatencies& latencies() { return latencies_; }
-  std::string text(const Admission& admission, const GatewayGauges& gauges);
+  /// The series by key are those of `keys` alone.
+  std::string text(std::span<const std::shared_ptr<KeyState>> keys, const GatewayGauges& gauges);
 
  private:
   struct State;

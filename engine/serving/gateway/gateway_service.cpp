@@ -20,6 +20,8 @@ constexpr std::size_t kMaxRequestIdBytes = 128;
 constexpr std::size_t kMaxTokenizeBytes = 1 << 20;
 constexpr std::string_view kModels = "/v1/models";
 constexpr const char* kRequestIdHeader = "X-Request-Id";
+/// The key that dslaunch up makes for whoever has brought the deployment up.
+constexpr std::string_view kOwnersKey = "default";
 
 enum class Access { kOpen, kKey, kKeyOrSecret };
 
@@ -43,6 +45,11 @@ std::string request_id_of(const HttpHead& head) {
   if (is_usable) return given;
   const Result<std::string> nonce = make_nonce();
   return nonce ? *nonce : "request";
+}
+
+HttpResponse revoked() {
+  return openai_error({ErrorCode::kAuthentication, "the API key is wrong or revoked",
+                       "send Authorization: Bearer with a key of this deployment"});
 }
 
 HttpResponse with_status(int status, HttpResponse response) {
@@ -153,7 +160,7 @@ HttpResponse GatewayService::answer(const Route& route, const HttpRequest& reque
   const std::string_view target = route.target;
   if (target == "/health") return json_response({{"status", "ok"}});
   if (target == "/ready") return ready();
-  if (target == "/metrics") return metrics();
+  if (target == "/metrics") return metrics(request.head);
   if (target == kStatusData) return status(request.head.query);
   if (auto file = status_page_file(target)) return *std::move(file);
   if (target == kIdentityTarget) return identity_response(request.head, secret_);
@@ -178,10 +185,7 @@ HttpResponse GatewayService::complete(const Route& route, const HttpRequest& req
   }
   // Known at the head, but the body may have taken its time.
   const std::shared_ptr<KeyState> key = admission_.find(bearer_token(request.head));
-  if (!key) {
-    return openai_error({ErrorCode::kAuthentication, "the API key is wrong or revoked",
-                         "send Authorization: Bearer with a key of this deployment"});
-  }
+  if (!key) return revoked();
   const auto admitted = admission_.admit(*key, AdmissionClock::now());
   if (!admitted) return refused(admitted.error().error, admitted.error().retry_after_s);
   AnswerOrder order;
@@ -233,13 +237,23 @@ HttpResponse GatewayService::status(std::string_view query) const {
   return status_data(core_->status.to_json(core_->pool->router(), is_draining_, since));
 }
 
-HttpResponse GatewayService::metrics() {
+HttpResponse GatewayService::metrics(const HttpHead& head) {
+  std::vector<std::shared_ptr<KeyState>> keys;
+  const std::shared_ptr<KeyState> own = admission_.find(bearer_token(head));
+  const bool is_owners = carries_secret(head, secret_) || (own && own->key.name == kOwnersKey);
+  if (is_owners) {
+    for (const auto& [name, key] : admission_.keys()) keys.push_back(key);
+  } else if (own) {
+    keys.push_back(own);
+  } else {
+    return revoked();
+  }
   const Router& router = core_->pool->router();
   GatewayGauges gauges;
   gauges.num_engines = router.num_engines();
   gauges.num_engines_in_rotation = router.num_in_rotation();
   gauges.routing_policy = routing_policy_name(router.policy());
-  return {200, "text/plain; version=0.0.4; charset=utf-8", core_->metrics.text(admission_, gauges),
+  return {200, "text/plain; version=0.0.4; charset=utf-8", core_->metrics.text(keys, gauges),
           nullptr};
 }
 

@@ -34,7 +34,7 @@ class GatewayService final : public HttpHandler {
   HttpResponse models(std::string_view target) const;
   HttpResponse ready() const;
   HttpResponse status(std::string_view query) const;
-  HttpResponse metrics();
+  HttpResponse metrics(const HttpHead& head);
   HttpResponse refusal(const HttpHead& head, const Route* route, HttpResponse response);
 
   const std::shared_ptr<GatewayCore> core_;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "engine/serving/http/listen_socket.h"
@@ -14,6 +15,7 @@ namespace dsl::serving {
 namespace {
 
 using nlohmann::json;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
@@ -35,6 +37,28 @@ TEST_F(GatewayE2eTest, StreamedAndWholeAnswersAreEqual) {
   EXPECT_THAT(client.received(), HasSubstr("Content-Type: text/event-stream"));
   EXPECT_THAT(get("/v1/models"), HasSubstr("\"id\":\"demo\""));
   EXPECT_THAT(get("/metrics"), HasSubstr("vllm:request_success_total{"));
+}
+
+TEST_F(GatewayE2eTest, AKeyReadsItsOwnUseOnly) {
+  write_keys({json{{"name", "default"}}, json{{"name", "team-1"}}, json{{"name", "team-2"}}});
+  start_gateway();
+  const auto keys_told = [&](const char* key) {
+    const std::string text = get("/metrics", key);
+    EXPECT_THAT(text, StartsWith("HTTP/1.1 200"));
+    EXPECT_THAT(text, HasSubstr("vllm:num_requests_running"));
+    std::set<std::string> names;
+    constexpr std::string_view kSeries = "_requests_total{key=\"";
+    for (std::size_t at = 0; (at = text.find(kSeries, at)) != std::string::npos;) {
+      at += kSeries.size();
+      names.insert(text.substr(at, text.find('"', at) - at));
+    }
+    return names;
+  };
+  EXPECT_THAT(keys_told("sk-key-1"), ElementsAre("team-1"));
+  EXPECT_THAT(keys_told("sk-key-2"), ElementsAre("team-2"));
+  EXPECT_THAT(keys_told(kKey), ElementsAre("default", "team-1", "team-2"));
+  EXPECT_THAT(keys_told(kSecret), ElementsAre("default", "team-1", "team-2"));
+  EXPECT_THAT(get("/status/data", "sk-key-1"), Not(HasSubstr("team-2")));
 }
 
 TEST_F(GatewayE2eTest, ProbesMayAskForTheHeadOnly) {
@@ -155,7 +179,7 @@ TEST_F(GatewayE2eTest, WrongRequestsGetErrorsInOpenAisShape) {
   EXPECT_THAT(large.received(), StartsWith("HTTP/1.1 413"));
 
   // Limits and revocation take effect while the gateway runs.
-  write_keys({{"name", "default"}, {"requests_per_minute", 0.001}});
+  write_keys({json{{"name", "default"}, {"requests_per_minute", 0.001}}});
   ASSERT_TRUE(gateway_->read_until("1 API keys are in force"));
   std::string refused;
   for (int i = 0; i < 2; ++i) {

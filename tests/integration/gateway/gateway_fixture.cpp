@@ -55,15 +55,17 @@ double metric(const std::string& text, const std::string& name) {
 }
 
 void GatewayFixture::SetUp() {
-  write_keys({{"name", "default"}});
+  write_keys({json{{"name", "default"}}});
   std::filesystem::create_directory(services());
   ::chmod(services().c_str(), 0700);
 }
 
-void GatewayFixture::write_keys(json key) {
-  const std::string text = kKey;
-  key["sha256"] = to_hex(*sha256(std::as_bytes(std::span(text))));
-  write_file(directory_.path() / "keys", json{{"keys", {key}}}.dump(), 0600);
+void GatewayFixture::write_keys(std::vector<json> keys) {
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::string text = i == 0 ? kKey : fmt::format("{}-{}", kKey, i);
+    keys[i]["sha256"] = to_hex(*sha256(std::as_bytes(std::span(text))));
+  }
+  write_file(directory_.path() / "keys", json{{"keys", keys}}.dump(), 0600);
 }
 
 void GatewayFixture::write_file(const std::filesystem::path& path, const std::string& content,

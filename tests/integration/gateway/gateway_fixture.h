@@ -34,7 +34,8 @@ class GatewayFixture : public testing::Test {
   void SetUp() override;
 
   std::filesystem::path services() const { return directory_.path() / "services"; }
-  void write_keys(nlohmann::json key);
+  /// Keys without their hashes; the first is kKey, the others kKey-1, kKey-2, …
+  void write_keys(std::vector<nlohmann::json> keys);
   void write_file(const std::filesystem::path& path, const std::string& content, mode_t mode);
   void announce(const std::string& id, const std::string& role, const std::string& endpoint,
                 mode_t mode = 0600);
