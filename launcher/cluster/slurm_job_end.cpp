@@ -1,5 +1,8 @@
 #include "launcher/cluster/slurm_job_end.h"
 
+#include <algorithm>
+
+#include "slurm/hostlist.h"
 #include "slurm/time_limit.h"
 
 namespace dsl::launcher {
@@ -13,7 +16,7 @@ std::string remedy_for(const slurm::Job& job) {
       return "bring it up again, in a partition (-p) or QOS (-q) whose jobs are not preempted";
     case slurm::JobState::kNodeFail:
     case slurm::JobState::kBootFail:
-      return fmt::format("bring it up again, without the bad node (-x, one of {})", job.nodes);
+      return "bring it up again, without the node that failed (-x): sinfo -R names it";
     case slurm::JobState::kOutOfMemory:
       return "bring it up again with more memory (--mem)";
     default:
@@ -22,6 +25,27 @@ std::string remedy_for(const slurm::Job& job) {
 }
 
 }  // namespace
+
+bool was_ended_by_its_node(slurm::JobState state) {
+  return state == slurm::JobState::kNodeFail || state == slurm::JobState::kBootFail;
+}
+
+std::string remedy_without(const std::vector<std::string>& of_job,
+                           const std::vector<slurm::Node>& nodes) {
+  std::vector<std::string> bad;
+  for (const slurm::Node& node : nodes) {
+    const bool is_bad = node.state == slurm::NodeState::kDown ||
+                        node.state == slurm::NodeState::kError || !node.responding;
+    if (is_bad && std::find(of_job.begin(), of_job.end(), node.name) != of_job.end())
+      bad.push_back(node.name);
+  }
+  if (!bad.empty()) {
+    return fmt::format("bring it up again, without what is down: -x {}",
+                       slurm::format_hostlist(bad));
+  }
+  return fmt::format("bring it up again; all of {} answer now, sinfo -R tells more",
+                     slurm::format_hostlist(of_job));
+}
 
 bool was_ended_by_slurm(slurm::JobState state) {
   return state == slurm::JobState::kTimeout || state == slurm::JobState::kPreempted ||

@@ -32,6 +32,14 @@ bool is_better(const ListedJob& a, const ListedJob& b) {
   return a.failed() ? a.id > b.id : a.id < b.id;
 }
 
+/// Slurm knows best where a job is. Of one that has lost a node it lists the others: what its
+/// record says counts then, which is one hostlist.
+std::vector<std::string> nodes_of(const slurm::Job& job, const DeploymentRecord& written) {
+  const bool has_lost_some = was_ended_by_its_node(job.state) && !written.nodes.empty();
+  auto nodes = slurm::expand_hostlist(has_lost_some ? written.nodes.front() : job.nodes);
+  return nodes ? *std::move(nodes) : std::vector<std::string>{};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Registry>> open_slurm_registry() {
@@ -42,9 +50,13 @@ Result<std::unique_ptr<Registry>> open_slurm_registry() {
 
 Result<std::string> to_comment(const DeploymentRecord& record) {
   DeploymentRecord shorter = record;
-  shorter.nodes.clear();
+  if (!record.nodes.empty()) shorter.nodes = {slurm::format_hostlist(record.nodes)};
   shorter.allocation_id.clear();
   std::string comment = to_json(shorter, slurm::kMaxCommentBytes);
+  if (comment.size() > slurm::kMaxCommentBytes) {
+    shorter.nodes.clear();
+    comment = to_json(shorter, slurm::kMaxCommentBytes);
+  }
   // Of a long error, the beginning of the message says most.
   for (std::string* text : {&shorter.error.remedy, &shorter.error.message}) {
     if (comment.size() <= slurm::kMaxCommentBytes) break;
@@ -63,7 +75,7 @@ std::optional<DeploymentRecord> record_of(const slurm::Job& job) {
   auto record = parse_record(job.comment);
   if (!record) return std::nullopt;
   record->allocation_id = std::to_string(job.id.value);
-  if (auto nodes = slurm::expand_hostlist(job.nodes)) record->nodes = std::move(*nodes);
+  record->nodes = nodes_of(job, *record);
   if (slurm::is_over(job.state)) {
     std::optional<Error> failure = failure_of(job);
     if (!failure) return std::nullopt;
@@ -112,6 +124,8 @@ Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
   for (const slurm::Job& job : jobs) {
     auto record = record_of(job);
     if (!record || is_forgotten(*record)) continue;
+    if (record->error.code == ErrorCode::kSlurmJobEnded && was_ended_by_its_node(job.state))
+      name_bad_nodes(*record);
     ListedJob listed{job.id, std::move(*record)};
     const auto place = std::find_if(best.begin(), best.end(), [&](const ListedJob& other) {
       return is_same_part(other.record, listed.record);
@@ -126,6 +140,11 @@ Result<std::vector<DeploymentRecord>> SlurmRegistry::list() {
   for (ListedJob& listed : best) records.push_back(std::move(listed.record));
   sort_records(records);
   return records;
+}
+
+void SlurmRegistry::name_bad_nodes(DeploymentRecord& record) {
+  const auto nodes = client_->nodes(Deadline::after(kPatience));
+  if (nodes && !record.nodes.empty()) record.error.remedy = remedy_without(record.nodes, *nodes);
 }
 
 bool SlurmRegistry::is_forgotten(const DeploymentRecord& record) const {

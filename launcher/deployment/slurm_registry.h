@@ -28,6 +28,7 @@ class SlurmRegistry : public Registry {
 
  private:
   bool is_forgotten(const DeploymentRecord& record) const;
+  void name_bad_nodes(DeploymentRecord& record);
 
   std::unique_ptr<slurm::Client> client_;
   SecretStore secrets_;
@@ -36,7 +37,8 @@ class SlurmRegistry : public Registry {
 
 Result<std::unique_ptr<Registry>> open_slurm_registry();
 
-/// The record as a job's comment: without what Slurm knows itself, cut to Slurm's limit.
+/// The record as a job's comment: without what Slurm knows itself, nodes as one hostlist, cut to
+/// Slurm's limit.
 /// kInvalidArgument when even the shortest form is too long (a very long model path).
 Result<std::string> to_comment(const DeploymentRecord& record);
 /// The deployment that a job stands for; none when its comment is not a record.

@@ -12,7 +12,7 @@ class FakeSlurmClient : public slurm::Client {
   Result<slurm::ClusterInfo> cluster(Deadline) override {
     return slurm::ClusterInfo{"test", "", {}};
   }
-  Result<std::vector<slurm::Node>> nodes(Deadline) override { return std::vector<slurm::Node>{}; }
+  Result<std::vector<slurm::Node>> nodes(Deadline) override { return slurm_.nodes; }
   Result<std::vector<slurm::Partition>> partitions(Deadline) override {
     return std::vector<slurm::Partition>{};
   }

@@ -12,6 +12,7 @@ namespace dsl::launcher {
 /// Shared between the test and the object under test, which owns a FakeSlurmClient.
 struct FakeSlurm {
   std::map<slurm::JobId, slurm::Job> jobs;
+  std::vector<slurm::Node> nodes;
   std::vector<slurm::JobSpec> submitted;
   std::optional<Error> refusal;  // of the next submission
   bool ends_when_asked = true;   // SIGTERM to the batch script ends the job

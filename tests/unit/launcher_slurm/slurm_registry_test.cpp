@@ -56,6 +56,27 @@ TEST_F(SlurmRegistryTest, FindsADeploymentByItsJobsComment) {
   EXPECT_EQ(registry_.list()->size(), 1u);
 }
 
+TEST_F(SlurmRegistryTest, NamesTheNodeThatFailedAndNotThoseThatAreLeft) {
+  DeploymentRecord written = demo_record();
+  written.nodes = {"n1", "n2", "n3"};
+  slurm::Job& job = slurm_.add_job(5, JobState::kNodeFail, comment_of(written));
+  job.nodes = "n[1,3]";  // while it completes
+  job.completing = true;
+  for (const char* name : {"n1", "n2", "n3", "n4"}) {
+    slurm_.nodes.emplace_back().name = name;
+    slurm_.nodes.back().state = slurm::NodeState::kIdle;
+  }
+  slurm_.nodes[1].state = slurm_.nodes[3].state = slurm::NodeState::kDown;
+  auto record = registry_.find("demo");
+  ASSERT_TRUE(record.has_value());
+  EXPECT_EQ(record->error.remedy, "bring it up again, without what is down: -x n2");
+  EXPECT_THAT(record->nodes, ElementsAre("n1", "n2", "n3"));
+  slurm_.nodes[1].state = slurm::NodeState::kIdle;  // it has come back
+  EXPECT_THAT(registry_.find("demo")->error.remedy, HasSubstr("all of n[1-3] answer now"));
+  slurm_.nodes[1].responding = false;
+  EXPECT_THAT(registry_.find("demo")->error.remedy, HasSubstr("-x n2"));
+}
+
 TEST_F(SlurmRegistryTest, NamesWhatExistsWhenNothingIsFound) {
   slurm_.add_job(5, JobState::kRunning, comment_of(demo_record()));
   const auto record = registry_.find("other");
