@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <map>
 #include <type_traits>
 
 namespace dsl::launcher {
@@ -62,6 +63,12 @@ std::string one_line(std::string text) {
 struct Command::Parser {
   std::unique_ptr<CLI::App> owned;
   CLI::App* app = nullptr;
+  std::map<const CLI::Option*, std::vector<std::string>> choices;
+
+  std::vector<std::string> choices_of(const CLI::Option* option) const {
+    const auto found = choices.find(option);
+    return found == choices.end() ? std::vector<std::string>{} : found->second;
+  }
 };
 
 Command::Command(std::string name, std::string description)
@@ -82,9 +89,19 @@ std::vector<FlagDescription> Command::flags() const {
   for (const CLI::Option* option : parser_->app->get_options()) {
     FlagDescription flag;
     flag.takes_value = option->get_expected_max() != 0;
+    flag.choices = parser_->choices_of(option);
     for (const std::string& name : option->get_snames()) flag.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) flag.names.push_back("--" + name);
     if (!flag.names.empty()) described.push_back(std::move(flag));
+  }
+  return described;
+}
+
+std::vector<PositionalDescription> Command::positionals() const {
+  std::vector<PositionalDescription> described;
+  for (const CLI::Option* option : parser_->app->get_options()) {
+    if (option->get_positional())
+      described.push_back({option->get_name(true), parser_->choices_of(option)});
   }
   return described;
 }
@@ -103,7 +120,10 @@ void Command::add_flag(const std::string& names, FlagTarget target, const std::s
                        FlagRules rules) {
   CLI::Option* option = std::visit(
       [&](auto* value) { return add_value(*parser_->app, names, value, help, rules); }, target);
-  if (!rules.choices.empty()) option->check(CLI::IsMember(rules.choices));
+  if (!rules.choices.empty()) {
+    option->check(CLI::IsMember(rules.choices));
+    parser_->choices[option] = rules.choices;
+  }
   if (!rules.group.empty()) option->group(rules.group);
   if (!rules.value_name.empty()) option->type_name(rules.value_name);
   // A repeatable flag takes one value each time, so that an argument behind it stays an argument.

@@ -36,6 +36,13 @@ struct FlagRules {
 struct FlagDescription {
   std::vector<std::string> names;  // with their dashes
   bool takes_value = false;
+  std::vector<std::string> choices;  // empty: any
+};
+
+/// One argument without dashes, likewise.
+struct PositionalDescription {
+  std::string name;
+  std::vector<std::string> choices;
 };
 
 /// A command or subcommand. Owns the parser. Thread-compatible.
@@ -50,6 +57,7 @@ class Command {
   const std::string& description() const { return description_; }
   const std::vector<std::unique_ptr<Command>>& subcommands() const { return subcommands_; }
   std::vector<FlagDescription> flags() const;
+  std::vector<PositionalDescription> positionals() const;  // in their order
 
   Command& add_subcommand(std::string name, std::string description);
   /// `names` as in "-n,--ntasks". A bool target is a switch, everything else takes a value.

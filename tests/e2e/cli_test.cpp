@@ -9,6 +9,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "tests/e2e/cli_process.h"
@@ -514,6 +515,83 @@ TEST_F(CliTest, VersionAndCompletionWorkEverywhere) {
   const std::string fish = home_.run({"completion", "fish"}).out;
   EXPECT_THAT(fish, HasSubstr("-l tp -r\n"));
   EXPECT_THAT(fish, HasSubstr("-l json\n")) << "a switch takes no value";
+  EXPECT_THAT(fish, HasSubstr("-l dtype -r -f -a 'bf16 f32'\n"));
+  EXPECT_THAT(fish, HasSubstr("-f -a 'inspect synth plan'\n"));
+}
+
+/// What bash offers where the cursor stands behind `words`, in a folder with "folder" and "file".
+class CompletionTest : public CliTest {
+ protected:
+  void SetUp() override {
+    script_ = home_.path() / "completion.bash";
+    std::ofstream(script_) << home_.run({"completion", "bash"}).out;
+    std::filesystem::create_directories(here_ / "folder");
+    std::ofstream(here_ / "file.txt") << "1";
+  }
+  std::set<std::string> offered(std::vector<std::string> words) {
+    // No deployment is up, so one is made up.
+    std::vector<std::string> argv = {
+        "/bin/bash",
+        "-c",
+        "source \"$0\"; cd \"$1\"; shift; dslaunch() { echo demo-1; }; COMP_WORDS=(\"$@\"); "
+        "COMP_CWORD=$(($# - 1)); _dslaunch; printf '%s\\n' \"${COMPREPLY[@]}\"",
+        script_,
+        here_,
+        "dslaunch"};
+    argv.insert(argv.end(), words.begin(), words.end());
+    CliProcess bash(argv, home_.environment(), home_.path());
+    const CliResult result = bash.wait(seconds(20));
+    EXPECT_EQ(result.err, "");
+    std::set<std::string> candidates;
+    std::istringstream lines(result.out);
+    for (std::string line; std::getline(lines, line);) {
+      if (!line.empty()) candidates.insert(line);
+    }
+    return candidates;
+  }
+
+ private:
+  std::filesystem::path script_;
+  const std::filesystem::path here_ = home_.path() / "here";
+};
+
+TEST_F(CompletionTest, OffersWhatBelongsThere) {
+  using testing::Contains;
+  using testing::ElementsAre;
+  EXPECT_THAT(offered({"gen"}), ElementsAre("generate"));
+  EXPECT_THAT(offered({"bench", ""}), testing::IsSupersetOf({"engine", "serve"}));
+  EXPECT_THAT(offered({"weights", ""}), testing::IsSupersetOf({"inspect", "plan", "synth"}));
+  EXPECT_THAT(offered({"weights", "plan", "--device-m"}), ElementsAre("--device-memory"));
+  EXPECT_THAT(offered({"weights", "synth", "--dtype", "f"}), ElementsAre("f16", "f32", "fp8"));
+  EXPECT_THAT(offered({"up", "--dtype", ""}), ElementsAre("bf16", "f32"));
+  EXPECT_THAT(offered({"up", "--dtype", "=", "b"}), ElementsAre("bf16"));
+  EXPECT_THAT(offered({"up", "--dtype", "="}), ElementsAre("bf16", "f32"));
+  EXPECT_THAT(offered({"up", "--cluster", ""}), ElementsAre("local", "slurm"));
+  EXPECT_THAT(offered({"completion", ""}), ElementsAre("bash", "fish", "zsh"));
+  EXPECT_THAT(offered({"keys", ""}), ElementsAre("demo-1"));
+  EXPECT_THAT(offered({"keys", "demo-1", ""}), ElementsAre("add", "list", "revoke"));
+  EXPECT_THAT(offered({"keys", "--priority", "1", "demo-1", "r"}), ElementsAre("revoke"));
+  EXPECT_THAT(offered({"generate", "--deployment", ""}), ElementsAre("demo-1"));
+  EXPECT_THAT(offered({"bench", "serve", ""}), ElementsAre("demo-1"));
+  for (const char* command : {"up", "generate", "eval", "render"})
+    EXPECT_THAT(offered({command, "f"}), ElementsAre("file.txt", "folder")) << command;
+  EXPECT_THAT(offered({"up", ""}), Contains("folder"));
+  EXPECT_THAT(offered({"complete", "demo-1", "--prompt-file", "fi"}), ElementsAre("file.txt"));
+  EXPECT_THAT(offered({"up", "folder", "--serv"}), ElementsAre("--served-model-name"));
+}
+
+TEST_F(CompletionTest, KnowsTheFlagsThatDsengineHas) {
+  const std::string all = home_.run({"weights", "--help"}).out;
+  for (const char* command : {"inspect", "synth", "plan"}) {
+    EXPECT_THAT(all, HasSubstr(fmt::format("\n  {} ", command)));
+    std::set<std::string> flags;
+    std::istringstream lines(home_.run({"weights", command, "--help"}).out);
+    for (std::string line; std::getline(lines, line);) {
+      const std::size_t start = line.find("--");
+      if (line.starts_with("  -")) flags.insert(line.substr(start, line.find(' ', start) - start));
+    }
+    EXPECT_EQ(offered({"weights", command, "--"}), flags);
+  }
 }
 
 }  // namespace
