@@ -81,7 +81,8 @@ Error SpecFlags::in_file(Error error) const {
     return is_set && error.field.substr(error.field.rfind('.') + 1) == typed->field->key;
   });
   if (is_typed) return error;
-  return std::move(error).within(place_in_spec(model_, error.field));
+  const std::string place = place_in_spec(model_, error.field);
+  return std::move(error).within(place);
 }
 
 Result<DeploymentSpec> SpecFlags::resolve() const {
