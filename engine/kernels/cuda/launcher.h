@@ -26,7 +26,8 @@ class Launcher {
   explicit Launcher(std::shared_ptr<const Stream> stream)
       : stream_(std::move(stream)),
         max_shared_bytes_(cuda::max_shared_bytes(stream_->device())),
-        num_multiprocessors_(device_attribute(cudaDevAttrMultiProcessorCount, stream_->device())),
+        num_multiprocessors_(
+            std::max(device_attribute(cudaDevAttrMultiProcessorCount, stream_->device()), 1)),
         has_warpgroups_(uses_warpgroups(stream_->device())),
         may_start_early_(uses_dependent_launch(stream_->device())) {}
 
